@@ -1,0 +1,73 @@
+"""The `acu` command: registers the commands and turns errors into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from acu_cli import terminal
+from acu_cli.commands import doctor, evaluate, recipes, round_and_finetune, train
+
+app = typer.Typer(
+    name="acu",
+    help="Train convolutional networks whose convolution shapes are learned, and watch the shapes change.",
+    epilog="Example: acu train",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("active-convolution")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        terminal.print(f"acu {version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("train", epilog="Example: acu train planted --set schedule.iterations=500 --seed 1")(train.train)
+app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
+    round_and_finetune.round_and_finetune
+)
+app.command("evaluate", epilog="Example: acu evaluate runs/planted-1 --json")(evaluate.evaluate)
+app.add_typer(recipes.app, name="recipes")
+app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
+    try:
+        app()
+    except ValueError as error:
+        # Imported here: a successful `acu --help` must not pay for acu_core.
+        from acu_core.errors import UserError
+
+        if not isinstance(error, UserError):
+            raise
+        terminal.error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        # A full disk or a missing permission is not a bug of ours, and a traceback would hide which file it was.
+        name = f": {error.filename}" if error.filename else ""
+        terminal.error(f"{error.strerror or error}{name}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

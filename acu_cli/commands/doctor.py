@@ -1,0 +1,7 @@
+"""`acu doctor`."""
+
+from __future__ import annotations
+
+
+def doctor() -> None:
+    """Check the installation."""

@@ -1,0 +1,7 @@
+"""`acu evaluate`."""
+
+from __future__ import annotations
+
+
+def evaluate() -> None:
+    """Evaluate a run."""

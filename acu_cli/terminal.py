@@ -1,0 +1,204 @@
+"""The only place that prints: results on standard output, progress, warnings and errors on standard error.
+
+On a terminal Rich draws; elsewhere plain lines are written, without control characters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+PLAIN_SECONDS = 5.0
+"""Seconds between two progress lines where there is no terminal."""
+
+
+def print(text: str = "", *, style: str | None = None) -> None:
+    """One line of result on standard output; `style` is Rich's and only seen on a terminal."""
+    if style and sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(file=sys.stdout, highlight=False).print(text, style=style, markup=False, soft_wrap=True)
+    else:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def error(text: str) -> None:
+    """One sentence about what went wrong, on standard error."""
+    _mark("error", text, "bold red")
+
+
+def warning(text: str) -> None:
+    """One sentence that the user should read although the work goes on, on standard error."""
+    _mark("warning", text, "bold yellow")
+
+
+def note(text: str) -> None:
+    """What is being done at the moment, on standard error, so that it never mixes with results."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def json(value: object) -> None:
+    """`value` as strict JSON on standard output: a NaN in a report would break every other reader, so it is refused."""
+    print(json_module.dumps(value, indent=2, allow_nan=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on standard output: Rich's on a terminal, aligned columns elsewhere."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        drawn = Table(title=title, title_justify="left")
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in texts:
+            drawn.add_row(*(escape(cell) for cell in row))
+        Console(file=sys.stdout).print(drawn)
+        return
+    if title:
+        print(title)
+    widths = [max(len(row[i]) for row in [list(columns), *texts]) for i in range(len(columns))]
+    for row in [list(columns), *texts]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress(Protocol):
+    """What `progress` hands out."""
+
+    def update(self, done: int, **fields: object) -> None:
+        """`done` of the total is done; `fields` are shown by name, as `name value`."""
+
+    def message(self, text: str) -> None:
+        """A warning in between, printed without tearing the progress line."""
+
+
+@contextlib.contextmanager
+def progress(total: int, description: str, *, unit: str = "it", done: int = 0) -> Iterator[Progress]:
+    """Shows the work on standard error: a bar on a terminal, else a plain line every few seconds.
+
+    `done` is what an earlier process did already: it fills the bar but does not count as speed.
+    """
+    if sys.stderr.isatty():
+        shown: _Bar | _Lines = _Bar(total, description, unit, done)
+    else:
+        shown = _Lines(total, description, unit, done)
+    with shown:
+        yield shown
+
+
+class _Speed:
+    """Units a second: recent work weighs more, so that a change of pace shows within half a minute."""
+
+    def __init__(self, done: int) -> None:
+        self._samples = [(time.monotonic(), done)]
+
+    def add(self, done: int) -> None:
+        now = time.monotonic()
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and now - self._samples[1][0] > 30.0:
+            self._samples.pop(0)
+
+    def value(self) -> float | None:
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (last - first) if last > first and after > before else None
+
+
+def _texts(done: int, total: int, unit: str, speed: float | None, fields: dict[str, object]) -> list[str]:
+    texts = [f"{name.replace('_', ' ')} {value}" for name, value in fields.items()]
+    if speed is not None:
+        texts.append(f"{speed:.1f} {unit}/s")
+        texts.append(f"{duration((total - done) / speed)} left")
+    return texts
+
+
+class _Lines:
+    def __init__(self, total: int, description: str, unit: str, done: int) -> None:
+        self._total, self._description, self._unit, self._done = total, description, unit, done
+        self._speed = _Speed(done)
+        self._fields: dict[str, object] = {}
+        self._printed = time.monotonic()
+        self._printed_done: int | None = None
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._printed_done != self._done and self._fields:
+            self._write()
+
+    def update(self, done: int, **fields: object) -> None:
+        self._done, self._fields = done, fields
+        self._speed.add(done)
+        if time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._write()
+
+    def message(self, text: str) -> None:
+        warning(text)
+
+    def _write(self) -> None:
+        share = 100 * self._done // max(1, self._total)
+        parts = _texts(self._done, self._total, self._unit, self._speed.value(), self._fields)
+        note(f"{self._description} {self._done}/{self._total} ({share} %)  " + "  ".join(parts))
+        self._printed, self._printed_done = time.monotonic(), self._done
+
+
+class _Bar:
+    def __init__(self, total: int, description: str, unit: str, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._total, self._unit = total, unit
+        self._speed = _Speed(done)
+        self._rich = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=Console(file=sys.stderr),
+        )
+        self._task = self._rich.add_task(description, total=total, completed=done, figures="")
+
+    def __enter__(self) -> _Bar:
+        self._rich.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rich.stop()
+
+    def update(self, done: int, **fields: object) -> None:
+        self._speed.add(done)
+        figures = "  ".join(_texts(done, self._total, self._unit, self._speed.value(), fields))
+        self._rich.update(self._task, completed=done, figures=figures)
+
+    def message(self, text: str) -> None:
+        warning(text)
+
+
+def _mark(word: str, text: str, style: str) -> None:
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        line: Any = Text.assemble((f"{word}: ", style), text)
+        Console(file=sys.stderr, highlight=False).print(line, soft_wrap=True)
+    else:
+        note(f"{word}: {text}")
