@@ -1,0 +1,161 @@
+"""Writes `positions.bin`, record by record."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from acu_core.errors import UserError
+from acu_core.runs.durable_file import AppendOnlyFile
+from acu_core.runs.snapshot_header import LayerEntry, SnapshotHeader, read_header
+
+
+class SnapshotWriter:
+    """Appends snapshots; each is in the file, for readers to see, when `append` returns.
+
+    Get one by `create` (a new file) or `open_for_append` (going on with an old one).
+    """
+
+    def __init__(self, file: AppendOnlyFile, header: SnapshotHeader, last_iteration: int) -> None:
+        self._file = file
+        self._header = header
+        self._record_type = header.record_type
+        self._last_iteration = last_iteration
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        layers: Sequence[LayerEntry],
+        extra: Mapping[str, Any] | None = None,
+        *,
+        replace: bool = False,
+    ) -> SnapshotWriter:
+        """A new file with a header and no snapshot.
+
+        `extra` is any small JSON object; the animation reads `warm_up` (iterations) and `hidden_positions` (a nested
+        list (G, K, 2), or null). An existing file is a UserError, unless `replace`.
+        """
+        path = Path(path)
+        header = SnapshotHeader(tuple(layers), dict(extra or {}))
+        content = header.encode()
+        try:
+            file = AppendOnlyFile.create(path, replace=replace)
+        except FileExistsError as error:
+            raise UserError(f"{path} exists already and is not overwritten: choose another run directory") from error
+        file.append(content)
+        return cls(file, header, last_iteration=-1)
+
+    @classmethod
+    def open_for_append(cls, path: str | os.PathLike[str], length_in_bytes: int) -> SnapshotWriter:
+        """Goes on with a file after cutting it to `length_in_bytes`, the `length` that a checkpoint has kept.
+
+        Raises UserError, and cuts nothing, when the file is shorter or the length is not between two records.
+        """
+        path = Path(path)
+        try:
+            with open(path, "rb") as file:
+                header, start = read_header(file, path)
+                size = file.seek(0, os.SEEK_END)
+                if size < length_in_bytes:
+                    raise UserError(
+                        f"{path} has {size} bytes, the checkpoint was saved with {length_in_bytes}: the file was "
+                        "shortened since, restore it from a copy or start a new run"
+                    )
+                record_bytes = header.record_type.itemsize
+                if length_in_bytes < start or (length_in_bytes - start) % record_bytes:
+                    raise UserError(
+                        f"{path} has no end of a snapshot at byte {length_in_bytes}: it is not this checkpoint's"
+                    )
+                last_iteration = -1
+                if length_in_bytes > start:
+                    file.seek(length_in_bytes - record_bytes)
+                    last = np.frombuffer(file.read(record_bytes), header.record_type)
+                    last_iteration = int(last["iteration"][0])
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing: the run cannot go on without its snapshots") from error
+        return cls(AppendOnlyFile.open(path, length_in_bytes), header, last_iteration)
+
+    @property
+    def layers(self) -> tuple[LayerEntry, ...]:
+        """The layers in the order in which `append` takes their positions."""
+        return self._header.layers
+
+    @property
+    def length(self) -> int:
+        """Length of the file in bytes, always at a record's end: what a checkpoint keeps for `open_for_append`."""
+        return self._file.length
+
+    def append(self, iteration: int, positions: Sequence[npt.ArrayLike], weight_norms: Sequence[npt.ArrayLike]) -> None:
+        """Appends one snapshot: for each layer positions (G, K, 2) and weight norms (G, K). Iterations must ascend."""
+        self.append_block(
+            [iteration], [np.asarray(p)[None] for p in positions], [np.asarray(n)[None] for n in weight_norms]
+        )
+
+    def append_block(
+        self,
+        iterations: Sequence[int] | npt.NDArray[np.integer[Any]],
+        positions: Sequence[npt.ArrayLike],
+        weight_norms: Sequence[npt.ArrayLike],
+    ) -> None:
+        """Appends T snapshots in one write: iterations (T,), for each layer positions (T, G, K, 2) and norms (T, G, K).
+
+        Raises ValueError, and writes nothing, for shapes other than the header's and iterations that do not ascend.
+        """
+        steps = np.asarray(iterations, dtype=np.int64)
+        if steps.ndim != 1:
+            raise ValueError(f"iterations must have shape (T,), got {steps.shape}")
+        if not steps.size:
+            return
+        if int(steps[0]) <= self._last_iteration or np.any(np.diff(steps) <= 0):
+            raise ValueError(f"iterations must ascend: after {self._last_iteration} came {steps.tolist()[:8]}")
+        if len(positions) != len(self.layers) or len(weight_norms) != len(self.layers):
+            raise ValueError(
+                f"there are {len(self.layers)} layers, got positions of {len(positions)} and weight norms of "
+                f"{len(weight_norms)}"
+            )
+        records = np.zeros(len(steps), self._record_type)
+        records["iteration"] = steps
+        for index, layer in enumerate(self.layers):
+            shape = (len(steps), layer.groups, layer.synapses)
+            records[f"positions{index}"] = _checked(positions[index], (*shape, 2), f"positions of {layer.name}")
+            records[f"weight_norms{index}"] = _checked(weight_norms[index], shape, f"weight norms of {layer.name}")
+        covered = self._record_type.itemsize - 4
+        as_bytes = records.view(np.uint8).reshape(len(steps), -1)
+        records["crc32"] = [zlib.crc32(row[:covered]) for row in as_bytes]
+        self._file.append(records.tobytes())
+        self._last_iteration = int(steps[-1])
+
+    def flush(self) -> None:
+        """Does nothing: nothing is held back. Here because writers of files have one."""
+
+    def sync(self) -> None:
+        """Returns when all snapshots are on the disk: before a checkpoint that keeps `length`."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Closes the file; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> SnapshotWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked(values: npt.ArrayLike, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
+    array = np.asarray(values)
+    # Assignment to a field would broadcast a wrong shape without a word.
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return array
