@@ -1,7 +1,7 @@
 """The header of `positions.bin`: what the file is, and how its records are laid out.
 
     offset  bytes  content
-    0       8      magic  89 'A' 'C' 'U' 'P' 'O' 'S' 0A   (like PNG's: no text file starts so, and line-end conversion shows)
+    0       8      magic  89 'A' 'C' 'U' 'P' 'O' 'S' 0A (as PNG's: no text starts so, converted line ends show)
     8       4      version, u32
     12      4      n, length of the JSON text in bytes, u32
     16      n      JSON (UTF-8, padded with spaces): "layers", "record_bytes", "extra"
@@ -9,8 +9,8 @@
     20+n           records, `record_bytes` each
 
 A record is: iteration (u64); for each layer its positions, float32 (G, K, 2) in (y, x), then its weight norms, float32
-(G, K); CRC32 of all bytes of the record before it (u32). Every number is little-endian. `n` is chosen so that records start at a
-multiple of 8. Neither time nor host is stored: two equal trainings write equal files.
+(G, K); CRC32 of all bytes of the record before it (u32). Every number is little-endian. `n` is chosen so that records
+start at a multiple of 8. Neither time nor host is stored: two equal trainings write equal files.
 """
 
 from __future__ import annotations

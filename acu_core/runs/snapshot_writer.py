@@ -129,7 +129,7 @@ class SnapshotWriter:
             records[f"weight_norms{index}"] = _checked(weight_norms[index], shape, f"weight norms of {layer.name}")
         covered = self._record_type.itemsize - 4
         as_bytes = records.view(np.uint8).reshape(len(steps), -1)
-        records["crc32"] = [zlib.crc32(row[:covered]) for row in as_bytes]
+        records["crc32"] = [zlib.crc32(row[:covered].data) for row in as_bytes]
         self._file.append(records.tobytes())
         self._last_iteration = int(steps[-1])
 
