@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.commands import doctor, evaluate, recipes, round_and_finetune, train
+from acu_cli.commands import animate_shapes, doctor, evaluate, recipes, round_and_finetune, train
 
 app = typer.Typer(
     name="acu",
@@ -42,6 +42,9 @@ def _options(
 
 
 app.command("train", epilog="Example: acu train planted --set schedule.iterations=500 --seed 1")(train.train)
+app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
+    animate_shapes.animate_shapes
+)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )

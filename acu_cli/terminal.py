@@ -83,11 +83,11 @@ def duration(seconds: float) -> str:
 class Progress(Protocol):
     """What `progress` hands out."""
 
-    def update(self, done: int, **fields: object) -> None:
-        """`done` of the total is done; `fields` are shown by name, as `name value`."""
+    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
+        """`done` of the total (of another one from now on, if given) is done; `fields` are shown as `name value`."""
 
-    def message(self, text: str) -> None:
-        """A warning in between, printed without tearing the progress line."""
+    def describe(self, description: str) -> None:
+        """Changes the words before the bar."""
 
 
 @contextlib.contextmanager
@@ -141,17 +141,18 @@ class _Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._printed_done != self._done and self._fields:
+        if self._printed_done is not None and self._printed_done != self._done:
             self._write()
 
-    def update(self, done: int, **fields: object) -> None:
+    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
         self._done, self._fields = done, fields
+        self._total = self._total if total is None else total
         self._speed.add(done)
         if time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._write()
 
-    def message(self, text: str) -> None:
-        warning(text)
+    def describe(self, description: str) -> None:
+        self._description = description
 
     def _write(self) -> None:
         share = 100 * self._done // max(1, self._total)
@@ -184,13 +185,14 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._rich.stop()
 
-    def update(self, done: int, **fields: object) -> None:
+    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
+        self._total = self._total if total is None else total
         self._speed.add(done)
         figures = "  ".join(_texts(done, self._total, self._unit, self._speed.value(), fields))
-        self._rich.update(self._task, completed=done, figures=figures)
+        self._rich.update(self._task, completed=done, total=self._total, figures=figures)
 
-    def message(self, text: str) -> None:
-        warning(text)
+    def describe(self, description: str) -> None:
+        self._rich.update(self._task, description=description)
 
 
 def _mark(word: str, text: str, style: str) -> None:

@@ -2,6 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
 
-def evaluate() -> None:
-    """Evaluate a run."""
+import typer
+
+from acu_cli import terminal
+from acu_cli.training_progress import TrainingProgress
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run whose newest checkpoint is evaluated.")],
+    data: Annotated[Path | None, typer.Option(help="The data set. Default: where the run found it.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>. Default: the run's.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Count the errors of a run's newest checkpoint on the test images."""
+    with TrainingProgress(unit="images") as events:
+        events.note("Starting PyTorch ...")
+        from acu_core.train.stored_network import evaluate_run
+
+        result = evaluate_run(run, data_path=data, download=download, device=device, events=events)
+    figures = result.evaluation
+    if json:
+        terminal.json(
+            {
+                "run": result.run,
+                "iteration": result.iteration,
+                "device": result.device,
+                "images": figures.images,
+                "errors": figures.errors,
+                "error": figures.errors / figures.images,
+                "accuracy": figures.accuracy,
+                "loss": figures.loss,
+            }
+        )
+        return
+    terminal.print(
+        f"{result.run}, iteration {result.iteration:,}: {figures.errors:,} errors in {figures.images:,} images "
+        f"({100 * figures.errors / figures.images:.2f} % error, {100 * figures.accuracy:.2f} % accuracy, "
+        f"loss {figures.loss:.4f})"
+    )

@@ -1,12 +1,93 @@
-"""`acu recipes`."""
+"""`acu recipes`, `acu recipes copy`, `acu recipes check`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(help="List, copy and check recipes.", epilog="Example: acu recipes")
+from acu_cli import terminal
+from acu_cli.completion import recipe_names
+
+app = typer.Typer(
+    help="List the built-in recipes, copy one to change it, check your own.",
+    epilog="Example: acu recipes copy planted mine.toml",
+)
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def recipes(context: typer.Context, json: _Json = False) -> None:
+    """List the built-in recipes, copy one to change it, check your own."""
+    if context.invoked_subcommand is None:
+        list_recipes(json)
 
 
 @app.command("list", epilog="Example: acu recipes list --json")
-def list_recipes() -> None:
+def list_recipes(json: _Json = False) -> None:
     """List the built-in recipes."""
+    from acu_core.train.recipe_file import built_in_recipes, load_recipe
+
+    loaded = [load_recipe(name) for name in built_in_recipes()]
+    if json:
+        terminal.json(
+            [
+                {
+                    "name": recipe.name,
+                    "data": recipe.data.name,
+                    "network": recipe.network.name,
+                    "unit": recipe.network.unit,
+                    "iterations": recipe.schedule.iterations,
+                    "description": recipe.description,
+                }
+                for recipe in loaded
+            ]
+        )
+        return
+    rows = [
+        [recipe.name, recipe.data.name, recipe.network.unit, f"{recipe.schedule.iterations:,}", recipe.description]
+        for recipe in loaded
+    ]
+    terminal.table(["recipe", "data", "unit", "iterations", "description"], rows)
+
+
+@app.command("copy", epilog="Example: acu recipes copy cifar10-plain-acu mine.toml")
+def copy_recipe(
+    name: Annotated[str, typer.Argument(help="A built-in recipe.", autocompletion=recipe_names)],
+    to: Annotated[Path | None, typer.Argument(help="The new file. Default: <name>.toml here.")] = None,
+) -> None:
+    """Copy a built-in recipe, comments included, to a file of your own; nothing is overwritten."""
+    from acu_core.errors import UserError
+    from acu_core.train.recipe_file import built_in_text
+
+    text = built_in_text(name)
+    path = to if to is not None else Path(f"{name}.toml")
+    if path.is_dir():
+        path = path / f"{name}.toml"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UserError(f"{path} exists already and is not overwritten: give another name") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    terminal.print(f"Wrote {path}. Train it with: acu train {path}")
+
+
+@app.command("check", epilog="Example: acu recipes check mine.toml")
+def check_recipe(
+    file: Annotated[str, typer.Argument(help="A TOML file, or a built-in recipe.", autocompletion=recipe_names)],
+    json: _Json = False,
+) -> None:
+    """Check a recipe; every unknown key and wrong value is named."""
+    from acu_core.train.recipe_file import load_recipe
+
+    recipe = load_recipe(file)
+    if json:
+        terminal.json(recipe.model_dump(exclude_none=True))
+        return
+    terminal.print(
+        f"{file} is good: {recipe.network.name} ({recipe.network.unit}) on {recipe.data.name}, "
+        f"{recipe.schedule.iterations:,} iterations of {recipe.data.batch_size}."
+    )

@@ -2,6 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
 
-def round_and_finetune() -> None:
-    """Round a run."""
+import typer
+
+from acu_cli.training_progress import TrainingProgress
+from acu_cli.training_summary import conclude
+
+
+def round_and_finetune(
+    run: Annotated[Path, typer.Argument(help="The run whose shapes are rounded; it is left as it is.")],
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Iterations of fine-tuning. Default: as the run's recipe says.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the new run. Default: runs/<recipe>-rounded-<n>.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>. Default: the run's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set, if it has moved.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Round a run's positions to the grid, freeze them and train the weights on, in a run of its own.
+
+    Prints the error before rounding, after rounding and after fine-tuning, and which synapses fell on one cell.
+    """
+    with TrainingProgress() as events:
+        events.note("Starting PyTorch ...")
+        from acu_core.train import rounding
+
+        report = rounding.round_and_finetune(
+            run, out, iterations=iterations, data_path=data, download=download, device=device, events=events
+        )
+    conclude(report, as_json=json)

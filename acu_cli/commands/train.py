@@ -7,9 +7,53 @@ from typing import Annotated
 
 import typer
 
+from acu_cli.completion import recipe_names
+from acu_cli.training_progress import TrainingProgress
+from acu_cli.training_summary import conclude
+
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="A built-in recipe's name, or a TOML file.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A built-in recipe, or a TOML file. Default: planted.", autocompletion=recipe_names),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be given several times."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set: an .npz file or a torchvision folder.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a network."""
+    """Train a network, by default on small built-in data, and say what it has learned.
+
+    Ctrl-C saves and stops; --resume goes on with the same bits.
+    """
+    from acu_core.errors import UserError
+    from acu_core.train.recipe_file import DEFAULT_RECIPE, load_recipe
+
+    changes = list(overrides or [])
+    if resume is not None:
+        fixed = {"RECIPE": recipe, "--seed": seed, "--out": out}
+        given = [name for name, value in fixed.items() if value is not None]
+        if given:
+            raise UserError(f"{', '.join(given)} cannot be given with --resume: the run says it already")
+    else:
+        changes += [f"seed={seed}"] if seed is not None else []
+        changes += [f'machine.device="{device}"'] if device is not None else []
+        loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
+    with TrainingProgress() as events:
+        events.note("Starting PyTorch ...")
+        from acu_core.train import training
+
+        if resume is not None:
+            report = training.resume(resume, changes, data_path=data, download=download, device=device, events=events)
+        else:
+            report = training.train(loaded, out, data_path=data, download=download, events=events)
+    conclude(report, as_json=json)

@@ -1,0 +1,63 @@
+"""`acu animate-shapes`: a run's snapshots as an animation or a still."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acu_cli import terminal
+
+
+def animate_shapes(
+    run: Annotated[Path, typer.Argument(help="A run's directory, or a positions.bin.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
+            "By default figures/shapes.gif in the run.",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="How many frames; by default as many as the motion needs.", show_default=False)
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second; by default 20.", show_default=False)] = None,
+    first: Annotated[int | None, typer.Option("--from", help="Iteration to begin with.", show_default=False)] = None,
+    last: Annotated[int | None, typer.Option("--to", help="Iteration to end with.", show_default=False)] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Layers to show, with commas between; * stands for any letters.", show_default=False),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(help="Width in pixels; by default 800, less for one or two layers.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Draw how the shapes of a run's layers changed, one panel a layer."""
+    from acu_core.render import default_output, render_animation
+
+    target = default_output(run) if output is None else output
+    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    with terminal.progress(1, "drawing", unit="frames") as bar:
+        report = render_animation(
+            run,
+            target,
+            frames=frames,
+            fps=fps,
+            first=first,
+            last=last,
+            layers=wanted,
+            width=width,
+            progress=lambda done, total: bar.update(done, total=total),
+        )
+    if json:
+        terminal.json({**asdict(report), "path": str(report.path)})
+    else:
+        kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
+        terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")

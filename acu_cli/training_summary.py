@@ -1,0 +1,105 @@
+"""Says what a training has learned, where it lies, and what to type next."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import typer
+
+from acu_cli import terminal
+from acu_cli.shape_sketch import sketch
+
+if TYPE_CHECKING:
+    from acu_core.train.evaluation import Evaluation
+    from acu_core.train.report import RoundingFigures, TrainingReport
+
+
+def conclude(report: TrainingReport, *, as_json: bool) -> None:
+    """Prints the report; a run that was stopped ends the process with 128 + the signal's number, as shells expect."""
+    if as_json:
+        terminal.json(report.as_json())
+    else:
+        _print(report)
+    if report.stopped_by is not None:
+        if as_json:
+            terminal.note(_stopped(report))
+        raise typer.Exit(128 + signal.Signals[report.stopped_by].value)
+
+
+def _print(report: TrainingReport) -> None:
+    if report.stopped_by is not None:
+        terminal.print(_stopped(report))
+        terminal.print("Go on with: " + f"acu train --resume {quoted(report.run)}", style="bold")
+        return
+    terminal.print(
+        f"Trained {report.recipe} to iteration {report.iteration:,} ({terminal.duration(report.seconds)}).",
+        style="bold",
+    )
+    if report.rounding is not None and report.evaluation is not None:
+        _print_rounding(report.rounding, report.evaluation)
+    elif report.evaluation is not None:
+        _line("test accuracy", _figures(report.evaluation))
+    if report.recovery is not None and report.rounding is None:
+        found = report.recovery
+        _line(
+            "learned shape",
+            f"median distance to the hidden shape {found.median_distance:.3f} px, "
+            f"{found.near} of {found.synapses} synapses within 0.5 px",
+        )
+    if report.frozen is not None and report.evaluation is not None:
+        behind = 100 * (report.evaluation.accuracy - report.frozen.accuracy)
+        _line(
+            "frozen positions",
+            f"{100 * report.frozen.accuracy:.2f} %: the same network without moving its synapses "
+            f"{'lies' if behind >= 0 else 'is'} {abs(behind):.1f} points {'behind' if behind >= 0 else 'ahead'}",
+        )
+    if report.learned_positions and report.hidden_positions and report.rounding is None:
+        terminal.print()
+        for line in sketch(report.learned_positions[0], report.hidden_positions[0]):
+            terminal.print("  " + line)
+        terminal.print()
+    _line("run", report.run)
+    if report.rounding is None:
+        terminal.print("Next: " + f"acu animate-shapes {quoted(report.run)}", style="bold")
+    else:
+        terminal.print("Next: " + f"acu evaluate {quoted(report.run)}", style="bold")
+
+
+def _print_rounding(rounding: RoundingFigures, final: Evaluation) -> None:
+    _line("parent", f"{rounding.parent}, iteration {rounding.parent_iteration:,}")
+    _line("before rounding", _error(rounding.before))
+    _line("after rounding", _error(rounding.after))
+    _line("after fine-tuning", _error(final))
+    if not rounding.collisions:
+        _line("shared cells", "none: every synapse has a cell of its own")
+    for entry in rounding.collisions:
+        y, x = entry["cell"]
+        numbers = ", ".join(str(number) for number in entry["synapses"])
+        group = f", group {entry['group']}" if entry["group"] else ""
+        _line("shared cell", f"{entry['layer']}{group}: synapses {numbers} all fell on (y {y}, x {x}) and are summed")
+
+
+def _figures(evaluation: Evaluation) -> str:
+    return f"{100 * evaluation.accuracy:.2f} % ({evaluation.errors:,} errors in {evaluation.images:,} images)"
+
+
+def _error(evaluation: Evaluation) -> str:
+    share = 100 * evaluation.errors / evaluation.images
+    return f"{share:.2f} % error ({evaluation.errors:,} of {evaluation.images:,} images)"
+
+
+def _line(name: str, value: str) -> None:
+    terminal.print(f"  {name:<18}{value}")
+
+
+def _stopped(report: TrainingReport) -> str:
+    reached = f"iteration {report.iteration:,} of {report.iterations:,}"
+    return f"Stopped by {report.stopped_by} at {reached}; everything is saved."
+
+
+def quoted(path: str) -> str:
+    """`path` as it can be typed in a shell."""
+    import shlex
+
+    return shlex.quote(path)

@@ -1,0 +1,172 @@
+"""What was chosen automatically for a run: resolved once, recorded, and reused when the run goes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from acu_core.op.library import status
+
+from acu_core.data import DataSet, load_data_set
+from acu_core.errors import UserError
+from acu_core.train.events import Events
+from acu_core.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A data set on the device it is trained on, and the number of CPU threads."""
+
+    data: DataSet
+    device: torch.device
+    threads: int
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of a recipe or of `--device`; `auto` is CUDA where there is a GPU, else the CPU.
+
+    Raises UserError when the device is not there.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"there is no device {wanted!r}: use auto, cpu, cuda or cuda:<number>") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"PyTorch sees no device {wanted} here: use --device cpu, and see `acu doctor`")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("PyTorch sees no device mps here: use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {wanted!r} is not supported: use auto, cpu, cuda or cuda:<number>")
+    return device
+
+
+def load_recipe_data(recipe: Recipe, path: Path | None, download: bool) -> DataSet:
+    """The recipe's data set, from `path` where one is given."""
+    where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
+    try:
+        return load_data_set(
+            recipe.data.name, path=where, download=download, seed=recipe.seed, **dict(recipe.data.options)
+        )
+    except TypeError as error:
+        # The options are passed on by name, and only the data set knows which it has.
+        raise UserError(f"data.options of the recipe do not fit the data set {recipe.data.name}: {error}") from error
+
+
+def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, events: Events) -> Workplace:
+    """Resolves device, threads and data for a new run. Raises UserError when one of them cannot be had."""
+    device = choose_device(recipe.machine.device)
+    events.note(f"Loading the data set {recipe.data.name} ...")
+    data = load_recipe_data(recipe, data_path, download)
+    return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads())
+
+
+def recorded_workplace(
+    recipe: Recipe,
+    environment: Mapping[str, Any],
+    *,
+    data_path: Path | None,
+    download: bool,
+    device: str | None,
+    events: Events,
+) -> Workplace:
+    """The workplace that `environment` records; whatever cannot be the same is warned of, and the run goes on."""
+    recorded = str(environment.get("device", "auto"))
+    try:
+        chosen = choose_device(device or recorded)
+    except UserError as error:
+        if device:
+            raise
+        chosen = choose_device("auto")
+        events.warn(f"{error}; going on on {chosen}")
+    source = environment.get("data", {}).get("source")
+    if data_path is None and isinstance(source, str) and source != "generated" and Path(source).exists():
+        data_path = Path(source)
+    events.note(f"Loading the data set {recipe.data.name} ...")
+    data = load_recipe_data(recipe, data_path, download)
+    threads = environment.get("threads")
+    if not isinstance(threads, int) or threads < 1:
+        threads = recipe.machine.threads or torch.get_num_threads()
+    place = Workplace(data.to(chosen), chosen, threads)
+    changes = differences(environment, describe(recipe, place))
+    if changes:
+        events.warn(
+            "this run goes on under other conditions, so its bits will differ from an uninterrupted run's: "
+            + "; ".join(changes)
+        )
+    return place
+
+
+def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
+    """The content of `environment.json`."""
+    operator = status()
+    gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
+    source = place.data.source
+    return {
+        "threads": place.threads,
+        "device": str(place.device),
+        "device_name": gpu or platform.machine(),
+        "memory_format": recipe.machine.memory_format,
+        "compile": False,
+        "data": {
+            "source": os.path.abspath(source) if source != "generated" else source,
+            "fingerprint": dict(place.data.fingerprint),
+        },
+        "operator": {
+            "compiled": operator.cuda if place.device.type == "cuda" else operator.cpu and place.device.type == "cpu",
+            "instruction_set": operator.instruction_set,
+        },
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "versions": {
+            "acu": _version("active-convolution"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda if place.device.type == "cuda" else None,
+            "numpy": _version("numpy"),
+        },
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What decides the bits and is not as it was, one phrase each."""
+    names = ["threads", "device", "device_name", "memory_format", "compile", "processor"]
+    pairs = [(name, before.get(name), now.get(name)) for name in names]
+    for table, keys in (
+        ("data", ["fingerprint"]),
+        ("operator", ["compiled", "instruction_set"]),
+        ("versions", ["acu", "torch", "cuda", "numpy"]),
+    ):
+        pairs += [(f"{table} {key}", before.get(table, {}).get(key), now.get(table, {}).get(key)) for key in keys]
+    found = []
+    for name, old, new in pairs:
+        if old != new:
+            # Hashes say nothing to the reader.
+            found.append("the data itself" if name == "data fingerprint" else f"{name} was {old}, is {new}")
+    return found
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Sets the number of CPU threads and keeps PyTorch's global generator as the caller left it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,37 @@
+"""What a training tells whoever watches it: the library never prints."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Events(Protocol):
+    """Told while training goes on; each call must return quickly."""
+
+    def begin(self, total: int, done: int) -> None:
+        """The whole work is `total` iterations, all stages together, of which `done` were done earlier."""
+
+    def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
+        """`done` of the whole work is done; mean `loss` and `accuracy` (0 to 1) of the latest training batches."""
+
+    def note(self, text: str) -> None:
+        """What is being done where nothing can be counted, such as loading data."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know although the work goes on."""
+
+
+class NoEvents:
+    """Nobody watches."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Does nothing."""
+
+    def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
+        """Does nothing."""
+
+    def note(self, text: str) -> None:
+        """Does nothing."""
+
+    def warn(self, text: str) -> None:
+        """Does nothing."""

@@ -1,0 +1,295 @@
+"""The training loop of one network in one run directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from acu_core.data import batch_indices, random_crop_and_mirror
+from acu_core.errors import UserError
+from acu_core.nn import (
+    active_layers,
+    build_network,
+    normalize_positions,
+    parameter_groups,
+    set_corrected_average,
+)
+from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
+from acu_core.train.environment import Workplace
+from acu_core.train.evaluation import MEMORY_FORMATS, Evaluation, EvaluationStopped, evaluate_network
+from acu_core.train.recipe import Recipe
+from acu_core.train.recorder import DivergedError, Recorder, layer_entries
+from acu_core.train.schedule import evaluates, learning_rate, position_learning_rate, positions_move, saves
+
+BLOCK = 256
+BLOCK_SECONDS = 0.5
+"""A block of records is written after so many iterations or seconds: how it is cut is seen in no file."""
+
+
+def new_network(recipe: Recipe, place: Workplace) -> nn.Module:
+    """The recipe's network on its device, initialised from the recipe's seed. Changes PyTorch's global generator."""
+    torch.manual_seed(recipe.seed)
+    try:
+        model = build_network(
+            recipe.network.name,
+            in_channels=place.data.channels,
+            classes=place.data.classes,
+            unit=recipe.network.unit,
+            **dict(recipe.network.options),
+        )
+    except TypeError as error:
+        raise UserError(f"network.options do not fit the network {recipe.network.name}: {error}") from error
+    return model.to(place.device).to(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
+
+
+def load_network_state(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Loads a state dict. Raises UserError that names `source` when it belongs to another network."""
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{source} does not fit the network of the run's recipe: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Logs:
+    snapshots: SnapshotWriter
+    metrics: LogWriter
+    timings: LogWriter
+    recorder: Recorder
+
+
+class NetworkTraining:
+    """Owns the network, the optimizer and the logs of a run. Call `begin` or `restore`, then `run`, then `close`."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        recipe: Recipe,
+        place: Workplace,
+        *,
+        stop: Callable[[], bool],
+        report: Callable[[int, float, float], None],
+    ) -> None:
+        self.directory = run
+        self.recipe = recipe
+        self.place = place
+        self.iteration = 0
+        self.evaluation: Evaluation | None = None
+        self.model = new_network(recipe, place)
+        self._stop = stop
+        self._report = report
+        self._layers = active_layers(self.model)
+        optimizer = recipe.optimizer
+        groups = parameter_groups(
+            self.model,
+            lr=optimizer.learning_rate,
+            position_lr=optimizer.learning_rate * optimizer.position_learning_rate_factor,
+            weight_decay=optimizer.weight_decay,
+        )
+        self._optimizer = torch.optim.SGD(groups, lr=optimizer.learning_rate, momentum=optimizer.momentum)
+        if optimizer.normalize_positions:
+            normalize_positions(self._optimizer)
+        self._opened: _Logs | None = None
+        self._saved = -1
+        self._written = time.monotonic()
+
+    def begin(self, initial_state: Mapping[str, Any] | None = None) -> None:
+        """Starts at iteration 0 with empty logs; the network starts with `initial_state` where one is given."""
+        if initial_state is not None:
+            load_network_state(self.model, initial_state, "the parent's checkpoint")
+        hidden = self.place.data.hidden_positions
+        extra = {
+            "warm_up": self.recipe.schedule.warm_up,
+            "hidden_positions": hidden.tolist() if hidden is not None else None,
+        }
+        snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), extra, replace=True)
+        metrics = LogWriter(self.directory.metrics, replace=True)
+        self._open(snapshots, metrics, LogWriter(self.directory.timings, replace=True))
+        self._logs.recorder.write_initial()
+        self._save()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes on from a checkpoint, both logs cut to its lengths. Raises UserError when it does not fit."""
+        source = str(checkpoint.path)
+        load_network_state(self.model, checkpoint.state.get("model", {}), source)
+        try:
+            self._optimizer.load_state_dict(checkpoint.state["optimizer"])
+            lengths = checkpoint.log_lengths["positions"], checkpoint.log_lengths["metrics"]
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{source} does not fit the run's recipe: {error}") from error
+        snapshots = SnapshotWriter.open_for_append(self.directory.positions, lengths[0])
+        metrics = LogWriter.open_for_append(self.directory.metrics, lengths[1])
+        # Times are no part of the result: a run goes on without those of its past.
+        exists = self.directory.timings.exists()
+        timings = LogWriter.open_for_append(self.directory.timings) if exists else LogWriter(self.directory.timings)
+        self._open(snapshots, metrics, timings)
+        self.iteration = self._saved = checkpoint.iteration
+
+    def run(self) -> bool:
+        """Trains to the recipe's last iteration. False: it was asked to stop, and has saved.
+
+        Raises DivergedError when a loss is not finite; the checkpoints stay as they were.
+        """
+        recorder = self._logs.recorder
+        started, first = time.monotonic(), self.iteration
+        self.model.train()
+        try:
+            # A checkpoint is always saved before the evaluation of its iteration, so a resumed run begins with that,
+            # and a run that is extended has no trace of where it once ended.
+            if self.iteration > 0 and evaluates(self.recipe, self.iteration):
+                self._evaluate(started, first)
+            while self.iteration < self.recipe.schedule.iterations:
+                if self._stop():
+                    raise EvaluationStopped
+                self._train_one(self.iteration + 1)
+                self.iteration += 1
+                if recorder.pending >= BLOCK or time.monotonic() - self._written >= BLOCK_SECONDS:
+                    self._flush()
+                evaluation_due = evaluates(self.recipe, self.iteration)
+                if evaluation_due or saves(self.recipe, self.iteration):
+                    self._save()
+                if evaluation_due:
+                    self._evaluate(started, first)
+        except EvaluationStopped:
+            self._save()
+            return False
+        except DivergedError as error:
+            raise DivergedError(
+                f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip; "
+                f"the last good checkpoint is of iteration {self._saved}, in {self.directory.checkpoints}"
+            ) from error
+        return True
+
+    def close(self) -> None:
+        """Closes the logs."""
+        if self._opened is not None:
+            self._opened.snapshots.close()
+            self._opened.metrics.close()
+            self._opened.timings.close()
+
+    def _train_one(self, iteration: int) -> None:
+        try:
+            images, labels = self._batch(iteration)
+            # Whatever the network draws is a function of seed and iteration too, so no generator is ever saved.
+            torch.manual_seed((self.recipe.seed << 32) + iteration & (2**63 - 1))
+            set_corrected_average(self.model, iteration, self.recipe.network.batch_norm_fraction)
+            self._set_learning_rates(iteration)
+            logits = self.model(images)
+            loss = functional.cross_entropy(logits, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._prepare_gradients(iteration)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        except (RuntimeError, ValueError):
+            # The CPU operator refuses positions that are not finite; the loss that made them so says it better.
+            self._flush()
+            self._check_finite()
+            raise
+        self._logs.recorder.collect(iteration, loss, logits, labels)
+
+    def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        data, recipe = self.place.data, self.recipe.data
+        indices = batch_indices(
+            len(data.train_labels), recipe.batch_size, seed=self.recipe.seed, iteration=iteration
+        ).to(self.place.device)
+        images = data.train_images[indices]
+        if recipe.crop_padding or recipe.mirror:
+            images = random_crop_and_mirror(
+                images, padding=recipe.crop_padding, mirror=recipe.mirror, seed=self.recipe.seed, iteration=iteration
+            )
+        layout = MEMORY_FORMATS[self.recipe.machine.memory_format]
+        return images.contiguous(memory_format=layout), data.train_labels[indices]
+
+    def _set_learning_rates(self, iteration: int) -> None:
+        rate = learning_rate(self.recipe, iteration)
+        for group in self._optimizer.param_groups:
+            group["lr"] = position_learning_rate(self.recipe, iteration) if group["role"] == "positions" else rate
+
+    def _prepare_gradients(self, iteration: int) -> None:
+        groups = self._optimizer.param_groups
+        if not positions_move(self.recipe, iteration):
+            # None rather than zero: no momentum may build up while the positions stay put.
+            for group in groups:
+                if group["role"] == "positions":
+                    for parameter in group["params"]:
+                        parameter.grad = None
+        if self.recipe.optimizer.gradient_clip:
+            clipped = [p for group in groups if group["role"] != "positions" for p in group["params"]]
+            nn.utils.clip_grad_norm_(clipped, self.recipe.optimizer.gradient_clip)
+
+    def _open(self, snapshots: SnapshotWriter, metrics: LogWriter, timings: LogWriter) -> None:
+        self._opened = _Logs(snapshots, metrics, timings, Recorder(self.recipe, self._layers, snapshots, metrics))
+
+    @property
+    def _logs(self) -> _Logs:
+        if self._opened is None:
+            raise RuntimeError("call begin or restore first")
+        return self._opened
+
+    def _flush(self) -> None:
+        means = self._logs.recorder.flush()
+        self._written = time.monotonic()
+        if means is not None:
+            self._report(self.iteration, means.loss, means.accuracy)
+
+    def _check_finite(self) -> None:
+        for name, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(f"{name} is not finite after iteration {self.iteration}")
+
+    def _save(self) -> None:
+        self._flush()
+        if self._saved == self.iteration:
+            return
+        # The loss of this iteration was computed before its step: the step itself may have broken the network.
+        self._check_finite()
+        snapshots, metrics = self._logs.snapshots, self._logs.metrics
+        snapshots.sync()
+        metrics.sync()
+        save_checkpoint(
+            self.directory,
+            self.iteration,
+            {"model": dict(self.model.state_dict()), "optimizer": self._optimizer.state_dict()},
+            {"positions": snapshots.length, "metrics": metrics.length},
+        )
+        self._saved = self.iteration
+
+    def _evaluate(self, started: float, first: int) -> None:
+        self._flush()
+        begun = time.monotonic()
+        data = self.place.data
+        result = evaluate_network(
+            self.model,
+            data.test_images,
+            data.test_labels,
+            batch_size=self.recipe.data.evaluation_batch_size,
+            memory_format=self.recipe.machine.memory_format,
+            stop=self._stop,
+        )
+        if result.loss != result.loss or result.loss in (float("inf"), float("-inf")):
+            raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
+        self.evaluation = result
+        self._logs.metrics.append(
+            {
+                "iteration": self.iteration,
+                "test_loss": result.loss,
+                "test_accuracy": result.accuracy,
+                "test_errors": result.errors,
+                "test_images": result.images,
+            }
+        )
+        seconds = begun - started
+        self._logs.timings.append(
+            {
+                "iteration": self.iteration,
+                "seconds": round(seconds, 3),
+                "iterations_per_second": round((self.iteration - first) / seconds, 3) if seconds > 0 else None,
+                "evaluation_seconds": round(time.monotonic() - begun, 3),
+            }
+        )

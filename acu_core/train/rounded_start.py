@@ -1,0 +1,110 @@
+"""The state in which a fine-tuning starts: its parent's network with the positions on the grid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acu_core.errors import UserError
+from acu_core.nn import active_layers
+from acu_core.runs import RunDirectory, load_latest_checkpoint
+from acu_core.runs.durable_file import write_text_durably
+from acu_core.train.environment import Workplace
+from acu_core.train.evaluation import Evaluation, evaluate_network
+from acu_core.train.network_training import load_network_state, new_network
+from acu_core.train.recipe import Recipe
+from acu_core.train.report import RoundingFigures
+
+_FILE = "rounding.json"
+
+
+def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[str, Any]:
+    """Rounds the parent's network, evaluates it before and after, writes `rounding.json` into `run`.
+
+    Returns the rounded network's state. Raises UserError when the parent is gone or is not what it was.
+    """
+    parent = recipe.parent
+    if parent is None:
+        raise ValueError("the recipe has no parent")
+    checkpoint = load_latest_checkpoint(RunDirectory.open(parent.run))
+    if checkpoint is None or file_sha256(checkpoint.path) != parent.checkpoint_sha256:
+        raise UserError(
+            f"the parent run {parent.run} was changed since: delete {run.path} and start again with "
+            f"`acu round-and-finetune {parent.run}`"
+        )
+    model = new_network(recipe, place)
+    load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+    before = _evaluate(model, recipe, place)
+    collisions = round_positions(model)
+    after = _evaluate(model, recipe, place)
+    figures = RoundingFigures(parent.run, parent.iteration, before, after, collisions)
+    write_text_durably(run.path / _FILE, json.dumps(asdict(figures), indent=2, allow_nan=False) + "\n")
+    return dict(model.state_dict())
+
+
+def read_rounding(run: RunDirectory) -> RoundingFigures | None:
+    """The figures that `rounded_start` wrote; None for a run that has none."""
+    try:
+        values = json.loads((run.path / _FILE).read_text(encoding="utf-8"))
+        return RoundingFigures(
+            values["parent"],
+            values["parent_iteration"],
+            Evaluation(**values["before"]),
+            Evaluation(**values["after"]),
+            values["collisions"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.path / _FILE} is not what acu wrote: {error}") from error
+
+
+@torch.no_grad()
+def round_positions(model: nn.Module) -> list[dict[str, Any]]:
+    """Rounds the positions of every active layer in place; returns the cells on which several synapses fell."""
+    collisions = []
+    for name, layer in active_layers(model).items():
+        layer.round_()
+        collisions += [{"layer": name, **entry} for entry in shared_cells(layer.positions)]
+    return collisions
+
+
+def shared_cells(positions: Tensor) -> list[dict[str, Any]]:
+    """The cells of rounded positions (G, K, 2) that hold several synapses: group, cell [y, x], synapse numbers."""
+    found = []
+    for group, shape in enumerate(positions.detach().cpu().tolist()):
+        cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for synapse, (y, x) in enumerate(shape):
+            cells[(round(y), round(x))].append(synapse)
+        found += [
+            {"group": group, "cell": list(cell), "synapses": synapses}
+            for cell, synapses in sorted(cells.items())
+            if len(synapses) > 1
+        ]
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, which names a parent's checkpoint beyond its path."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _evaluate(model: nn.Module, recipe: Recipe, place: Workplace) -> Evaluation:
+    return evaluate_network(
+        model,
+        place.data.test_images,
+        place.data.test_labels,
+        batch_size=recipe.data.evaluation_batch_size,
+        memory_format=recipe.machine.memory_format,
+    )

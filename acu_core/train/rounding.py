@@ -1,0 +1,81 @@
+"""The paper's ACU-Round: positions rounded to the grid and frozen, weights trained on, in a run of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from acu_core.errors import UserError
+from acu_core.runs import RunDirectory, load_latest_checkpoint
+from acu_core.train.environment import recorded_workplace
+from acu_core.train.events import Events, NoEvents
+from acu_core.train.recipe import Recipe
+from acu_core.train.recipe_file import parse_recipe
+from acu_core.train.report import TrainingReport
+from acu_core.train.rounded_start import file_sha256
+from acu_core.train.training import create_run, train_in
+
+
+def round_and_finetune(
+    path: Path,
+    out: Path | None = None,
+    *,
+    iterations: int | None = None,
+    data_path: Path | None = None,
+    download: bool = False,
+    device: str | None = None,
+    events: Events | None = None,
+) -> TrainingReport:
+    """Rounds the newest checkpoint of the run at `path`, freezes the positions and trains on in a new run.
+
+    The new run's recipe is the parent's with the schedule of its `[round_and_finetune]` table (`iterations` overrides
+    that), and names the parent. Its report holds the error before rounding, after it, and after the fine-tuning.
+    Raises UserError when the run has no checkpoint or no active layers, or its recipe says nothing of fine-tuning.
+    """
+    events = events or NoEvents()
+    parent = RunDirectory.open(path)
+    recipe = parse_recipe(parent.recipe_toml, str(parent.path / "recipe.toml"))
+    # Locked: while the parent still trains, its checkpoints come and go.
+    with parent.lock():
+        checkpoint = load_latest_checkpoint(parent)
+        checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
+    if checkpoint is None or checkpoint.iteration == 0:
+        raise UserError(f"{path} has not been trained yet: go on with it by `acu train --resume {path}`")
+    if recipe.network.unit != "acu":
+        raise UserError(f"{path} has ordinary convolutions only, there are no positions to round")
+    if checkpoint.iteration < recipe.schedule.iterations:
+        events.warn(
+            f"{path} has trained {checkpoint.iteration} of {recipe.schedule.iterations} iterations; "
+            f"`acu train --resume {path}` would finish it"
+        )
+    child = finetuning_recipe(recipe, Path(os.path.abspath(path)), checkpoint.iteration, checkpoint_sha256, iterations)
+    place = recorded_workplace(
+        child, parent.environment, data_path=data_path, download=download, device=device, events=events
+    )
+    # The new run stands on its own from here: interrupted, it is resumed like any other.
+    return train_in(create_run(child, out, place), child, place, events)
+
+
+def finetuning_recipe(
+    recipe: Recipe, parent: Path, iteration: int, checkpoint_sha256: str, iterations: int | None
+) -> Recipe:
+    """The recipe of the fine-tuning. Raises UserError when neither the recipe nor the caller says how long."""
+    table = recipe.round_and_finetune
+    if table is None and iterations is None:
+        raise UserError("the run's recipe has no [round_and_finetune] table: give --iterations")
+    schedule: dict[str, object] = {"iterations": iterations, "warm_up": 0, "divisions": []}
+    optimizer: dict[str, object] = {"freeze_positions": True}
+    if table is not None:
+        schedule = {"iterations": iterations or table.iterations, "warm_up": 0, "divisions": table.divisions}
+        optimizer["learning_rate"] = table.learning_rate
+    else:
+        divisions = len(recipe.schedule.divisions)
+        optimizer["learning_rate"] = recipe.optimizer.learning_rate / recipe.schedule.divide_by**divisions
+    return recipe.changed(
+        name=f"{recipe.name}-rounded",
+        compare_frozen=False,
+        schedule=schedule,
+        optimizer=optimizer,
+        round_and_finetune=None,
+        parent={"run": str(parent), "iteration": iteration, "checkpoint_sha256": checkpoint_sha256},
+    )

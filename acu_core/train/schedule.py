@@ -1,0 +1,39 @@
+"""What holds at an iteration: learning rates, and whether the positions move. Pure functions of the recipe."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from acu_core.train.recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, iteration: int) -> float:
+    """The weights' learning rate in training iteration `iteration` (1-based).
+
+    A division at d takes effect from iteration d + 1 on: d iterations have then been trained at the old rate.
+    """
+    passed = bisect_left(recipe.schedule.divisions, iteration)
+    return recipe.optimizer.learning_rate / recipe.schedule.divide_by**passed
+
+
+def positions_move(recipe: Recipe, iteration: int) -> bool:
+    """Whether iteration `iteration` (1-based) moves the positions: not in the warm-up, never when they are frozen."""
+    return not recipe.optimizer.freeze_positions and iteration > recipe.schedule.warm_up
+
+
+def position_learning_rate(recipe: Recipe, iteration: int) -> float:
+    """The positions' learning rate in iteration `iteration`: 0 while they stay put."""
+    if not positions_move(recipe, iteration):
+        return 0.0
+    return learning_rate(recipe, iteration) * recipe.optimizer.position_learning_rate_factor
+
+
+def evaluates(recipe: Recipe, iteration: int) -> bool:
+    """Whether the network is evaluated after iteration `iteration`."""
+    every = recipe.schedule.evaluate_every
+    return iteration == recipe.schedule.iterations or (every > 0 and iteration > 0 and iteration % every == 0)
+
+
+def saves(recipe: Recipe, iteration: int) -> bool:
+    """Whether a checkpoint is saved after iteration `iteration`."""
+    return iteration == recipe.schedule.iterations or iteration % recipe.schedule.checkpoint_every == 0
