@@ -1,0 +1,205 @@
+// Where torch ends and the kernels begin: checks on which memory safety depends, allocation, packing, threads.
+
+#include <optional>
+#include <tuple>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "instruction_set.h"
+#include "reduction.h"
+
+namespace acu {
+
+namespace {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// True floor, where C++ truncates: (-1) / 2 is -1 here.
+int64_t floor_div(int64_t value, int64_t divisor) {
+  return value >= 0 ? value / divisor : -((-value + divisor - 1) / divisor);
+}
+
+Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tensor& positions, int64_t stride_h,
+                           int64_t stride_w, int64_t top, int64_t left, int64_t bottom, int64_t right, int64_t groups) {
+  STD_TORCH_CHECK(input.dim() == 4, "active_conv2d: input must be (N, C, H, W), not ", input.dim(), "-dimensional");
+  STD_TORCH_CHECK(weight.dim() == 3, "active_conv2d: weight must be (O, C/groups, K), not ", weight.dim(), "-dimensional");
+  STD_TORCH_CHECK(positions.dim() == 3 && positions.size(2) == 2, "active_conv2d: positions must be (G, K, 2)");
+  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::Double,
+                  "active_conv2d: the CPU kernel takes float32 and float64");
+  STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type() && positions.scalar_type() == input.scalar_type(),
+                  "active_conv2d: weight and positions must have the dtype of input");
+  STD_TORCH_CHECK(stride_h > 0 && stride_w > 0, "active_conv2d: stride must be positive");
+  Geometry g{};
+  g.images = input.size(0), g.channels = input.size(1), g.height = input.size(2), g.width = input.size(3);
+  g.outputs = weight.size(0), g.synapses = weight.size(2);
+  g.position_groups = positions.size(0), g.groups = groups;
+  g.stride_h = stride_h, g.stride_w = stride_w, g.top = top, g.left = left;
+  g.out_height = floor_div(g.height + top + bottom - 1, stride_h) + 1;
+  g.out_width = floor_div(g.width + left + right - 1, stride_w) + 1;
+  STD_TORCH_CHECK(g.channels > 0 && g.height > 0 && g.width > 0, "active_conv2d: input has no pixels");
+  STD_TORCH_CHECK(g.outputs > 0 && g.synapses > 0, "active_conv2d: weight is empty");
+  STD_TORCH_CHECK(g.out_height > 0 && g.out_width > 0, "active_conv2d: the output would be ", g.out_height, " x ", g.out_width);
+  STD_TORCH_CHECK(groups > 0 && g.channels % groups == 0 && g.outputs % groups == 0,
+                  "active_conv2d: groups must divide the channels of input and weight");
+  STD_TORCH_CHECK(weight.size(1) == g.channels / groups, "active_conv2d: weight must have C/groups channels");
+  STD_TORCH_CHECK(g.position_groups > 0 && g.outputs % g.position_groups == 0,
+                  "active_conv2d: position groups must divide the output channels");
+  STD_TORCH_CHECK(positions.size(1) == g.synapses, "active_conv2d: positions and weight differ in synapses");
+  return g;
+}
+
+template <class T>
+std::vector<Synapse<T>> read_positions(const Tensor& positions) {
+  const Tensor plain = torch::stable::contiguous(positions);
+  const T* values = plain.const_data_ptr<T>();
+  for (int64_t i = 0; i < plain.numel(); ++i) {
+    STD_TORCH_CHECK(std::isfinite(values[i]), "active_conv2d: positions must be finite, but element ", i, " is ", values[i]);
+  }
+  return split_positions(values, plain.numel() / 2);
+}
+
+MemoryFormat format(bool channels_last) { return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous; }
+
+Tensor new_image(const Tensor& like, int64_t n, int64_t c, int64_t h, int64_t w, bool channels_last) {
+  return torch::stable::empty({n, c, h, w}, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                              format(channels_last));
+}
+
+// Slots, not threads, decide how sums are cut: a machine that gives fewer threads works through the same slots.
+int64_t slot_count() { return torch::stable::get_num_threads(); }
+
+const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
+
+template <class T>
+Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& positions, const std::optional<Tensor>& bias,
+               const Geometry& g, bool channels_last) {
+  const std::vector<Synapse<T>> synapses = read_positions<T>(positions);
+  const Tensor image = torch::stable::contiguous(input, format(channels_last));
+  const Tensor plain_weight = torch::stable::contiguous(weight);
+  std::optional<Tensor> plain_bias;
+  if (bias.has_value()) {
+    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == g.outputs && bias->scalar_type() == input.scalar_type(),
+                    "active_conv2d: bias must be (O,) with the dtype of input");
+    plain_bias = torch::stable::contiguous(*bias);
+  }
+  Tensor output = new_image(input, g.images, g.outputs, g.out_height, g.out_width, channels_last);
+  if (g.images == 0) return output;
+
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t slots = slot_count();
+  const Plan plan(g, kernel.panel, slots);
+  Buffer<T> packed(plan.packed_size);
+  pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data());
+  const ForwardProblem<T> problem{plan,
+                                  synapses.data(),
+                                  image.const_data_ptr<T>(),
+                                  packed.data(),
+                                  plain_bias ? plain_bias->const_data_ptr<T>() : nullptr,
+                                  output.mutable_data_ptr<T>(),
+                                  channels_last};
+  in_parallel(slots, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) kernel.forward(problem, slot, slots);
+  });
+  return output;
+}
+
+struct Needs {
+  bool input, weight, positions, bias;
+};
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+template <class T>
+Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor& weight, const Tensor& positions,
+                   const Geometry& g, bool channels_last, Needs needs) {
+  const std::vector<Synapse<T>> synapses = read_positions<T>(positions);
+  const Tensor gradient = torch::stable::contiguous(grad_output, format(channels_last));
+  const Tensor image = torch::stable::contiguous(input, format(channels_last));
+  const Tensor plain_weight = torch::stable::contiguous(weight);
+  const auto nothing = [&] { return torch::stable::new_empty(input, {0}); };
+  Tensor grad_input = needs.input ? new_image(input, g.images, g.channels, g.height, g.width, channels_last) : nothing();
+  Tensor grad_weight = needs.weight ? torch::stable::new_zeros(weight, weight.sizes()) : nothing();
+  Tensor grad_positions = needs.positions ? torch::stable::new_zeros(positions, positions.sizes()) : nothing();
+  Tensor grad_bias = needs.bias ? torch::stable::new_zeros(weight, {g.outputs}) : nothing();
+  if (g.images == 0) return {grad_input, grad_weight, grad_positions, grad_bias};
+
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t slots = slot_count();
+  const Plan plan(g, kernel.panel, slots);
+  Buffer<T> transposed(plan.transposed_size);
+  pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data());
+  T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
+  const BackwardProblem<T> problem{plan,
+                                   synapses.data(),
+                                   gradient.const_data_ptr<T>(),
+                                   image.const_data_ptr<T>(),
+                                   transposed.data(),
+                                   grad_input_data,
+                                   needs.weight,
+                                   needs.positions,
+                                   needs.bias,
+                                   channels_last};
+  std::vector<SlotSums<T>> sums(slots);
+  in_parallel(slots, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
+  });
+  if (needs.input) reduce_partial_images(plan, sums, channels_last, grad_input_data, in_parallel);
+  if (needs.weight) reduce_weight(plan, sums, grad_weight.mutable_data_ptr<T>(), in_parallel);
+  if (needs.positions) reduce_positions(sums, positions.numel(), grad_positions.mutable_data_ptr<T>());
+  if (needs.bias) reduce_bias(sums, g.outputs, grad_bias.mutable_data_ptr<T>());
+  return {grad_input, grad_weight, grad_positions, grad_bias};
+}
+
+Tensor active_conv2d(const Tensor& input, const Tensor& weight, const Tensor& positions,
+                     const std::optional<Tensor>& bias, int64_t stride_h, int64_t stride_w, int64_t pad_top,
+                     int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups, bool channels_last) {
+  const Geometry g = check_and_measure(input, weight, positions, stride_h, stride_w, pad_top, pad_left, pad_bottom,
+                                       pad_right, groups);
+  return input.scalar_type() == ScalarType::Float
+             ? forward<float>(input, weight, positions, bias, g, channels_last)
+             : forward<double>(input, weight, positions, bias, g, channels_last);
+}
+
+Gradients active_conv2d_backward(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+                                 const Tensor& positions, int64_t stride_h, int64_t stride_w, int64_t pad_top,
+                                 int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups,
+                                 bool channels_last, bool need_input, bool need_weight, bool need_positions,
+                                 bool need_bias) {
+  const Geometry g = check_and_measure(input, weight, positions, stride_h, stride_w, pad_top, pad_left, pad_bottom,
+                                       pad_right, groups);
+  STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == g.images && grad_output.size(1) == g.outputs &&
+                      grad_output.size(2) == g.out_height && grad_output.size(3) == g.out_width &&
+                      grad_output.scalar_type() == input.scalar_type(),
+                  "active_conv2d_backward: grad_output must have the shape and dtype of the output");
+  const Needs needs{need_input, need_weight, need_positions, need_bias};
+  return input.scalar_type() == ScalarType::Float
+             ? backward<float>(grad_output, input, weight, positions, g, channels_last, needs)
+             : backward<double>(grad_output, input, weight, positions, g, channels_last, needs);
+}
+
+int64_t cpu_instruction_set(int64_t choice) {
+  if (choice >= 0) {
+    const auto set = static_cast<InstructionSet>(choice);
+    STD_TORCH_CHECK(is_supported(set), "this processor or this build lacks instruction set ", choice);
+    force_instruction_set(set);
+  }
+  return static_cast<int64_t>(current_instruction_set());
+}
+
+}  // namespace
+
+}  // namespace acu
+
+STABLE_TORCH_LIBRARY_IMPL(acu, CPU, m) {
+  m.impl("active_conv2d", TORCH_BOX(&acu::active_conv2d));
+  m.impl("active_conv2d_backward", TORCH_BOX(&acu::active_conv2d_backward));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(acu, CompositeExplicitAutograd, m) {
+  m.impl("cpu_instruction_set", TORCH_BOX(&acu::cpu_instruction_set));
+}

@@ -1,0 +1,64 @@
+// What a call computes, apart from the numbers in the tensors: sizes, where each synapse looks, and which output
+// channels share their input channels and their positions.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace acu {
+
+struct Geometry {
+  int64_t images, channels, height, width;       // input (N, C, H, W)
+  int64_t outputs, out_height, out_width;        // output (N, O, OH, OW)
+  int64_t synapses, position_groups, groups;
+  int64_t stride_h, stride_w, top, left;
+
+  int64_t out_pixels() const { return out_height * out_width; }
+  int64_t channels_per_group() const { return channels / groups; }
+};
+
+// A position split for bilinear interpolation: the corner up and left of it, and how far beyond that corner it is.
+// The fraction lies in [0, 1]: just below an integer, 1 - tiny rounds to 1 and the cell is still the one below, which
+// is where the derivative belongs.
+template <class T>
+struct Synapse {
+  int64_t row, column;
+  T fraction_y, fraction_x;
+};
+
+template <class T>
+std::vector<Synapse<T>> split_positions(const T* positions, int64_t count) {
+  // Beyond any image, so that the conversion to an integer is defined for every finite position.
+  const T far_away = static_cast<T>(int64_t{1} << 40);
+  std::vector<Synapse<T>> synapses(count);
+  for (int64_t t = 0; t < count; ++t) {
+    const T y = positions[2 * t], x = positions[2 * t + 1];
+    const T floor_y = std::floor(y), floor_x = std::floor(x);
+    synapses[t] = {static_cast<int64_t>(std::clamp(floor_y, -far_away, far_away)),
+                   static_cast<int64_t>(std::clamp(floor_x, -far_away, far_away)), y - floor_y, x - floor_x};
+  }
+  return synapses;
+}
+
+// Output channels [out_begin, out_end) that read input channels [in_begin, in_end) at the positions of one position
+// group. Convolution groups and position groups cut the output channels independently; a segment is what is left whole.
+struct Segment {
+  int64_t out_begin, out_end, in_begin, in_end, position_group;
+};
+
+inline std::vector<Segment> cut_into_segments(const Geometry& g) {
+  const int64_t per_group = g.outputs / g.groups, per_position_group = g.outputs / g.position_groups;
+  std::vector<Segment> segments;
+  for (int64_t out = 0; out < g.outputs;) {
+    const int64_t group = out / per_group, position_group = out / per_position_group;
+    const int64_t end = std::min((group + 1) * per_group, (position_group + 1) * per_position_group);
+    segments.push_back({out, end, group * g.channels_per_group(), (group + 1) * g.channels_per_group(), position_group});
+    out = end;
+  }
+  return segments;
+}
+
+}  // namespace acu

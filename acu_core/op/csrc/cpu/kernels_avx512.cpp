@@ -1,0 +1,30 @@
+// AVX-512F: 64-byte vectors, 32 registers. Only this file's functions are compiled for it; the system's and the compiler's
+// headers come first, so that nothing of theirs is compiled with instructions that the processor may lack.
+
+#include <algorithm>
+#include <cstring>
+
+#include "instruction_set.h"
+
+#if defined(__x86_64__)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx2,fma")
+#endif
+
+#define ACU_INSTRUCTION_SET avx512
+#define ACU_VECTOR_BYTES 64
+#define ACU_MICRO_ROWS 12
+
+#include "kernels.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

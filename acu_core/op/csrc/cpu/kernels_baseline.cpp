@@ -1,0 +1,13 @@
+// Any x86-64 (SSE2), ARM64 (NEON) or other processor: 16-byte vectors, whatever the compiler's default target has.
+
+#include "instruction_set.h"
+
+#define ACU_INSTRUCTION_SET baseline
+#define ACU_VECTOR_BYTES 16
+#if defined(__aarch64__)
+#define ACU_MICRO_ROWS 12  // 32 registers
+#else
+#define ACU_MICRO_ROWS 6
+#endif
+
+#include "kernels.h"

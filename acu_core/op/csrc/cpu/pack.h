@@ -1,0 +1,56 @@
+// The weight (O, C/groups, K) in the order in which the micro-kernel reads it, once a call: panels of output channels
+// for forward, panels of columns for backward. The gradient of the weight comes back in the order of forward.
+
+#pragma once
+
+#include "plan.h"
+
+namespace acu {
+
+// Calls f(place in the packed weight, place in the weight) for every element of a block.
+template <class F>
+void for_each_weight(const Plan& plan, const SegmentPlan& part, const Block& block, F f) {
+  const Geometry& g = plan.geometry;
+  for (int64_t o = 0; o < part.outputs(); ++o) {
+    const int64_t panel = o / plan.panel, lane = o % plan.panel;
+    int64_t row = 0;
+    for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+      for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
+        const int64_t weight =
+            ((part.segment.out_begin + o) * g.channels_per_group() + c - part.segment.in_begin) * g.synapses + k;
+        f(block.weight_offset + (panel * block.columns() + row) * plan.panel + lane, weight);
+      }
+    }
+  }
+}
+
+template <class T>
+void pack_weight(const Plan& plan, const T* weight, T* packed) {
+  std::fill_n(packed, plan.packed_size, T(0));
+  for (const SegmentPlan& part : plan.segments) {
+    for (const Block& block : part.blocks) {
+      for_each_weight(plan, part, block, [&](int64_t to, int64_t from) { packed[to] = weight[from]; });
+    }
+  }
+}
+
+// [panel of columns][output][lane]
+template <class T>
+void pack_transposed_weight(const Plan& plan, const T* weight, T* packed) {
+  const Geometry& g = plan.geometry;
+  std::fill_n(packed, plan.transposed_size, T(0));
+  for (const SegmentPlan& part : plan.segments) {
+    for (const Block& block : part.blocks) {
+      int64_t row = 0;
+      for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+        for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
+          T* to = packed + block.transposed_offset + row / plan.panel * part.outputs() * plan.panel + row % plan.panel;
+          const T* from = weight + (part.segment.out_begin * g.channels_per_group() + c - part.segment.in_begin) * g.synapses + k;
+          for (int64_t o = 0; o < part.outputs(); ++o) to[o * plan.panel] = from[o * g.channels_per_group() * g.synapses];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace acu

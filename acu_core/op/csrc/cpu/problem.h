@@ -1,0 +1,79 @@
+// The tensors of a call as plain pointers, and what a slot hands to the reduction. Shared by all instruction sets.
+
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "plan.h"
+
+namespace acu {
+
+// Scratch memory on a cache line of its own. Not cleared: every user writes before it reads.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size) {
+    const std::size_t bytes = round_up(std::max<int64_t>(size, 1) * static_cast<int64_t>(sizeof(T)), 64);
+    data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+    if (!data_) throw std::bad_alloc();
+  }
+  T* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+template <class T>
+struct ForwardProblem {
+  const Plan& plan;
+  const Synapse<T>* synapses;  // [position group][synapse]
+  const T* input;
+  const T* packed_weight;
+  const T* bias;  // or null
+  T* output;
+  bool channels_last;
+};
+
+template <class T>
+struct BackwardProblem {
+  const Plan& plan;
+  const Synapse<T>* synapses;
+  const T* grad_output;
+  const T* input;
+  const T* transposed_weight;
+  T* grad_input;  // or null when not needed; every element is written
+  bool need_weight, need_positions, need_bias, channels_last;
+};
+
+// Rows of the input's gradient of the image that the previous slot had begun: kept apart, so that no two slots write
+// one place, and added in the order of the slots at the end.
+template <class T>
+struct PartialImage {
+  int64_t image = -1, row_begin = 0, row_end = 0;
+  Buffer<T> rows;  // channels_last
+};
+
+template <class T>
+struct SlotSums {
+  Buffer<T> weight;               // in the layout of the packed weight
+  std::vector<double> positions;  // [position group][synapse][y, x]
+  std::vector<double> bias;
+  PartialImage<T> partial;
+};
+
+// The kernels of one instruction set.
+template <class T>
+struct Kernels {
+  int64_t panel;
+  void (*forward)(const ForwardProblem<T>&, int64_t slot, int64_t slots);
+  void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
+};
+
+}  // namespace acu

@@ -1,0 +1,72 @@
+// The reduction: what every slot summed for itself, added in the order of the slots. No atomics, so the same bits on
+// every run with the same number of slots.
+
+#pragma once
+
+#include "pack.h"
+#include "problem.h"
+
+namespace acu {
+
+// Runs f(begin, end) over [0, count) in parallel; given by the caller, so that this file knows nothing of torch.
+template <class T, class Parallel>
+void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, T* grad_weight, const Parallel& parallel) {
+  for (const SegmentPlan& part : plan.segments) {
+    parallel(static_cast<int64_t>(part.blocks.size()), [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        for_each_weight(plan, part, part.blocks[b], [&](int64_t from, int64_t to) {
+          T sum = sums[0].weight.data()[from];
+          for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
+          grad_weight[to] = sum;
+        });
+      }
+    });
+  }
+}
+
+template <class T>
+void reduce_positions(const std::vector<SlotSums<T>>& sums, int64_t count, T* grad_positions) {
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = 0;
+    for (const SlotSums<T>& slot : sums) sum += slot.positions[i];
+    grad_positions[i] = static_cast<T>(sum);
+  }
+}
+
+template <class T>
+void reduce_bias(const std::vector<SlotSums<T>>& sums, int64_t count, T* grad_bias) {
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = 0;
+    for (const SlotSums<T>& slot : sums) sum += slot.bias[i];
+    grad_bias[i] = static_cast<T>(sum);
+  }
+}
+
+// Adds the rows of images that more than one slot worked on.
+template <class T, class Parallel>
+void reduce_partial_images(const Plan& plan, const std::vector<SlotSums<T>>& sums, bool channels_last, T* grad_input,
+                           const Parallel& parallel) {
+  const Geometry& g = plan.geometry;
+  const int64_t row_size = g.width * g.channels;
+  for (const SlotSums<T>& slot : sums) {
+    const PartialImage<T>& partial = slot.partial;
+    if (partial.image < 0) continue;
+    T* image = grad_input + partial.image * g.height * row_size;
+    parallel(partial.row_end - partial.row_begin, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T* from = partial.rows.data() + r * row_size;
+        const int64_t y = partial.row_begin + r;
+        if (channels_last) {
+          for (int64_t i = 0; i < row_size; ++i) image[y * row_size + i] += from[i];
+        } else {
+          for (int64_t c = 0; c < g.channels; ++c) {
+            T* to = image + (c * g.height + y) * g.width;
+            for (int64_t x = 0; x < g.width; ++x) to[x] += from[x * g.channels + c];
+          }
+        }
+      }
+    });
+  }
+}
+
+}  // namespace acu

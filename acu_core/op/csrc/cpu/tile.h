@@ -1,0 +1,166 @@
+// The tile: a few hundred output pixels whose columns, products and gradients stay in the cache. Forward builds the
+// columns of a block and multiplies; backward multiplies, walks back over the columns, and multiplies again. Nothing
+// but the inputs is kept from forward to backward.
+
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "columns.h"
+#include "micro_kernel.h"
+#include "problem.h"
+#include "transpose.h"
+
+namespace acu::ACU_INSTRUCTION_SET {
+
+struct RowRange {
+  int64_t begin, end;
+};
+
+// Image rows that output rows [begin, end) can touch at these synapses.
+template <class T>
+RowRange touched_rows(const Geometry& g, const Synapse<T>* synapses, int64_t begin, int64_t end) {
+  RowRange rows{g.height, 0};
+  for (int64_t t = 0; t < g.position_groups * g.synapses; ++t) {
+    const int64_t first = begin * g.stride_h - g.top + synapses[t].row;
+    const int64_t last = (end - 1) * g.stride_h - g.top + synapses[t].row + 1;
+    if (last < 0 || first >= g.height) continue;
+    rows.begin = std::min(rows.begin, std::max<int64_t>(first, 0));
+    rows.end = std::max(rows.end, std::min(last + 1, g.height));
+  }
+  return rows.begin < rows.end ? rows : RowRange{0, 0};
+}
+
+// The output rows of `image` that belong to the tiles [begin, end), when a tile is a part of one image.
+inline RowRange rows_of_image(const Plan& plan, int64_t image, int64_t begin, int64_t end) {
+  const int64_t first = std::max(begin, image * plan.tiles_per_image_group);
+  const int64_t last = std::min(end, (image + 1) * plan.tiles_per_image_group) - 1;
+  const Tile a = plan.tile(first), b = plan.tile(last);
+  return {a.row, b.row + b.rows};
+}
+
+// The images of the current tile in channels_last: the tensor itself, or a transposed copy of the rows in use.
+template <class T>
+class Images {
+ public:
+  Images(const Plan& plan, const Synapse<T>* synapses, const T* input, bool channels_last)
+      : plan_(plan), synapses_(synapses), input_(input), channels_last_(channels_last) {
+    if (!channels_last) copy_ = Buffer<T>(plan.images_per_tile * image_size());
+  }
+
+  // Makes the images of `tile` ready; [begin, end) are the tiles of the slot.
+  void prepare(const Tile& tile, int64_t begin, int64_t end) {
+    if (channels_last_ || tile.image == prepared_) {
+      if (channels_last_) base_ = input_ + tile.image * image_size();
+      return;
+    }
+    const Geometry& g = plan_.geometry;
+    prepared_ = tile.image;
+    base_ = copy_.data();
+    RowRange out{0, g.out_height};
+    if (plan_.tiles_per_image_group > 1) out = rows_of_image(plan_, tile.image, begin, end);
+    const RowRange rows = touched_rows(g, synapses_, out.begin, out.end);
+    for (int64_t n = 0; n < tile.images; ++n) {
+      transpose(g.channels, (rows.end - rows.begin) * g.width,
+                input_ + (tile.image + n) * image_size() + rows.begin * g.width, g.height * g.width,
+                copy_.data() + n * image_size() + rows.begin * g.width * g.channels, g.channels);
+    }
+  }
+
+  const T* row(int64_t image_in_tile, int64_t y) const {
+    return base_ + image_in_tile * image_size() + y * plan_.geometry.width * plan_.geometry.channels;
+  }
+
+ private:
+  int64_t image_size() const { return plan_.geometry.height * plan_.geometry.width * plan_.geometry.channels; }
+
+  const Plan& plan_;
+  const Synapse<T>* synapses_;
+  const T* input_;
+  const bool channels_last_;
+  Buffer<T> copy_;
+  const T* base_ = nullptr;
+  int64_t prepared_ = -1;
+};
+
+template <class T>
+Walk<T> make_walk(const Geometry& g, const Tile& tile, const Synapse<T>& synapse, int64_t column_step) {
+  return {nullptr, nullptr, T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x,
+          synapse.fraction_x, tile.column * g.stride_w - g.left + synapse.column, g.stride_w, tile.width,
+          g.width, g.channels, column_step};
+}
+
+// The columns of a block for a tile: [pixel][synapse, channel].
+template <class T>
+void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, const Synapse<T>* synapses,
+                  const Block& block, T* columns) {
+  const Geometry& g = plan.geometry;
+  for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+    Walk<T> walk = make_walk(g, tile, synapses[k], plan.buffer_stride);
+    T* to = columns + (k - block.synapse_begin) * block.channels();
+    for (int64_t n = 0; n < tile.images; ++n) {
+      for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, to += tile.width * plan.buffer_stride) {
+        const int64_t y = i * g.stride_h - g.top + synapses[k].row;
+        walk.upper = y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin : nullptr;
+        walk.lower = y + 1 >= 0 && y + 1 < g.height ? images.row(n, y + 1) + block.channel_begin : nullptr;
+        build_columns(walk, block.channels(), to);
+      }
+    }
+  }
+}
+
+template <class T>
+void start_with_bias(const Plan& plan, const SegmentPlan& part, const T* bias, int64_t pixels, T* out) {
+  const int64_t step = plan.geometry.outputs;
+  for (int64_t p = 0; p < pixels; ++p) std::copy(bias + part.segment.out_begin, bias + part.segment.out_end, out + p * step);
+}
+
+// ---------------------------------------------------------------------------------------------------- forward
+
+template <class T>
+void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
+  const Plan& plan = problem.plan;
+  const Geometry& g = plan.geometry;
+  const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
+  if (begin == end) return;
+  Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
+  Buffer<T> columns(plan.largest_tile() * plan.buffer_stride);
+  Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
+
+  for (int64_t index = begin; index < end; ++index) {
+    const Tile tile = plan.tile(index);
+    const int64_t pixels = tile.pixels();
+    images.prepare(tile, begin, end);
+    const int64_t in_image = tile.row * g.out_width + tile.column;
+    T* out = problem.channels_last ? problem.output + (tile.image * g.out_pixels() + in_image) * g.outputs
+                                   : out_copy.data();
+    for (const SegmentPlan& part : plan.segments) {
+      T* part_out = out + part.segment.out_begin;
+      if (problem.bias != nullptr) start_with_bias(plan, part, problem.bias, pixels, part_out);
+      bool started = problem.bias != nullptr;
+      for (const Block& block : part.blocks) {
+        fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
+                     columns.data());
+        const T* weight = problem.packed_weight + block.weight_offset;
+        if (started) {
+          multiply<T, Result::kAdd>(pixels, part.outputs(), block.columns(), columns.data(), plan.buffer_stride, 1,
+                                    weight, part_out, g.outputs);
+        } else {
+          multiply<T, Result::kStore>(pixels, part.outputs(), block.columns(), columns.data(), plan.buffer_stride, 1,
+                                      weight, part_out, g.outputs);
+        }
+        started = true;
+      }
+    }
+    if (!problem.channels_last) {
+      const int64_t per_image = tile.rows * tile.width;
+      for (int64_t n = 0; n < tile.images; ++n) {
+        transpose(per_image, g.outputs, out + n * per_image * g.outputs, g.outputs,
+                  problem.output + (tile.image + n) * g.outputs * g.out_pixels() + in_image, g.out_pixels());
+      }
+    }
+  }
+}
+
+}  // namespace acu::ACU_INSTRUCTION_SET

@@ -1,0 +1,214 @@
+// The tile in backward. Per tile and block: the gradient of the columns (grad_output times the weight), the walk back
+// (which turns it into columns), and the gradient of the weight (columns times grad_output).
+
+#pragma once
+
+#include "tile.h"
+
+namespace acu::ACU_INSTRUCTION_SET {
+
+// The gradient of the images of the current tile in channels_last, and where it goes when the image is complete.
+template <class T>
+class ImageGradients {
+ public:
+  ImageGradients(const BackwardProblem<T>& problem, int64_t begin, int64_t end, PartialImage<T>& partial)
+      : problem_(problem), plan_(problem.plan), begin_(begin), end_(end), partial_(partial) {
+    if (problem.grad_input == nullptr) return;
+    const Geometry& g = plan_.geometry;
+    row_size_ = g.width * g.channels;
+    if (!problem.channels_last) copy_ = Buffer<T>(plan_.images_per_tile * g.height * row_size_);
+    if (plan_.tiles_per_image_group > 1 && begin % plan_.tiles_per_image_group != 0) {
+      partial_.image = begin / plan_.tiles_per_image_group;
+      const RowRange out = rows_of_image(plan_, partial_.image, begin, end);
+      const RowRange rows = touched_rows(g, problem.synapses, out.begin, out.end);
+      partial_.row_begin = rows.begin;
+      partial_.row_end = rows.end;
+      partial_.rows = Buffer<T>((rows.end - rows.begin) * row_size_);
+      std::fill_n(partial_.rows.data(), (rows.end - rows.begin) * row_size_, T(0));
+    }
+  }
+
+  bool needed() const { return problem_.grad_input != nullptr; }
+
+  void prepare(const Tile& tile) {
+    if (!needed() || tile.image == prepared_) return;
+    prepared_ = tile.image;
+    const int64_t size = plan_.geometry.height * row_size_;
+    if (tile.image == partial_.image) {
+      base_ = partial_.rows.data();
+      first_row_ = partial_.row_begin;
+    } else {
+      base_ = problem_.channels_last ? problem_.grad_input + tile.image * size : copy_.data();
+      first_row_ = 0;
+      std::fill_n(base_, tile.images * size, T(0));
+    }
+  }
+
+  // Called after a tile: the last one of an image sends a copy home.
+  void finish(const Tile& tile, int64_t index) {
+    if (!needed() || problem_.channels_last || tile.image == partial_.image) return;
+    const bool image_goes_on = (index + 1) % plan_.tiles_per_image_group != 0 && index + 1 < end_;
+    if (image_goes_on) return;
+    const Geometry& g = plan_.geometry;
+    const int64_t size = g.height * row_size_;
+    for (int64_t n = 0; n < tile.images; ++n) {
+      transpose(g.height * g.width, g.channels, copy_.data() + n * size, g.channels,
+                problem_.grad_input + (tile.image + n) * size, g.height * g.width);
+    }
+  }
+
+  T* row(int64_t image_in_tile, int64_t y) const {
+    return base_ + (image_in_tile * plan_.geometry.height + y - first_row_) * row_size_;
+  }
+
+ private:
+  const BackwardProblem<T>& problem_;
+  const Plan& plan_;
+  const int64_t begin_, end_;
+  PartialImage<T>& partial_;
+  Buffer<T> copy_;
+  T* base_ = nullptr;
+  int64_t row_size_ = 0, first_row_ = 0, prepared_ = -1;
+};
+
+// A row of zeros to read and a row that nobody reads to write, in place of rows outside the image; and the sums of the
+// positions' gradients, one vector each for y and x.
+template <class T>
+class WalkScratch {
+ public:
+  explicit WalkScratch(const Geometry& g)
+      : zeros_(g.width * g.channels), nowhere_(g.width * g.channels), sums_(2 * kLanes) {
+    std::fill_n(zeros_.data(), g.width * g.channels, T(0));
+    std::fill_n(nowhere_.data(), g.width * g.channels, T(0));
+  }
+
+  const T* zeros() const { return zeros_.data(); }
+  T* nowhere() const { return nowhere_.data(); }
+  T* sum_y() const { return sums_.data(); }
+  T* sum_x() const { return sums_.data() + kLanes; }
+
+  void start() const { std::fill_n(sums_.data(), 2 * kLanes, T(0)); }
+  double total_y() const { return total(sum_y()); }
+  double total_x() const { return total(sum_x()); }
+
+ private:
+  static constexpr int64_t kLanes = Wide<T>::kLanes;
+  static double total(const T* lanes) {
+    double sum = 0;
+    for (int64_t i = 0; i < kLanes; ++i) sum += lanes[i];
+    return sum;
+  }
+  Buffer<T> zeros_, nowhere_, sums_;
+};
+
+template <class T>
+void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>& images,
+                            const ImageGradients<T>& gradients, const Synapse<T>* synapses, const Block& block,
+                            const WalkScratch<T>& scratch, T* columns, double* position_sums) {
+  const Geometry& g = plan.geometry;
+  for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+    Walk<T> walk = make_walk(g, tile, synapses[k], plan.buffer_stride);
+    WalkGradient<T> gradient{nullptr, nullptr, scratch.sum_y(), scratch.sum_x()};
+    scratch.start();
+    T* at = columns + (k - block.synapse_begin) * block.channels();
+    for (int64_t n = 0; n < tile.images; ++n) {
+      for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, at += tile.width * plan.buffer_stride) {
+        const int64_t y = i * g.stride_h - g.top + synapses[k].row;
+        const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
+        if (!has_upper && !has_lower) {
+          for (int64_t j = 0; j < tile.width; ++j) std::fill_n(at + j * plan.buffer_stride, block.channels(), T(0));
+          continue;
+        }
+        walk.upper = has_upper ? images.row(n, y) + block.channel_begin : scratch.zeros();
+        walk.lower = has_lower ? images.row(n, y + 1) + block.channel_begin : scratch.zeros();
+        if (gradients.needed()) {
+          gradient.upper = has_upper ? gradients.row(n, y) + block.channel_begin : scratch.nowhere();
+          gradient.lower = has_lower ? gradients.row(n, y + 1) + block.channel_begin : scratch.nowhere();
+        }
+        walk_back(walk, gradient, block.channels(), at);
+      }
+    }
+    position_sums[2 * k] += scratch.total_y();
+    position_sums[2 * k + 1] += scratch.total_x();
+  }
+}
+
+// Packs grad_output of a segment in panels: [panel][pixel][kPanel], zeros behind the last output.
+template <class T>
+void pack_gradient(int64_t pixels, int64_t outputs, const T* from, int64_t step, T* to) {
+  for (int64_t o = 0; o < outputs; o += kPanel<T>) {
+    const int64_t lanes = std::min(kPanel<T>, outputs - o);
+    for (int64_t p = 0; p < pixels; ++p, to += kPanel<T>) {
+      std::copy_n(from + p * step + o, lanes, to);
+      std::fill(to + lanes, to + kPanel<T>, T(0));
+    }
+  }
+}
+
+template <class T>
+void add_bias_gradient(int64_t pixels, int64_t outputs, const T* gradient, std::vector<T>& row, double* sums) {
+  std::fill(row.begin(), row.end(), T(0));
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < outputs; ++o) row[o] += gradient[p * outputs + o];
+  }
+  for (int64_t o = 0; o < outputs; ++o) sums[o] += row[o];
+}
+
+template <class T>
+void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, SlotSums<T>& sums) {
+  const Plan& plan = problem.plan;
+  const Geometry& g = plan.geometry;
+  sums.positions.assign(2 * g.position_groups * g.synapses, 0.0);
+  sums.bias.assign(problem.need_bias ? g.outputs : 0, 0.0);
+  if (problem.need_weight) {
+    sums.weight = Buffer<T>(plan.packed_size);
+    std::fill_n(sums.weight.data(), plan.packed_size, T(0));
+  }
+  const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
+  if (begin == end) return;
+  const bool need_columns = problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
+  Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
+  ImageGradients<T> gradients(problem, begin, end, sums.partial);
+  WalkScratch<T> scratch(g);
+  Buffer<T> columns(plan.largest_tile() * plan.buffer_stride);
+  Buffer<T> gradient_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
+  Buffer<T> packed(plan.largest_tile() * round_up(g.outputs, kPanel<T>));
+  std::vector<T> bias_row(g.outputs);
+
+  for (int64_t index = begin; index < end; ++index) {
+    const Tile tile = plan.tile(index);
+    const int64_t pixels = tile.pixels(), per_image = tile.rows * tile.width;
+    const int64_t in_image = tile.row * g.out_width + tile.column;
+    const T* gradient = problem.grad_output + (tile.image * g.out_pixels() + in_image) * g.outputs;
+    if (!problem.channels_last) {
+      for (int64_t n = 0; n < tile.images; ++n) {
+        transpose(g.outputs, per_image, problem.grad_output + (tile.image + n) * g.outputs * g.out_pixels() + in_image,
+                  g.out_pixels(), gradient_copy.data() + n * per_image * g.outputs, g.outputs);
+      }
+      gradient = gradient_copy.data();
+    }
+    if (problem.need_bias) add_bias_gradient(pixels, g.outputs, gradient, bias_row, sums.bias.data());
+    if (!need_columns) continue;
+    images.prepare(tile, begin, end);
+    gradients.prepare(tile);
+    for (const SegmentPlan& part : plan.segments) {
+      const T* part_gradient = gradient + part.segment.out_begin;
+      const int64_t group = part.segment.position_group * g.synapses;
+      if (problem.need_weight) pack_gradient(pixels, part.outputs(), part_gradient, g.outputs, packed.data());
+      for (const Block& block : part.blocks) {
+        multiply<T, Result::kStore>(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, 1,
+                                    problem.transposed_weight + block.transposed_offset, columns.data(),
+                                    plan.buffer_stride);
+        walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
+                               sums.positions.data() + 2 * group);
+        if (problem.need_weight) {
+          multiply_transposed<T>(block.columns(), ceil_div(part.outputs(), kPanel<T>), pixels, columns.data(),
+                                 plan.buffer_stride, packed.data(), sums.weight.data() + block.weight_offset);
+        }
+      }
+    }
+    gradients.finish(tile, index);
+  }
+}
+
+}  // namespace acu::ACU_INSTRUCTION_SET

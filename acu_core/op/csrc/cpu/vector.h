@@ -1,0 +1,53 @@
+// The compiler's own vectors, as wide as the instruction set for which this file is compiled (ACU_VECTOR_BYTES).
+// Included inside a region that sets the target (see instruction_sets/), hence no intrinsics: the same source serves
+// x86-64 and ARM64.
+
+#pragma once
+
+#include <cstdint>
+
+#define ACU_INLINE inline __attribute__((always_inline))
+
+namespace acu::ACU_INSTRUCTION_SET {
+
+template <class T>
+struct Wide;
+
+template <>
+struct Wide<float> {
+  typedef float Vector __attribute__((vector_size(ACU_VECTOR_BYTES)));
+  typedef float Unaligned __attribute__((vector_size(ACU_VECTOR_BYTES), aligned(4), may_alias));
+  static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 4;
+};
+
+template <>
+struct Wide<double> {
+  typedef double Vector __attribute__((vector_size(ACU_VECTOR_BYTES)));
+  typedef double Unaligned __attribute__((vector_size(ACU_VECTOR_BYTES), aligned(8), may_alias));
+  static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 8;
+};
+
+// One channel at a time, for the channels that do not fill a vector: the same code with a vector of one.
+template <class T>
+struct Narrow {
+  typedef T Vector;
+  typedef T Unaligned;
+  static constexpr int64_t kLanes = 1;
+};
+
+template <class S, class T>
+ACU_INLINE typename S::Vector load(const T* from) {
+  return *reinterpret_cast<const typename S::Unaligned*>(from);
+}
+
+template <class S, class T>
+ACU_INLINE void store(T* to, typename S::Vector value) {
+  *reinterpret_cast<typename S::Unaligned*>(to) = value;
+}
+
+template <class S, class T>
+ACU_INLINE void add_to(T* to, typename S::Vector value) {
+  store<S>(to, load<S>(to) + value);
+}
+
+}  // namespace acu::ACU_INSTRUCTION_SET

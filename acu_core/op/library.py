@@ -1,0 +1,91 @@
+"""Loads the compiled operator, and remembers what could be loaded and why not."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+
+
+@dataclass(frozen=True)
+class OperatorStatus:
+    """What of the operator is compiled and loaded.
+
+    Attributes:
+        cpu: the CPU kernels are there; if not, `cpu_error` says why.
+        cuda: the CUDA kernels are there; if not, `cuda_error` says why.
+        cuda_architectures: what they were compiled for, such as `("8.0", "9.0+PTX")`.
+        instruction_set: which of `INSTRUCTION_SETS` the CPU kernels use on this processor.
+    """
+
+    cpu: bool
+    cpu_error: str | None
+    cuda: bool
+    cuda_error: str | None
+    cuda_architectures: tuple[str, ...]
+    instruction_set: str | None
+
+
+def _load(stem: str) -> str | None:
+    """Loads a library beside this file; returns what went wrong, or None."""
+    found = sorted(path for suffix in ("so", "pyd", "dylib") for path in FOLDER.glob(f"{stem}.*{suffix}"))
+    if not found:
+        return "it was not built"
+    try:
+        torch.ops.load_library(found[0])
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _cuda_architectures() -> tuple[str, ...]:
+    record = FOLDER / "_C_cuda.architectures"
+    return tuple(record.read_text().split(";")) if record.exists() else ()
+
+
+@functools.cache
+def _load_once() -> tuple[str | None, str | None]:
+    cpu_error = _load("_C")
+    if cpu_error is not None:
+        return cpu_error, "the CPU library with the schema is not loaded"
+    if torch.version.cuda is None:
+        return None, "this torch was built without CUDA"
+    return None, _load("_C_cuda")
+
+
+def status() -> OperatorStatus:
+    """What of the operator is compiled and loaded, as `acu doctor` shows it."""
+    cpu_error, cuda_error = _load_once()
+    return OperatorStatus(
+        cpu=cpu_error is None,
+        cpu_error=cpu_error,
+        cuda=cuda_error is None,
+        cuda_error=cuda_error,
+        cuda_architectures=_cuda_architectures() if cuda_error is None else (),
+        instruction_set=instruction_set() if cpu_error is None else None,
+    )
+
+
+def has_kernel(device_type: str) -> bool:
+    """Whether the operator runs compiled on tensors of this device type; `meta` counts, as shapes need no kernel."""
+    cpu_error, cuda_error = _load_once()
+    return {"cpu": cpu_error is None, "meta": cpu_error is None, "cuda": cuda_error is None}.get(device_type, False)
+
+
+def instruction_set() -> str:
+    """Which of `INSTRUCTION_SETS` the CPU kernels use."""
+    return INSTRUCTION_SETS[torch.ops.acu.cpu_instruction_set(-1)]
+
+
+def force_instruction_set(name: str) -> None:
+    """Makes the CPU kernels use one instruction set from now on, for tests and comparisons.
+
+    Raises:
+        RuntimeError: this processor or this build lacks it.
+    """
+    torch.ops.acu.cpu_instruction_set(INSTRUCTION_SETS.index(name))
