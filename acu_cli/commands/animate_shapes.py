@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,7 @@ def animate_shapes(
 
     target = default_output(run) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
-    with terminal.progress(1, "drawing", unit="frames") as bar:
+    with _Drawing() as drawing:
         report = render_animation(
             run,
             target,
@@ -54,10 +55,31 @@ def animate_shapes(
             last=last,
             layers=wanted,
             width=width,
-            progress=lambda done, total: bar.update(done, total=total),
+            progress=drawing.update,
         )
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")
+
+
+class _Drawing:
+    """A progress bar that begins when the number of frames is known, and anew when fewer frames are tried."""
+
+    def __init__(self) -> None:
+        self._shown = ExitStack()
+        self._total: int | None = None
+
+    def __enter__(self) -> _Drawing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()
+
+    def update(self, done: int, total: int) -> None:
+        if total != self._total:
+            self._shown.close()
+            self._total = total
+            self._bar = self._shown.enter_context(terminal.progress(total, "drawing", unit="frames"))
+        self._bar.update(done)
