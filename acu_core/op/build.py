@@ -126,10 +126,3 @@ class BuildOperator(BuildExtension):  # type: ignore[misc]
             print(f"acu: the CUDA kernels are not built: {reason}")
         self.distribution.ext_modules = extensions
         super().finalize_options()
-
-    def build_extension(self, ext: Extension) -> None:
-        """Compiles one library; beside that of the CUDA kernels, leaves a note of their architectures."""
-        super().build_extension(ext)
-        if ext.name.endswith("_C_cuda"):
-            library = Path(self.get_ext_fullpath(ext.name))
-            library.with_name("_C_cuda.architectures").write_text(os.environ["TORCH_CUDA_ARCH_LIST"])

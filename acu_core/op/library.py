@@ -19,7 +19,7 @@ class OperatorStatus:
     Attributes:
         cpu: the CPU kernels are there; if not, `cpu_error` says why.
         cuda: the CUDA kernels are there; if not, `cuda_error` says why.
-        cuda_architectures: what they were compiled for, such as `("8.0", "9.0+PTX")`.
+        cuda_architectures: what they were compiled for, such as `("8.0", "9.0")`.
         instruction_set: which of `INSTRUCTION_SETS` the CPU kernels use on this processor.
     """
 
@@ -44,8 +44,7 @@ def _load(stem: str) -> str | None:
 
 
 def _cuda_architectures() -> tuple[str, ...]:
-    record = FOLDER / "_C_cuda.architectures"
-    return tuple(record.read_text().split(";")) if record.exists() else ()
+    return tuple(f"{number // 100}.{number % 100 // 10}" for number in torch.ops.acu.cuda_architectures())
 
 
 @functools.cache

@@ -19,4 +19,6 @@ STABLE_TORCH_LIBRARY(acu, m) {
       "-> (Tensor, Tensor, Tensor, Tensor)");
   // With a negative number: which instruction set the CPU kernels use. Else: use that one from now on.
   m.def("cpu_instruction_set(int choice) -> int");
+  // As nvcc numbers them: 800 is 8.0. Answered by `_C_cuda`.
+  m.def("cuda_architectures() -> int[]");
 }
