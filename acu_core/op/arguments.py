@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Pair = Union[int, Sequence[int]]
-Padding = Union[int, Sequence[int]]
+Pair = int | Sequence[int]
+Padding = int | Sequence[int]
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -119,8 +119,8 @@ def check_arguments(
     out_height, out_width = output_size((height, width), arguments)
     if out_height < 1 or out_width < 1:
         raise ValueError(
-            f"input {_shape(input)} is too small: with stride {arguments.stride} and padding (top, left, bottom, right) "
-            f"{arguments.padding} the output would be {out_height} x {out_width}"
+            f"input {_shape(input)} is too small: with stride {arguments.stride} and padding (top, left, bottom, "
+            f"right) {arguments.padding} the output would be {out_height} x {out_width}"
         )
     return arguments
 

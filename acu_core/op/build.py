@@ -36,7 +36,9 @@ def _cuda_home() -> Path | None:
         return Path(os.environ["CUDA_HOME"])
     if _nvcc is None:
         return None
-    plan = subprocess.run([_nvcc, "--dryrun", "-x", "cu", "-E", os.devnull], capture_output=True, text=True, check=False)
+    plan = subprocess.run(
+        [_nvcc, "--dryrun", "-x", "cu", "-E", os.devnull], capture_output=True, text=True, check=False
+    )
     top = re.search(r"^#\$ TOP=(.+)$", plan.stderr, re.MULTILINE)
     return Path(top.group(1)).resolve() if top else Path(_nvcc).resolve().parent.parent
 
@@ -91,7 +93,7 @@ def cpu_extension() -> Extension:
         sanitize = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
         compile_flags += sanitize
         link_flags += sanitize
-    return CppExtension(
+    return CppExtension(  # type: ignore[no-untyped-call]
         "acu_core.op._C",
         [str(SOURCES / "schema.cpp"), *sorted(str(path) for path in (SOURCES / "cpu").glob("*.cpp"))],
         extra_compile_args={"cxx": compile_flags},
@@ -105,7 +107,7 @@ def cuda_extension() -> Extension:
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHITECTURES)
     # USE_CUDA makes torch's stable header declare the current stream.
     flags = ["-O3", "-std=c++20", STABLE_ABI, "-DUSE_CUDA"]
-    return CUDAExtension(
+    return CUDAExtension(  # type: ignore[no-untyped-call]
         "acu_core.op._C_cuda",
         sorted(str(path) for path in (SOURCES / "cuda").glob("*.cu")),
         extra_compile_args={"cxx": flags, "nvcc": flags},
@@ -113,7 +115,7 @@ def cuda_extension() -> Extension:
     )
 
 
-class BuildOperator(BuildExtension):  # type: ignore[misc]
+class BuildOperator(BuildExtension):
     """The `build_ext` command: decides what is compiled when the command runs, not when it is configured."""
 
     def finalize_options(self) -> None:

@@ -37,7 +37,7 @@ def _load(stem: str) -> str | None:
     if not found:
         return "it was not built"
     try:
-        torch.ops.load_library(found[0])
+        torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
     except OSError as error:
         return str(error)
     return None

@@ -44,9 +44,7 @@ def _window(positions: Tensor, lowest: int, highest: int) -> tuple[int, int]:
     return (first, last - first + 1) if last >= first else (lowest, 1)
 
 
-def dense_kernel(
-    weight: Tensor, positions: Tensor, rows: tuple[int, int], columns: tuple[int, int]
-) -> Tensor:
+def dense_kernel(weight: Tensor, positions: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     """The kernel of the ordinary convolution that equals the active one.
 
     Args:
@@ -84,7 +82,8 @@ def active_conv2d_reference(
     arguments = check_arguments(input, weight, positions, bias, stride, padding, groups)
     if positions.device.type == "cpu" and not bool(torch.isfinite(positions).all()):
         raise ValueError(f"positions {tuple(positions.shape)} must be finite")
-    (stride_h, stride_w), (top, left, bottom, right) = arguments.stride, arguments.padding
+    stride_h, stride_w = arguments.stride
+    top, left = arguments.padding[:2]
     height, width = input.shape[-2:]
     out_height, out_width = output_size((height, width), arguments)
 

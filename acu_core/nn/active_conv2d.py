@@ -1,0 +1,219 @@
+"""The layer: `torch.nn.Conv2d` with positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from acu_core.nn.shapes import InitialShape, centre_synapse, initial_positions
+from acu_core.op import active_conv2d
+
+Size = int | tuple[int, int]
+
+
+def _pair(name: str, value: Size, least: int | None) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and (least is None or v >= least) for v in pair):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be an int or two ints{bound}, not {value!r}")
+    return pair
+
+
+def one_sided_paddings(
+    kernel_size: tuple[int, int], padding: Size | Literal["same", "valid"], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """What the operator must pad, (top, bottom, left, right), to give the output size of a Conv2d.
+
+    With kernel k, padding q, dilation d and centre c = k // 2 the window reaches d*c before and d*(k - 1 - c) behind
+    the centre, so top = q - d*c and bottom = q - d*(k - 1 - c). "same" means floor(d*(k - 1) / 2) in front and the rest
+    behind, which for an even kernel gives two different paddings, one of them negative.
+    """
+    before = [dilation[axis] * (kernel_size[axis] // 2) for axis in (0, 1)]
+    behind = [dilation[axis] * (kernel_size[axis] - 1) - before[axis] for axis in (0, 1)]
+    if padding == "same":
+        front = [dilation[axis] * (kernel_size[axis] - 1) // 2 for axis in (0, 1)]
+        back = [dilation[axis] * (kernel_size[axis] - 1) - front[axis] for axis in (0, 1)]
+    else:
+        front = back = [0, 0] if padding == "valid" else list(_pair("padding", padding, None))
+    return front[0] - before[0], back[0] - behind[0], front[1] - before[1], back[1] - behind[1]
+
+
+class ActiveConv2d(nn.Module):
+    """An Active Convolution Unit: a convolution that learns where its synapses sit.
+
+    A drop-in for `torch.nn.Conv2d`: the same arguments give the same output size, and until the positions move, the
+    same output.
+
+    Shapes:
+        input: (N, C, H, W) or (C, H, W); output as for Conv2d.
+        weight: (O, C/groups, K) with K = kernel height * width, row-major. A state dict with Conv2d's
+            (O, C/groups, kh, kw) loads too.
+        positions: (G, K, 2), (y, x) in input pixels, float32 whatever the dtype of the layer (float64 after
+            `.double()`).
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: how many synapses, and the grid on which they start.
+        stride: in pixels.
+        padding: that of the Conv2d which this layer replaces: an int, a pair, "same" or "valid". Negative padding,
+            which Conv2d lacks, crops.
+        dilation: of the grid on which the synapses start.
+        groups: as in Conv2d.
+        bias: whether to learn one.
+        padding_mode: "zeros"; a moving synapse has no defined value in another mode.
+        device: of all parameters.
+        dtype: of weight and bias.
+        position_groups: G; output channels are split into G equal groups with positions of their own.
+        shape: where the synapses start: "square" (the grid), "circle", "random", or positions (K, 2) or (G, K, 2).
+        fix_centre: whether the centre synapse (kh // 2, kw // 2) stays where it starts, as in the paper.
+
+    Raises:
+        ValueError: an argument does not fit, with its name.
+    """
+
+    fixed: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | Literal["same", "valid"] = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        position_groups: int = 1,
+        shape: InitialShape = "square",
+        fix_centre: bool = True,
+    ) -> None:
+        super().__init__()
+        if padding_mode != "zeros":
+            raise ValueError(
+                f"padding_mode must be 'zeros': a synapse that moves has no defined value in {padding_mode!r}"
+            )
+        if in_channels < 1 or out_channels < 1:
+            raise ValueError(f"in_channels and out_channels must be positive, not {in_channels} and {out_channels}")
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups = {groups} must divide in_channels = {in_channels} and out_channels = {out_channels}"
+            )
+        if position_groups < 1 or out_channels % position_groups:
+            raise ValueError(f"position_groups = {position_groups} must divide out_channels = {out_channels}")
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"padding must be ints, 'same' or 'valid', not {padding!r}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair("kernel_size", kernel_size, 1)
+        self.stride = _pair("stride", stride, 1)
+        self.padding = padding if isinstance(padding, str) else _pair("padding", padding, None)
+        self.dilation = _pair("dilation", dilation, 1)
+        self.groups = groups
+        self.position_groups = position_groups
+        self.padding_mode = padding_mode
+        if self.padding == "same" and self.stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, not {self.stride}")
+        self._paddings = one_sided_paddings(self.kernel_size, self.padding, self.dilation)
+        synapses = math.prod(self.kernel_size)
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels // groups, synapses, device=device, dtype=dtype)
+        )
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        positions = initial_positions(shape, position_groups, self.kernel_size, self.dilation)
+        if dtype == torch.float64:
+            positions = positions.double()
+        self.positions = nn.Parameter(positions.to(device))
+        fixed = torch.zeros(synapses, 1, dtype=torch.bool, device=device)
+        fixed[centre_synapse(self.kernel_size)] = fix_centre
+        # Not in the state dict: it follows from the arguments.
+        self.register_buffer("fixed", fixed, persistent=False)
+        self.reset_parameters()
+
+    @property
+    def synapses(self) -> int:
+        """K."""
+        return self.weight.shape[2]
+
+    def reset_parameters(self) -> None:
+        """Draws weight and bias as Conv2d does; positions stay."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight.shape[1] * self.weight.shape[2])
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) or (C, H, W) to the output of the Conv2d with the same arguments."""
+        # Fixed synapses take part in the sum but get no gradient: a mask, not an optimizer's business.
+        positions = torch.where(self.fixed, self.positions.detach(), self.positions)
+        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        output = active_conv2d(batch, self.weight, positions, self.bias, self.stride, self._paddings, self.groups)
+        return output if input.dim() == 4 else output.squeeze(0)
+
+    @torch.no_grad()
+    def round_(self) -> ActiveConv2d:
+        """Moves every synapse to the nearest pixel of the grid (half to even), in place."""
+        self.positions.round_()
+        return self
+
+    @classmethod
+    def from_conv2d(cls, conv: nn.Conv2d, **options: Any) -> ActiveConv2d:
+        """The layer that computes what `conv` does, with its weights, ready to move.
+
+        Args:
+            conv: any Conv2d with zero padding.
+            options: `position_groups` and `fix_centre`; the shape is the grid of `conv`.
+
+        Raises:
+            ValueError: `conv` is transposed or its padding mode is not zeros.
+        """
+        from acu_core.nn.conversion import active_from_conv2d
+
+        return active_from_conv2d(conv, cls, **options)
+
+    def to_conv2d(self) -> nn.Conv2d:
+        """The ordinary convolution that computes what this layer does, its window as small as the shape allows."""
+        from acu_core.nn.conversion import conv2d_from_active
+
+        return conv2d_from_active(self)
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> ActiveConv2d:
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            if tensor is not self.positions and tensor is not self.positions.grad:
+                return moved
+            # Half a pixel of a thousand is more than a 16-bit float resolves, so positions follow the device only.
+            return moved if moved.dtype in (torch.float32, torch.float64) else tensor.to(moved.device)
+
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        weight = state_dict.get(prefix + "weight")
+        if isinstance(weight, Tensor) and weight.dim() == 4 and tuple(weight.shape[2:]) == self.kernel_size:
+            state_dict[prefix + "weight"] = weight.flatten(2)
+            # Conv2d has no positions: those of its weights are the grid that this layer was made with.
+            state_dict.setdefault(prefix + "positions", self.positions.detach())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """The arguments that are not Conv2d's defaults, as Conv2d shows them."""
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        defaults: dict[str, Any] = {"padding": (0, 0), "dilation": (1, 1), "groups": 1, "position_groups": 1}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)!r}"
+        return text + (", bias=False" if self.bias is None else "")
+
+
+def active_layers(model: nn.Module) -> dict[str, ActiveConv2d]:
+    """The active layers of a network by qualified name, in the order of its modules."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, ActiveConv2d)}

@@ -1,0 +1,91 @@
+"""How positions are optimised: parameter groups of their own, and the paper's normalised gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from acu_core.nn.active_conv2d import active_layers
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, position_lr: float | None = None, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Groups for any optimizer, each with a "role": weights, rest, positions. Empty groups are left out.
+
+    Args:
+        model: any network, with or without active layers.
+        lr: learning rate of weights and rest.
+        position_lr: that of the positions, in pixels a step with `normalize_positions`; 0.01 * lr as in the paper.
+        weight_decay: of the weights: parameters of two or more dimensions. The rest (biases, scale and shift of
+            normalisation) and the positions have none.
+    """
+    positions = [layer.positions for layer in active_layers(model).values()]
+    ids = {id(parameter) for parameter in positions}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+    groups: list[dict[str, Any]] = [
+        {"role": "weights", "params": [p for p in others if p.dim() > 1], "lr": lr, "weight_decay": weight_decay},
+        {"role": "rest", "params": [p for p in others if p.dim() <= 1], "lr": lr, "weight_decay": 0.0},
+        {
+            "role": "positions",
+            "params": positions,
+            "lr": 0.01 * lr if position_lr is None else position_lr,
+            "weight_decay": 0.0,
+        },
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def normalized_gradient(gradient: Tensor) -> Tensor:
+    """Each synapse's (dy, dx) divided by its length, so that every synapse moves by the learning rate.
+
+    Args:
+        gradient: (..., 2).
+
+    Returns:
+        (..., 2) of length 1, or 0 where the gradient is 0 (paper, section 3.3). `hypot`, so that a tiny gradient does
+        not underflow when it is squared.
+    """
+    length = torch.hypot(gradient[..., 0], gradient[..., 1]).unsqueeze(-1)
+    # Scaled first: dividing by a subnormal length would overflow.
+    scale = torch.where(length > 0, gradient.abs().amax(dim=-1, keepdim=True), torch.ones_like(length))
+    scaled = gradient / scale
+    return torch.where(length > 0, scaled / torch.hypot(scaled[..., 0], scaled[..., 1]).unsqueeze(-1), gradient)
+
+
+@torch.no_grad()
+def _normalize(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        if group.get("role") != "positions":
+            continue
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            parameter.grad.copy_(normalized_gradient(parameter.grad))
+            # A fused optimizer divides by GradScaler's factor inside its step, which must not shorten the gradient.
+            scale = getattr(optimizer, "grad_scale", None)
+            if scale is not None:
+                parameter.grad.mul_(scale)
+
+
+def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
+    """Makes `optimizer` normalise the gradient of the group with the role "positions" at each step.
+
+    A step pre-hook: it comes after accumulation, all-reduce, unscaling and clipping, which is the order that the
+    normalised gradient needs. A position whose `.grad` is None (during warm-up, say) is left alone.
+
+    Returns:
+        a handle with `remove()`.
+
+    Raises:
+        ValueError: no parameter group has the role "positions"; `parameter_groups` makes one.
+    """
+    if not any(group.get("role") == "positions" for group in optimizer.param_groups):
+        raise ValueError(
+            'no parameter group has the role "positions": make the groups with parameter_groups(model, ...)'
+        )
+    return optimizer.register_step_pre_hook(_normalize)
