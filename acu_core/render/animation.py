@@ -32,8 +32,8 @@ _PALETTE_SAMPLES = 6
 # What an animation without --frames may weigh: a README with it still opens quickly.
 _LARGEST_BYTES = 2_000_000
 _FEWEST_AUTOMATIC_FRAMES = 24
-# Seen in GIFs: bytes a frame for each synapse and each pixel of its panel's side.
-_BYTES_PER_LINE_PIXEL = 1.0
+# Seen: bytes a frame for each synapse and each pixel of its panel's side.
+_BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def render_animation(
     report_progress = progress or (lambda done, total: None)
     milliseconds = _frame_milliseconds(suffix, fps)
 
-    drawn = 1 if suffix in STILLS else (frames or _automatic_frames(recording, layout, dots_per_inch))
+    drawn = 1 if suffix in STILLS else (frames or _automatic_frames(recording, layout, dots_per_inch, suffix))
     while True:
         picture = ShapeFigure(recording, _plan(recording, drawn), layout, dots_per_inch)
         if suffix in STILLS:
@@ -102,12 +102,8 @@ def render_animation(
             report_progress(1, 1)
         else:
             content = _encode_frames(picture, suffix, milliseconds, report_progress)
-        if (
-            frames is not None
-            or suffix in STILLS
-            or len(content) <= _LARGEST_BYTES
-            or picture.frames <= _FEWEST_AUTOMATIC_FRAMES
-        ):
+        fits = len(content) <= _LARGEST_BYTES or picture.frames <= _FEWEST_AUTOMATIC_FRAMES
+        if fits or frames is not None or suffix in STILLS:
             break
         drawn = max(_FEWEST_AUTOMATIC_FRAMES, int(picture.frames * 0.95 * _LARGEST_BYTES / len(content)))
     try:
@@ -127,12 +123,12 @@ def _plan(recording: Recording, frames: int) -> FrameSchedule:
     )
 
 
-def _automatic_frames(recording: Recording, layout: Layout, dots_per_inch: float) -> int:
+def _automatic_frames(recording: Recording, layout: Layout, dots_per_inch: float, suffix: str) -> int:
     pixels_per_unit = layout.panel * dots_per_inch / (2 * visible_reach(recording))
     synapses = recording.all_synapses()
     wanted = choose_frame_count(synapses, pixels_per_unit)
     # Only a first guess, which saves drawing twice.
-    expected_bytes = _BYTES_PER_LINE_PIXEL * synapses.shape[1] * layout.panel * dots_per_inch
+    expected_bytes = _BYTES_PER_LINE_PIXEL[suffix] * synapses.shape[1] * layout.panel * dots_per_inch
     return max(_FEWEST_AUTOMATIC_FRAMES, min(wanted, int(_LARGEST_BYTES / expected_bytes)))
 
 

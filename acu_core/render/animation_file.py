@@ -52,8 +52,8 @@ def _encode_webp(frames: Iterator[Pixels], milliseconds: Sequence[int]) -> bytes
         append_images=images,
         duration=list(milliseconds),
         loop=0,
-        quality=85,
-        method=3,
+        quality=80,
+        method=2,
     )
     return buffer.getvalue()
 

@@ -51,11 +51,11 @@ def plan_frames(
     count = len(iterations)
     if count < 2:
         return FrameSchedule(np.zeros(1), np.zeros(1, np.int64))
-    stride = max(1, math.ceil(trail_points / frames))
-    points = max(2, (frames - 1) * stride + 1) if frames > 1 else trail_points
+    stride = max(1, math.ceil((trail_points - 1) / max(1, frames - 1)))
+    points = (frames - 1) * stride + 1 if frames > 1 else max(2, trail_points)
     still = int(np.searchsorted(iterations, warm_up, side="right")) - 1
     still = min(max(still, 0), count - 1)
-    if still == count - 1 or still == 0:
+    if still == count - 1 or still == 0 or points < 4:
         pieces = [(0, count - 1, points)]
     else:
         calm = max(2, round(_WARM_UP_SHARE * points))

@@ -20,8 +20,10 @@ from acu_core.render.shape_panel import ShapePanel
 from acu_core.render.timeline import Timeline
 
 _FONT = "DejaVu Sans"
-# Width of a letter of a panel's title in inches, on average and a little more.
-_LETTER = 0.096
+_TITLE_SIZE = 9.5
+_SMALL_TITLE_SIZE = 7.5
+# Width of a bold letter in inches at size 1, on average and a little more.
+_LETTER = 0.0101
 
 
 def visible_reach(recording: Recording) -> float:
@@ -51,9 +53,8 @@ class ShapeFigure:
         for index, (name, values) in enumerate(recording.positions.items()):
             left, bottom = layout.corner(index)
             axes = self._add_axes(left, bottom, layout.panel, layout.panel)
-            self._add_text(
-                left + 0.01, bottom + layout.panel + 0.065, _shorten(name, layout.panel), size=9.5, fontweight="bold"
-            )
+            title, size = _fit_title(name, layout.panel)
+            self._add_text(left + 0.01, bottom + layout.panel + 0.065, title, size=size, fontweight="bold")
             positions = at_moments(values, schedule.moments)
             self._panels.append(ShapePanel(axes, positions, recording.hidden, reach, layout.panel))
         groups = max(values.shape[1] for values in recording.positions.values())
@@ -105,7 +106,8 @@ class ShapeFigure:
         return self.figure.text(*place, content, fontsize=size, fontfamily=_FONT, **{"color": colours.INK, **style})
 
 
-def _shorten(name: str, width: float) -> str:
+def _fit_title(name: str, width: float) -> tuple[str, float]:
+    size = _TITLE_SIZE if len(name) * _LETTER * _TITLE_SIZE <= width else _SMALL_TITLE_SIZE
+    letters = int(width / (_LETTER * size))
     # The end of a qualified name tells layers apart, its beginning does not.
-    letters = int(width / _LETTER)
-    return name if len(name) <= letters else "\N{HORIZONTAL ELLIPSIS}" + name[1 - letters :]
+    return (name if len(name) <= letters else "\N{HORIZONTAL ELLIPSIS}" + name[1 - letters :]), size

@@ -108,12 +108,12 @@ def _decode(text: bytes, path: Path) -> SnapshotHeader:
         layers = tuple(LayerEntry(str(e["name"]), int(e["groups"]), int(e["synapses"])) for e in content["layers"])
         header = SnapshotHeader(layers, dict(content["extra"]))
         _check_layers(layers)
-        record_bytes = int(content["record_bytes"])
+        record_bytes, expected = int(content["record_bytes"]), header.record_type.itemsize
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"the header of {path} is not what acu writes: {error}") from error
-    if record_bytes != header.record_type.itemsize:
+    if record_bytes != expected:
         raise UserError(
-            f"the header of {path} contradicts itself: its layers make records of {header.record_type.itemsize} bytes, "
+            f"the header of {path} contradicts itself: its layers make records of {expected} bytes, "
             f"it says {record_bytes}"
         )
     return header

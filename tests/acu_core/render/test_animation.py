@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acu_core.errors import UserError
+from acu_core.render import animation, colours, default_output, render_animation
+from acu_core.runs import RunDirectory
+
+MakeRecording = Callable[..., Path]
+
+
+def rgb(colour: tuple[float, float, float]) -> tuple[int, ...]:
+    return tuple(round(255 * c) for c in colour)
+
+
+def count(image: Image.Image, colour: tuple[float, float, float], tolerance: int = 6) -> int:
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    return int(np.count_nonzero(np.abs(pixels - rgb(colour)).max(axis=-1) <= tolerance))
+
+
+def test_a_gif_has_the_frames_and_times_that_were_asked_for(make_recording: MakeRecording, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    output = tmp_path / "new" / "shapes.gif"
+    report = render_animation(
+        make_recording(2),
+        output,
+        frames=12,
+        fps=25,
+        width=320,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls == [(n, 12) for n in range(1, 13)]
+    assert (report.path, report.frames, report.fps, report.width) == (output, 12, 25.0, 320)
+    assert report.bytes == output.stat().st_size
+    with Image.open(output) as image:
+        assert (image.n_frames, image.size) == (12, (report.width, report.height))
+        assert image.info["loop"] == 0
+        durations = []
+        for frame in range(12):
+            image.seek(frame)
+            durations.append(image.info["duration"])
+    assert durations[1:-1] == [40] * 10
+    assert durations[0] > 40
+    assert durations[-1] > 1000
+
+
+def test_decoded_frames_are_the_drawn_ones(
+    make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[np.ndarray] = []
+    encode = animation.encode_animation
+
+    def spy(suffix: str, frames: object, *rest: object) -> bytes:
+        def watched() -> object:
+            for pixels in frames:  # type: ignore[attr-defined]
+                drawn.append(pixels)
+                yield pixels
+
+        return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(animation, "encode_animation", spy)
+    render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=400)
+    with Image.open(tmp_path / "a.gif") as image:
+        for frame, pixels in enumerate(drawn):
+            image.seek(frame)
+            shown = np.asarray(image.convert("RGB")).astype(int)
+            away = np.abs(shown - pixels).max(axis=-1)
+            assert np.mean(away <= 24) > 0.998
+            # Nothing that has moved on leaves a smudge on the resting colours.
+            for colour in (colours.PANEL, colours.PAPER):
+                resting = np.all(pixels == rgb(colour), axis=-1)
+                assert np.all(away[resting] == 0)
+
+
+def test_synapses_stand_where_their_positions_say(make_recording: MakeRecording, tmp_path: Path) -> None:
+    render_animation(make_recording(1, drift=2.0), tmp_path / "a.png", first=0, last=0)
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
+    rows, columns = np.nonzero(accent)
+    ink = np.argwhere(np.all(pixels[: pixels.shape[0] * 4 // 5] == rgb(colours.INK), axis=-1))
+    # Nine synapses on the grid, the centre in ink: the accent is symmetric around the panel's middle.
+    middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+    assert abs(np.mean(columns) - middle[0]) < 1
+    assert abs(np.mean(rows) - middle[1]) < 1
+    assert np.any(np.all(np.abs(ink - middle[::-1]) < 2, axis=-1))
+
+
+def test_y_points_down_and_trails_begin_at_the_start(tmp_path: Path) -> None:
+    from acu_core.runs import LayerEntry, SnapshotWriter
+
+    with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a", 1, 2)]) as writer:
+        for step in range(11):
+            writer.append(step, [[[[0, 0], [1 + step / 10, 0]]]], [[[1, 1]]])
+    render_animation(tmp_path / "p.bin", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
+    centre = np.all(pixels[100:-100] == rgb(colours.INK), axis=-1)
+    assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 100 + 20
+
+
+def test_groups_and_the_hidden_shape_have_their_colours(make_recording: MakeRecording, tmp_path: Path) -> None:
+    hidden = (3 * np.random.default_rng(0).normal(size=(1, 9, 2))).clip(-3, 3).tolist()
+    for groups in (1, 3):
+        path = make_recording(1, groups=groups, hidden=hidden, name=f"{groups}.bin")
+        for suffix in ("png", "gif"):
+            output = tmp_path / f"{groups}.{suffix}"
+            render_animation(path, output, frames=None if suffix == "png" else 4)
+            with Image.open(output) as image:
+                image.seek(getattr(image, "n_frames", 1) - 1)
+                assert count(image, colours.HIDDEN) > 200
+                for group in range(3):
+                    assert (count(image, colours.group_colour(group)) > 100) == (group < groups)
+    render_animation(make_recording(1, name="plain.bin"), tmp_path / "plain.png")
+    with Image.open(tmp_path / "plain.png") as image:
+        assert count(image, colours.HIDDEN) == 0
+
+
+def test_the_warm_up_is_marked(make_recording: MakeRecording, tmp_path: Path) -> None:
+    path = make_recording(1, iterations=100, warm_up=50)
+    for last, marked in ((100, True), (20, True)):
+        render_animation(path, tmp_path / "a.png", last=last)
+        with Image.open(tmp_path / "a.png") as image:
+            assert (count(image, colours.WARM_UP) > 500) == marked
+    render_animation(path, tmp_path / "a.png", first=50)
+    with Image.open(tmp_path / "a.png") as image:
+        assert count(image, colours.WARM_UP) == 0
+
+
+def test_the_number_of_frames_shrinks_until_the_file_is_small(
+    make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_recording(1, drift=2.0)
+    monkeypatch.setattr(animation, "_LARGEST_BYTES", 40_000)
+    monkeypatch.setattr(animation, "_BYTES_PER_LINE_PIXEL", {".gif": 1e-3})
+    totals: set[int] = set()
+    report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
+    assert len(totals) > 1
+    assert report.frames == min(totals)
+    assert report.bytes <= 40_000
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".svg", ".pdf"])
+def test_every_format_is_written_alike_twice(make_recording: MakeRecording, tmp_path: Path, suffix: str) -> None:
+    path = make_recording(2)
+    outputs = [tmp_path / f"{n}{suffix}" for n in "ab"]
+    reports = [render_animation(path, output, frames=None if suffix in ".png.svg.pdf" else 5) for output in outputs]
+    assert outputs[0].stat().st_size > 1000
+    if suffix != ".svg":
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert reports[0].frames == (1 if suffix in ".png.svg.pdf" else 5)
+
+
+def test_one_snapshot_and_one_layer_with_one_synapse_are_enough(tmp_path: Path) -> None:
+    from acu_core.runs import LayerEntry, SnapshotWriter
+
+    with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a" * 200, 1, 1)]) as writer:
+        writer.append(3, [np.zeros((1, 1, 2))], [np.zeros((1, 1))])
+    for name in ("a.gif", "a.png"):
+        assert render_animation(tmp_path / "p.bin", tmp_path / name).frames == 1
+
+
+def test_options_that_cannot_be_met_leave_the_old_file(make_recording: MakeRecording, tmp_path: Path) -> None:
+    path = make_recording(1)
+    output = tmp_path / "old.gif"
+    output.write_bytes(b"old")
+    for options in (
+        {"frames": 0},
+        {"fps": 0.0},
+        {"fps": float("nan")},
+        {"width": 10},
+        {"layers": ["none"]},
+        {"first": 1000},
+    ):
+        with pytest.raises(UserError):
+            render_animation(path, output, **options)
+    assert output.read_bytes() == b"old"
+    for name in ("a.jpg", "a", "a.gif.txt"):
+        with pytest.raises(UserError, match=r"must end with one of \.gif"):
+            render_animation(path, tmp_path / name)
+    (tmp_path / "folder.gif").mkdir()
+    with pytest.raises(UserError, match="is a directory"):
+        render_animation(path, tmp_path / "folder.gif")
+    with pytest.raises(UserError, match="cannot be written"):
+        render_animation(path, output / "below.gif", frames=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.gif", "old.gif", "positions.bin"]
+
+
+def test_a_video_without_its_package_is_one_clear_sentence(
+    make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match=r"active-convolution\[video\]"):
+        render_animation(make_recording(1), tmp_path / "a.mp4")
+
+
+def test_a_video_rests_on_its_last_frame(make_recording: MakeRecording, tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
+    report = render_animation(make_recording(1), tmp_path / "a.mp4", frames=10, fps=10, width=301)
+    frames, seconds = ffmpeg.count_frames_and_secs(str(report.path))
+    assert report.frames == 10
+    assert frames == 6 + 8 + 18
+    assert seconds == pytest.approx(3.2, abs=0.15)
+
+
+def test_the_global_state_of_matplotlib_is_left_alone(make_recording: MakeRecording, tmp_path: Path) -> None:
+    import matplotlib
+
+    # A plain dict() would ask for the backend, and so import pyplot itself.
+    before = matplotlib.rcParams.copy()
+    render_animation(make_recording(1), tmp_path / "a.svg")
+    assert matplotlib.rcParams.copy() == before
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_default_output_is_in_the_run(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "", {})
+    assert default_output(run.path) == run.figures / "shapes.gif"
+    (tmp_path / "positions.bin").touch()
+    assert default_output(tmp_path / "positions.bin") == tmp_path / "positions.gif"
+    with pytest.raises(UserError, match="there is no run"):
+        default_output(tmp_path / "none")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from acu_core.errors import UserError
+from acu_core.runs import LogWriter, read_log
+
+ENTRIES = [
+    {"iteration": 1, "loss": 0.1},
+    {"iteration": 2, "loss": 1e-300, "name": "é\n"},
+    {"iteration": 3, "none": None},
+]
+
+
+def write(path: Path) -> list[int]:
+    with LogWriter(path) as log:
+        lengths = [log.length]
+        for entry in ENTRIES:
+            log.append(entry)
+            lengths.append(log.length)
+    return lengths
+
+
+def test_entries_are_lines_and_floats_are_short_and_exact(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lengths = write(path)
+    assert path.stat().st_size == lengths[-1]
+    assert path.read_bytes().splitlines()[0] == b'{"iteration": 1, "loss": 0.1}'
+    assert path.read_bytes().count(b"\n") == 3
+    assert read_log(path) == ENTRIES
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), {"deep": [float("nan")]}, object()])
+def test_what_is_no_strict_json_is_refused_and_writes_nothing(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with LogWriter(path) as log:
+        log.append({"a": 1})
+        with pytest.raises((ValueError, TypeError)):
+            log.append({"b": value})
+        assert path.stat().st_size == log.length
+    assert read_log(path) == [{"a": 1}]
+
+
+def test_a_line_torn_at_any_byte_is_ignored_and_cut_when_the_log_goes_on(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    lengths = write(whole)
+    content = whole.read_bytes()
+    for end in range(lengths[2], lengths[3]):
+        torn.write_bytes(content[:end])
+        assert read_log(torn) == ENTRIES[:2]
+        for length in (None, lengths[2]):
+            torn.write_bytes(content[:end])
+            with LogWriter.open_for_append(torn, length) as log:
+                assert log.length == lengths[2]
+                log.append(ENTRIES[2])
+                log.sync()
+            assert torn.read_bytes() == content
+
+
+def test_going_on_refuses_wrong_lengths_and_cuts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lengths = write(path)
+    content = path.read_bytes()
+    with pytest.raises(UserError, match="shortened"):
+        LogWriter.open_for_append(path, lengths[-1] + 1)
+    with pytest.raises(UserError, match="end of a line"):
+        LogWriter.open_for_append(path, lengths[1] + 3)
+    with pytest.raises(UserError, match="missing"):
+        LogWriter.open_for_append(tmp_path / "none", 0)
+    with pytest.raises(UserError, match="exists already"):
+        LogWriter(path)
+    assert path.read_bytes() == content
+    LogWriter(path, replace=True).close()
+    assert read_log(path) == []
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b'{"a": NaN}', b"[1]", b"\xff\xfe", b"", b"{" * 10_000])
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b"\n" + b'{"a": 2}\n')
+    with pytest.raises(UserError, match="line 2"):
+        read_log(path)
+
+
+def test_a_missing_log_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no log"):
+        read_log(tmp_path / "none")

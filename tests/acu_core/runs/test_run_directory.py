@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from acu_core.errors import UserError
+from acu_core.runs import RunDirectory
+
+ROOT = Path(__file__).parents[3]
+HOLD = """
+import os, sys, time
+from acu_core.runs.run_directory import RunDirectory
+fork = len(sys.argv) > 2
+with RunDirectory.open(sys.argv[1]).lock():
+    if fork and os.fork() == 0:
+        print("child", os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def make(path: Path) -> RunDirectory:
+    return RunDirectory.create(path, 'network = "plain"\n', {"threads": 2, "device": "cpu"})
+
+
+def test_a_run_is_made_and_opened(tmp_path: Path) -> None:
+    made = make(tmp_path / "runs" / "one")
+    run = RunDirectory.open(made.path)
+    assert run.recipe_toml == 'network = "plain"\n'
+    assert run.environment == {"threads": 2, "device": "cpu"}
+    assert run.checkpoints.is_dir()
+    assert run.figures.is_dir()
+    assert (run.metrics.name, run.timings.name, run.positions.name) == (
+        "metrics.jsonl",
+        "timings.jsonl",
+        "positions.bin",
+    )
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["one"]
+
+
+def test_an_empty_directory_becomes_a_run_and_a_relative_path_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert make(Path("empty")).path == Path("empty")
+    assert RunDirectory.open("empty").environment["threads"] == 2
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    with pytest.raises(UserError, match="--resume"):
+        make(run.path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("important")
+    with pytest.raises(UserError, match="not an empty directory"):
+        make(tmp_path / "full")
+    (tmp_path / "file").write_text("important")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError):
+            make(path)
+    assert (tmp_path / "file").read_text() == "important"
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+    with pytest.raises(ValueError, match="JSON"):
+        RunDirectory.create(tmp_path / "nan", "", {"x": float("nan")})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "full", "run"]
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run"):
+        RunDirectory.open(tmp_path / "none")
+    with pytest.raises(UserError, match=r"recipe\.toml"):
+        RunDirectory.open(tmp_path)
+    run = make(tmp_path / "run")
+    for content in ("[1]", "{", "\x00"):
+        (run.path / "environment.json").write_text(content)
+        with pytest.raises(UserError, match=r"environment\.json"):
+            _ = run.environment
+    (run.path / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"recipe\.toml"):
+        _ = run.recipe_toml
+
+
+def test_recipe_and_environment_can_be_replaced(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    run.replace_recipe("iterations = 9\n")
+    run.replace_environment({"threads": 1})
+    assert (run.recipe_toml, run.environment) == ("iterations = 9\n", {"threads": 1})
+    assert not list(run.path.glob("*.tmp")) + list(run.path.glob(".*.tmp"))
+
+
+def test_the_lock_excludes_others_and_is_free_again_afterwards(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    with run.lock():
+        with pytest.raises(UserError, match=f"another process \\(number {os.getpid()}\\)"), run.lock():
+            pass
+        # The attempt that failed must not have released the lock.
+        with pytest.raises(UserError), run.lock():
+            pass
+    with run.lock():
+        pass
+    with pytest.raises(KeyError), run.lock():
+        raise KeyError
+    with run.lock():
+        pass
+
+
+@pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a forked worker that lives on"])
+def test_the_lock_of_another_process_ends_with_kill_9(tmp_path: Path, fork: bool) -> None:
+    run = make(tmp_path / "run")
+    command = [sys.executable, "-c", HOLD, str(run.path), *(["fork"] if fork else [])]
+    child = 0
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for _ in range(2 if fork else 1):
+                words = process.stdout.readline().split()
+                if words[0] == "child":
+                    child = int(words[1])
+            with pytest.raises(UserError, match=f"number {process.pid}"), run.lock():
+                pass
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            deadline = time.monotonic() + 5
+            while True:
+                try:
+                    with run.lock():
+                        break
+                except UserError:
+                    assert time.monotonic() < deadline, "the lock outlived its process"
+                    time.sleep(0.02)
+            if fork:
+                os.kill(child, 0)
+        finally:
+            process.kill()
+            if child:
+                os.kill(child, signal.SIGKILL)
