@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
 class Progress(Protocol):
     """What `progress` hands out."""
 
-    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
+    def update(self, done: int, *, total: int | None = None, **fields: str) -> None:
         """`done` of the total (of another one from now on, if given) is done; `fields` are shown as `name value`."""
 
     def describe(self, description: str) -> None:
@@ -121,7 +121,7 @@ class _Speed:
         return (after - before) / (last - first) if last > first and after > before else None
 
 
-def _texts(done: int, total: int, unit: str, speed: float | None, fields: dict[str, object]) -> list[str]:
+def _texts(done: int, total: int, unit: str, speed: float | None, fields: dict[str, str]) -> list[str]:
     texts = [f"{name.replace('_', ' ')} {value}" for name, value in fields.items()]
     if speed is not None:
         texts.append(f"{speed:.1f} {unit}/s")
@@ -133,7 +133,7 @@ class _Lines:
     def __init__(self, total: int, description: str, unit: str, done: int) -> None:
         self._total, self._description, self._unit, self._done = total, description, unit, done
         self._speed = _Speed(done)
-        self._fields: dict[str, object] = {}
+        self._fields: dict[str, str] = {}
         self._printed = time.monotonic()
         self._printed_done: int | None = None
 
@@ -144,7 +144,7 @@ class _Lines:
         if self._printed_done is not None and self._printed_done != self._done:
             self._write()
 
-    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
+    def update(self, done: int, *, total: int | None = None, **fields: str) -> None:
         self._done, self._fields = done, fields
         self._total = self._total if total is None else total
         self._speed.add(done)
@@ -185,7 +185,7 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._rich.stop()
 
-    def update(self, done: int, *, total: int | None = None, **fields: object) -> None:
+    def update(self, done: int, *, total: int | None = None, **fields: str) -> None:
         self._total = self._total if total is None else total
         self._speed.add(done)
         figures = "  ".join(_texts(done, self._total, self._unit, self._speed.value(), fields))

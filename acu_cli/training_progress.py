@@ -33,7 +33,7 @@ class TrainingProgress:
         """Moves it."""
         if self._shown is None:
             return
-        fields: dict[str, object] = {}
+        fields: dict[str, str] = {}
         if loss is not None:
             fields["loss"] = f"{loss:.4f}"
         if accuracy is not None:

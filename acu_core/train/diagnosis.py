@@ -64,7 +64,10 @@ def _operator() -> list[Verdict]:
     library = _import("acu_core.op.library")
     if isinstance(library, Exception):
         return [Verdict("Is the operator compiled for the CPU?", "no", f"{_first_line(library)}: pip install . again")]
-    status = library.status()
+    try:
+        status = library.status()
+    except Exception as error:
+        return [Verdict("Is the operator compiled for the CPU?", "no", f"{_first_line(error)}: pip install . again")]
     if status.cpu:
         cpu = Verdict(
             "Is the operator compiled for the CPU?", "ok", f"yes, {status.instruction_set or 'portable'} code"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from acu_core.op.library import status
 
 from acu_core.data import DataSet, load_data_set
 from acu_core.errors import UserError
+from acu_core.op.library import status
 from acu_core.train.events import Events
 from acu_core.train.recipe import Recipe
 
@@ -52,13 +52,8 @@ def choose_device(wanted: str) -> torch.device:
 def load_recipe_data(recipe: Recipe, path: Path | None, download: bool) -> DataSet:
     """The recipe's data set, from `path` where one is given."""
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
-    try:
-        return load_data_set(
-            recipe.data.name, path=where, download=download, seed=recipe.seed, **dict(recipe.data.options)
-        )
-    except TypeError as error:
-        # The options are passed on by name, and only the data set knows which it has.
-        raise UserError(f"data.options of the recipe do not fit the data set {recipe.data.name}: {error}") from error
+    options: dict[str, Any] = dict(recipe.data.options)
+    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, **options)
 
 
 def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, events: Events) -> Workplace:

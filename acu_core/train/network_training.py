@@ -43,9 +43,10 @@ def new_network(recipe: Recipe, place: Workplace) -> nn.Module:
             unit=recipe.network.unit,
             **dict(recipe.network.options),
         )
-    except TypeError as error:
-        raise UserError(f"network.options do not fit the network {recipe.network.name}: {error}") from error
-    return model.to(place.device).to(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
+    moved: nn.Module = model.to(place.device).to(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
+    return moved
 
 
 def load_network_state(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
@@ -93,7 +94,7 @@ class NetworkTraining:
             weight_decay=optimizer.weight_decay,
         )
         self._optimizer = torch.optim.SGD(groups, lr=optimizer.learning_rate, momentum=optimizer.momentum)
-        if optimizer.normalize_positions:
+        if optimizer.normalize_positions and self._layers:
             normalize_positions(self._optimizer)
         self._opened: _Logs | None = None
         self._saved = -1

@@ -37,7 +37,9 @@ def _weight_norms(layer: ActiveConv2d) -> Tensor:
     """(G, K): the length of all weights of a synapse, within its position group."""
     groups = layer.positions.shape[0]
     outputs, inputs, synapses = layer.weight.shape
-    return torch.linalg.vector_norm(layer.weight.reshape(groups, outputs // groups, inputs, synapses), dim=(1, 2))
+    grouped = layer.weight.reshape(groups, outputs // groups, inputs, synapses)
+    norms: Tensor = torch.linalg.vector_norm(grouped, dim=(1, 2))
+    return norms
 
 
 class Recorder:
@@ -109,7 +111,7 @@ class Recorder:
             return
         values = torch.stack(shapes).cpu()
         sizes = [layer.positions.numel() for layer in self._layers.values()]
-        pieces = values.split([*sizes, *(size // 2 for size in sizes)], dim=1) if sizes else ()
+        pieces = torch.split(values, [*sizes, *(size // 2 for size in sizes)], dim=1) if sizes else ()
         positions, norms = [], []
         for index, layer in enumerate(self._layers.values()):
             positions.append(pieces[index].reshape(len(iterations), *layer.positions.shape).numpy())

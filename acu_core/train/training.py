@@ -16,7 +16,7 @@ from acu_core.train.environment import Workplace, computing, describe, new_workp
 from acu_core.train.evaluation import Evaluation
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.interruption import Interruption
-from acu_core.train.network_training import NetworkTraining
+from acu_core.train.network_training import NetworkTraining, new_network
 from acu_core.train.recipe import Recipe
 from acu_core.train.recipe_file import parse_recipe, recipe_toml
 from acu_core.train.recovery import shape_recovery
@@ -46,6 +46,9 @@ def train(
     if data_path is not None:
         recipe = recipe.changed(data={"path": os.path.abspath(data_path)})
     place = new_workplace(recipe, data_path=data_path, download=download, events=events)
+    with computing(place.threads):
+        # Built twice, so that a recipe whose network cannot be built leaves no directory behind.
+        new_network(recipe, place)
     return train_in(create_run(recipe, out, place), recipe, place, events)
 
 

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from acu_cli.app import main
+from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint
+
+TINY = [
+    argument
+    for value in (
+        "compare_frozen=true",
+        "machine.threads=1",
+        "machine.device=cpu",
+        "data.batch_size=16",
+        "data.options={train_count=200, test_count=50}",
+        "schedule.iterations=6",
+        "schedule.warm_up=2",
+        "schedule.divisions=[3]",
+        "round_and_finetune={iterations=3, learning_rate=0.01, divisions=[2]}",
+    )
+    for argument in ("--set", value)
+]
+
+
+def acu(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["acu", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    return exited.value.code if isinstance(exited.value.code, int) else 0
+
+
+def test_from_training_to_rounding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert acu(monkeypatch, "train", *TINY) == 0
+    written = capsys.readouterr()
+    for expected in ("test accuracy", "median distance", "synapses within 0.5 px", "frozen positions", "o hidden"):
+        assert expected in written.out
+    assert "runs/planted-1" in written.out
+    assert written.out.splitlines()[-1] == "Next: acu animate-shapes runs/planted-1"
+
+    assert acu(monkeypatch, "evaluate", "runs/planted-1", "--json") == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert (evaluated["images"], evaluated["iteration"]) == (50, 6)
+
+    assert acu(monkeypatch, "train", "--resume", "runs/planted-1", "--set", "schedule.iterations=8", "--json") == 0
+    extended = json.loads(capsys.readouterr().out)
+    assert (extended["iteration"], extended["finished"]) == (8, True)
+
+    assert acu(monkeypatch, "evaluate", "runs/planted-1") == 0
+    assert f"{extended['evaluation']['errors']:,} errors in 50 images" in capsys.readouterr().out
+
+    assert acu(monkeypatch, "round-and-finetune", "runs/planted-1") == 0
+    rounded = capsys.readouterr().out
+    for expected in ("before rounding", "after rounding", "after fine-tuning", "shared cell", "runs/planted-rounded-1"):
+        assert expected in rounded
+
+    assert acu(monkeypatch, "round-and-finetune", "runs/planted-1", "--iterations", "1", "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["rounding"]["before"]["errors"] == extended["evaluation"]["errors"]
+    assert figures["run"] == "runs/planted-rounded-2"
+
+
+def test_a_diverged_run_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert acu(monkeypatch, "train", *TINY, "--set", "optimizer.learning_rate=1e30", "--seed", "3") == 2
+    written = capsys.readouterr()
+    assert "last good checkpoint" in written.err
+    assert "Traceback" not in written.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", *TINY, "--set", "schedule.iterations=1000000", "--out", str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acu_cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    positions = run / "positions.bin"
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if positions.exists() and positions.stat().st_size > 5000:
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    out, errors = process.communicate(timeout=100)
+    assert process.returncode == 128 + number, errors
+    assert f"Stopped by {number.name}" in out
+    assert f"acu train --resume {run}" in out
+    assert "Traceback" not in errors
+    checkpoint = load_latest_checkpoint(RunDirectory.open(run))
+    assert checkpoint is not None
+    assert checkpoint.iteration > 1
+    assert len(SnapshotFile(positions)) == checkpoint.iteration + 1

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from acu_cli import app as app_module
+from acu_cli.app import app, main
+
+RUN_AS_ACU = "import sys; sys.argv[0] = 'acu'; from acu_cli.app import main; main()"
+
+
+def acu(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs the command line in this process; returns the exit status."""
+    monkeypatch.setattr(sys, "argv", ["acu", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    return exited.value.code if isinstance(exited.value.code, int) else 0
+
+
+def every_command() -> list[tuple[str, ...]]:
+    def walk(command: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        found = [path]
+        for name, child in getattr(command, "commands", {}).items():
+            found += walk(child, (*path, name))
+        return found
+
+    return walk(typer.main.get_command(app), ())
+
+
+def test_all_commands_are_there() -> None:
+    assert {"train", "animate-shapes", "round-and-finetune", "evaluate", "recipes", "doctor"} <= {
+        path[0] for path in every_command() if path
+    }
+
+
+@pytest.mark.parametrize("path", every_command(), ids=lambda path: " ".join(path) or "acu")
+def test_help_ends_with_an_example(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert acu(monkeypatch, *path, "--help") == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    # A long example takes two lines.
+    assert f"Example: {' '.join(('acu', *path))}" in " ".join(lines[-2:])
+
+
+def test_help_is_quick_and_does_not_import_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['acu', '--help']\nfrom acu_cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    times = []
+    for _ in range(8):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        times.append(time.monotonic() - started)
+        if times[-1] < 0.5:
+            break
+    assert min(times) < 0.5, times
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "plantd"), "did you mean planted"),
+        (("train", "--set", "schedule.iteratons=1", "--set", "sede=1"), "schedule.iteratons: unknown key"),
+        (("train", "planted", "--seed", "1", "--resume", "x"), "RECIPE, --seed cannot be given with --resume"),
+        (("train", "--resume", "nowhere"), "there is no run at nowhere"),
+        (("train", "--device", "abacus"), "machine.device"),
+        (("evaluate", "nowhere"), "there is no run at nowhere"),
+        (("round-and-finetune", "nowhere"), "there is no run at nowhere"),
+        (("recipes", "check", "nowhere.toml"), "there is no recipe at nowhere.toml"),
+        (("recipes", "copy", "nowhere"), "there is no recipe 'nowhere'"),
+    ],
+)
+def test_errors_of_the_user(
+    arguments: tuple[str, ...],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert acu(monkeypatch, *arguments) == 2
+    written = capsys.readouterr()
+    assert expected in written.err
+    assert "Traceback" not in written.err
+    assert written.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_usage_is_status_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert acu(monkeypatch, "train", "--nonsense") == 2
+    assert acu(monkeypatch, "nonsense") == 2
+    capsys.readouterr()
+
+
+def test_ctrl_c_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", interrupted)
+    assert acu(monkeypatch, "doctor") != 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_full_disk_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", full)
+    assert acu(monkeypatch, "doctor") == 1
+    assert capsys.readouterr().err == "error: No space left on device: runs/x\n"
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", broken)
+    monkeypatch.setattr(sys, "argv", ["acu", "doctor"])
+    with pytest.raises(ValueError, match="a bug"):
+        app_module.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("acu tr", {"train"}), ("acu ro", {"round-and-finetune"}), ("acu train cifar10-plain-b", {"cifar10-plain-base"})],
+)
+def test_completion(words: str, expected: set[str]) -> None:
+    environment = {
+        **os.environ,
+        "_ACU_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_AS_ACU], env=environment, capture_output=True, text=True, check=True
+    )
+    assert set(result.stdout.split()) == expected
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert acu(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("acu ")
+
+
+def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("recipes",), ("recipes", "list")):
+        assert acu(monkeypatch, *arguments) == 0
+        assert "cifar10-plain-acu" in capsys.readouterr().out
+        assert acu(monkeypatch, *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["name"] == "planted"
+    assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 0
+    (tmp_path / "mine.toml").write_text((tmp_path / "mine.toml").read_text().replace("seed = 0", "seed = 5"))
+    assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 2
+    assert "seed = 5" in (tmp_path / "mine.toml").read_text(), "nothing is overwritten"
+    capsys.readouterr()
+    assert acu(monkeypatch, "recipes", "check", "mine.toml", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 5
+    (tmp_path / "mine.toml").write_text("seed = 'x'")
+    assert acu(monkeypatch, "recipes", "check", "mine.toml") == 2
+    assert "seed: should be a valid integer" in capsys.readouterr().err
+
+
+def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    status = acu(monkeypatch, "doctor", "--json")
+    verdicts = json.loads(capsys.readouterr().out)
+    assert status == int(any(verdict["verdict"] == "no" for verdict in verdicts))
+    assert {verdict["verdict"] for verdict in verdicts} <= {"ok", "note", "no"}
+    acu(monkeypatch, "doctor")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(verdicts)
+    assert any("compiled for the CPU?" in line for line in lines)
+    assert any("compiled for CUDA?" in line for line in lines)
+    assert any("Is there a GPU?" in line for line in lines)
+
+
+def test_doctor_without_a_compiled_operator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from acu_core.op import library
+
+    missing = library.OperatorStatus(
+        cpu=False,
+        cpu_error="it was not built",
+        cuda=False,
+        cuda_error=None,
+        cuda_architectures=(),
+        instruction_set=None,
+    )
+    monkeypatch.setattr(library, "status", lambda: missing)
+    assert acu(monkeypatch, "doctor") == 1
+    written = capsys.readouterr().out
+    assert "it was not built" in written
+    assert "install a C++ compiler" in written
