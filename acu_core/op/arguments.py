@@ -25,7 +25,7 @@ class Arguments(NamedTuple):
 def _integers(name: str, value: int | Sequence[int], lengths: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,)
-    values = tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else ()
     if len(values) not in lengths or not all(isinstance(v, (int, torch.SymInt)) for v in values):
         allowed = " or ".join(str(n) for n in lengths)
         raise ValueError(f"{name} must be an int or {allowed} ints, not {value!r}")
@@ -34,7 +34,7 @@ def _integers(name: str, value: int | Sequence[int], lengths: tuple[int, ...]) -
 
 def stride_pair(stride: Pair) -> tuple[int, int]:
     """(h, w) from an int or a pair. Raises ValueError unless both are positive."""
-    values = _integers("stride", stride, (1, 2))
+    values = _integers("stride", stride, (2,))
     h, w = values[0], values[-1]
     if h < 1 or w < 1:
         raise ValueError(f"stride must be positive, not {stride!r}")
@@ -43,7 +43,7 @@ def stride_pair(stride: Pair) -> tuple[int, int]:
 
 def four_paddings(padding: Padding) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) from an int, (h, w) or (top, bottom, left, right); each may be negative."""
-    values = _integers("padding", padding, (1, 2, 4))
+    values = _integers("padding", padding, (2, 4))
     if len(values) == 4:
         top, bottom, left, right = values
         return top, left, bottom, right

@@ -67,7 +67,7 @@ def active_conv2d(
         NotImplementedError: a second derivative is asked for.
     """
     device_type = input.device.type
-    if torch.is_autocast_enabled(device_type):
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
         input, weight = (t.to(dtype) if t.dtype != torch.float64 else t for t in (input, weight))
         bias = bias.to(dtype) if bias is not None and bias.dtype != torch.float64 else bias

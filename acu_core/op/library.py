@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +46,7 @@ def _cuda_architectures() -> tuple[str, ...]:
     return tuple(f"{number // 100}.{number % 100 // 10}" for number in torch.ops.acu.cuda_architectures())
 
 
-@functools.cache
-def _load_once() -> tuple[str | None, str | None]:
+def _load_all() -> tuple[str | None, str | None]:
     cpu_error = _load("_C")
     if cpu_error is not None:
         return cpu_error, "the CPU library with the schema is not loaded"
@@ -57,23 +55,27 @@ def _load_once() -> tuple[str | None, str | None]:
     return None, _load("_C_cuda")
 
 
+# Once, on import: what `torch.compile` traces must not be a cached function.
+_CPU_ERROR, _CUDA_ERROR = _load_all()
+
+
 def status() -> OperatorStatus:
     """What of the operator is compiled and loaded, as `acu doctor` shows it."""
-    cpu_error, cuda_error = _load_once()
     return OperatorStatus(
-        cpu=cpu_error is None,
-        cpu_error=cpu_error,
-        cuda=cuda_error is None,
-        cuda_error=cuda_error,
-        cuda_architectures=_cuda_architectures() if cuda_error is None else (),
-        instruction_set=instruction_set() if cpu_error is None else None,
+        cpu=_CPU_ERROR is None,
+        cpu_error=_CPU_ERROR,
+        cuda=_CUDA_ERROR is None,
+        cuda_error=_CUDA_ERROR,
+        cuda_architectures=_cuda_architectures() if _CUDA_ERROR is None else (),
+        instruction_set=instruction_set() if _CPU_ERROR is None else None,
     )
 
 
 def has_kernel(device_type: str) -> bool:
     """Whether the operator runs compiled on tensors of this device type; `meta` counts, as shapes need no kernel."""
-    cpu_error, cuda_error = _load_once()
-    return {"cpu": cpu_error is None, "meta": cpu_error is None, "cuda": cuda_error is None}.get(device_type, False)
+    if device_type == "cuda":
+        return _CUDA_ERROR is None
+    return device_type in ("cpu", "meta") and _CPU_ERROR is None
 
 
 def instruction_set() -> str:

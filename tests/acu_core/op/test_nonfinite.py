@@ -1,0 +1,61 @@
+"""inf and NaN in the image reach exactly the outputs that they should; in positions they are refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracles import gather
+
+from acu_core.op import active_conv2d, active_conv2d_reference, library
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("kind", ["integer", "row", "column", "fraction", "just below"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 9, 19])
+def test_it_reaches_the_outputs_that_see_it(
+    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, channels, 7, 8, generator=generator)
+    image[0, channels // 2, 3, 5] = value  # a pixel that the centre of an output sees with both strides
+    image[0, 0, 0, 7] = value
+    image = image.contiguous(memory_format=layout)
+    weight = torch.randn(2, channels, 4, generator=generator)
+    positions = 1.5 * torch.randn(1, 4, 2, generator=generator)
+    if kind in ("integer", "row"):
+        positions[..., 0] = positions[..., 0].round()
+    if kind in ("integer", "column"):
+        positions[..., 1] = positions[..., 1].round()
+    if kind == "just below":
+        positions = positions.round() - 1e-9 * torch.ones(())
+        positions[:, 0] = -1e-9  # a fraction that rounds to 1
+    positions[:, 1] = 0
+    output = active_conv2d(image, weight, positions, None, stride, 1)
+    expected = gather(image, weight, positions, stride, (1, 1, 1, 1))
+    assert torch.equal(torch.isfinite(output), torch.isfinite(expected))
+    assert torch.equal(torch.isnan(output), torch.isnan(expected))
+    finite = torch.isfinite(expected)
+    torch.testing.assert_close(output[finite], expected[finite], rtol=1e-4, atol=1e-4)
+    assert not finite.all()
+    assert finite.any()
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("operator", [active_conv2d, active_conv2d_reference])
+def test_positions_must_be_finite_on_the_cpu(value: float, operator) -> None:
+    positions = torch.zeros(1, 9, 2)
+    positions[0, 3, 1] = value
+    with pytest.raises((ValueError, RuntimeError), match="positions.* must be finite"):
+        operator(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 9), positions)
+
+
+@pytest.mark.skipif(not (torch.cuda.is_available() and library.has_kernel("cuda")), reason="no GPU with a kernel")
+def test_positions_that_are_not_finite_give_nan_on_cuda() -> None:
+    positions = torch.zeros(1, 9, 2, device="cuda")
+    positions[0, 3, 1] = math.nan
+    output = active_conv2d(torch.ones(1, 1, 4, 4, device="cuda"), torch.ones(1, 1, 9, device="cuda"), positions)
+    assert torch.isnan(output).all()

@@ -1,0 +1,158 @@
+"""The compiled operator against the reference: values and all four gradients, over drawn shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import relative_error
+from torch import Tensor
+
+from acu_core.op import active_conv2d, active_conv2d_reference, library
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and library.has_kernel("cuda") else [])]
+SUPPORTED = ("baseline", "avx2", "avx512")
+
+
+@dataclass(frozen=True)
+class Case:
+    images: int
+    groups: int
+    channels: int
+    outputs: int
+    position_groups: int
+    synapses: int
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    positions: str
+    layout: str
+    dtype: torch.dtype
+    seed: int
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    groups, position_groups = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 2)]))
+    least = groups * position_groups // (2 if groups % 2 == 0 and position_groups % 2 == 0 else 1)
+    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    top, left = draw(st.integers(-3, 3)), draw(st.integers(-3, 3))
+    # At least one output pixel: H + top + bottom >= 1.
+    bottom, right = draw(st.integers(max(-3, 1 - height - top), 4)), draw(st.integers(max(-3, 1 - width - left), 4))
+    return Case(
+        images=draw(st.sampled_from([0, 1, 2, 3, 5])),
+        groups=groups,
+        channels=groups * draw(st.sampled_from([1, 2, 3, 8, 17])),
+        outputs=least * draw(st.sampled_from([1, 2, 3, 16])),
+        position_groups=position_groups,
+        synapses=draw(st.sampled_from([1, 2, 4, 9])),
+        size=(height, width),
+        stride=stride,
+        padding=(top, max(bottom, 1 - height - top), left, max(right, 1 - width - left)),
+        positions=draw(st.sampled_from(["near", "integer", "far", "just below", "just above"])),
+        layout=draw(st.sampled_from(["contiguous", "channels_last", "strided"])),
+        dtype=draw(st.sampled_from([torch.float32, torch.float64])),
+        seed=draw(st.integers(0, 2**31)),
+    )
+
+
+def make_positions(case: Case, generator: torch.Generator) -> Tensor:
+    positions = 2 * torch.randn(case.position_groups, case.synapses, 2, generator=generator, dtype=case.dtype)
+    tiny = 1e-7 if case.dtype == torch.float32 else 1e-15
+    match case.positions:
+        case "integer":
+            return positions.round()
+        case "far":
+            return positions * 10.0 ** torch.randint(0, 30, positions.shape, generator=generator)
+        case "just below":
+            return positions.round() - tiny
+        case "just above":
+            return positions.round() + tiny
+    return positions
+
+
+def make_input(case: Case, generator: torch.Generator) -> Tensor:
+    shape = (case.images, case.channels, *case.size)
+    if case.layout == "strided":
+        big = torch.randn(shape[0], shape[1] + 1, shape[2] * 2, shape[3] + 3, generator=generator, dtype=case.dtype)
+        return big[:, 1:, ::2, 2:-1]
+    image = torch.randn(shape, generator=generator, dtype=case.dtype)
+    return image.contiguous(memory_format=torch.channels_last) if case.layout == "channels_last" else image
+
+
+def check(case: Case, device: str) -> None:
+    generator = torch.Generator().manual_seed(case.seed)
+    image = make_input(case, generator)
+    weight = torch.randn(
+        case.outputs, 2 * case.channels // case.groups, case.synapses, generator=generator, dtype=case.dtype
+    )[:, ::2]
+    positions = make_positions(case, generator)
+    bias = torch.randn(case.outputs, generator=generator, dtype=case.dtype)
+    arguments = (case.stride, case.padding, case.groups)
+    tensors = [t.to(device).requires_grad_() for t in (image, weight, positions, bias)]
+    output = active_conv2d(*tensors, *arguments)
+    exact = [t.detach().double().requires_grad_() for t in (image, weight, positions, bias)]
+    expected = active_conv2d_reference(*exact, *arguments)
+    grad_output = torch.randn(output.shape, generator=generator, dtype=case.dtype)
+    gradients = torch.autograd.grad(output, tensors, grad_output.to(device))
+    expected_gradients = torch.autograd.grad(expected, exact, grad_output.double())
+    tolerance = 1e-11 if case.dtype == torch.float64 else 1e-5
+    assert relative_error(output.cpu(), expected) < tolerance
+    for name, actual, right in zip(("input", "weight", "positions", "bias"), gradients, expected_gradients, strict=True):
+        assert actual.dtype == case.dtype
+        assert relative_error(actual.cpu(), right) < tolerance, name
+    if case.layout == "channels_last" and image.numel() and not image.is_contiguous():
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        assert gradients[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(case=cases())
+def test_parity_with_the_reference(device: str, case: Case) -> None:
+    check(case, device)
+
+
+@pytest.fixture
+def instruction_set(request: pytest.FixtureRequest):
+    before = library.instruction_set()
+    try:
+        library.force_instruction_set(request.param)
+    except RuntimeError:
+        pytest.skip(f"this processor or build lacks {request.param}")
+    yield request.param
+    library.force_instruction_set(before)
+
+
+@pytest.mark.parametrize("instruction_set", SUPPORTED, indirect=True)
+def test_every_instruction_set_that_this_machine_has(instruction_set: str) -> None:
+    assert library.instruction_set() == instruction_set
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(case=cases())
+    def drawn(case: Case) -> None:
+        check(case, "cpu")
+
+    drawn()
+
+
+# Shapes that fill several tiles, blocks and panels, which small drawn ones do not.
+LARGE = [
+    Case(5, 1, 48, 48, 1, 9, (32, 32), (1, 1), (0, 0, 0, 0), "near", "channels_last", torch.float32, 1),
+    Case(5, 1, 48, 48, 1, 9, (32, 32), (1, 1), (0, 0, 0, 0), "near", "contiguous", torch.float32, 2),
+    Case(3, 1, 64, 50, 1, 9, (17, 19), (2, 2), (0, 0, 0, 0), "near", "channels_last", torch.float32, 3),
+    Case(7, 1, 500, 24, 1, 4, (8, 8), (1, 1), (1, 1, 1, 1), "near", "contiguous", torch.float32, 4),
+    Case(1, 1, 20, 24, 4, 9, (30, 250), (1, 1), (2, 2, 2, 2), "near", "channels_last", torch.float64, 5),
+    Case(1, 8, 8, 8, 1, 9, (56, 56), (1, 1), (0, 0, 0, 0), "near", "contiguous", torch.float64, 6),
+    Case(2, 1, 30, 20, 1, 25, (8, 250), (3, 2), (-1, 2, 2, -2), "integer", "contiguous", torch.float32, 7),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("case", LARGE, ids=lambda case: f"{case.images}x{case.channels}x{case.size}-{case.layout}")
+def test_parity_of_large_shapes(device: str, case: Case) -> None:
+    check(case, device)

@@ -1,0 +1,126 @@
+"""What PyTorch asks of an operator: opcheck, compile, autocast, 16 bits, meta tensors, the fallback."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import relative_error
+from torch import Tensor
+
+from acu_core.op import active_conv2d, active_conv2d_reference, functional, library
+
+SETTINGS = (1, 2, 1, 0, -1, 2, 2)
+
+
+def draw(images: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return (
+        torch.randn(images, 4, 8, 9, generator=generator, dtype=dtype),
+        torch.randn(6, 2, 9, generator=generator, dtype=dtype),
+        torch.randn(3, 9, 2, generator=generator),
+        torch.randn(6, generator=generator, dtype=dtype),
+    )
+
+
+# opcheck itself looks at `.grad` of the copies that it makes, and torch warns of that.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_opcheck_of_the_forward_operator(channels_last: bool, has_bias: bool) -> None:
+    image, weight, positions, bias = (t.requires_grad_() for t in draw())
+    if channels_last:
+        image = image.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.library.opcheck(
+        torch.ops.acu.active_conv2d.default,
+        (image, weight, positions, bias if has_bias else None, *SETTINGS, channels_last),
+    )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("needs", [(True, True, True, True), (False, True, False, True), (True, False, True, False)])
+def test_opcheck_of_the_backward_operator(channels_last: bool, needs: tuple[bool, ...]) -> None:
+    image, weight, positions, bias = draw()
+    if channels_last:
+        image = image.contiguous(memory_format=torch.channels_last)
+    output = torch.ops.acu.active_conv2d(image, weight, positions, bias, *SETTINGS, channels_last)
+    torch.library.opcheck(
+        torch.ops.acu.active_conv2d_backward.default,
+        (torch.randn_like(output), image, weight, positions, *SETTINGS, channels_last, *needs),
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's compiler by some Python versions
+def test_compiles_whole_with_a_dynamic_batch() -> None:
+    graphs: list[torch.fx.GraphModule] = []
+
+    def count(graph: torch.fx.GraphModule, example_inputs: list[Tensor]):
+        graphs.append(graph)
+        return graph.forward
+
+    def function(image: Tensor, weight: Tensor, positions: Tensor, bias: Tensor) -> Tensor:
+        return active_conv2d(image.relu(), weight, positions, bias, 2, 1, 2).sigmoid()
+
+    for backend in (count, "aot_eager"):
+        torch.compiler.reset()
+        compiled = torch.compile(function, fullgraph=True, dynamic=True, backend=backend)
+        for images in (7, 5, 11):  # unlike any other size, which the compiler would take for the same one
+            tensors = [t.requires_grad_() for t in draw(images)]
+            output, expected = compiled(*tensors), function(*tensors)
+            assert relative_error(output, expected) < 1e-6
+            gradients = torch.autograd.grad(output.square().sum(), tensors)
+            for actual, right in zip(gradients, torch.autograd.grad(expected.square().sum(), tensors), strict=True):
+                assert relative_error(actual, right) < 1e-5
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_casts_all_but_the_positions(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    real = functional.check_arguments
+
+    def spy(input: Tensor, weight: Tensor, positions: Tensor, *rest: object):
+        seen.extend((input.dtype, weight.dtype, positions.dtype))
+        return real(input, weight, positions, *rest)
+
+    monkeypatch.setattr(functional, "check_arguments", spy)
+    tensors = [t.requires_grad_() for t in draw()]
+    with torch.autocast("cpu", dtype=dtype):
+        output = active_conv2d(*tensors, 1, 0, 2)
+    assert output.dtype == dtype
+    assert seen == [dtype, dtype, torch.float32]
+    exact = active_conv2d(*tensors, 1, 0, 2)
+    assert relative_error(output, exact) < 2e-2
+    for tensor, gradient in zip(tensors, torch.autograd.grad(output.float().sum(), tensors), strict=True):
+        assert gradient.dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_on_the_cpu_are_computed_in_float32(dtype: torch.dtype) -> None:
+    image, weight, positions, bias = draw(dtype=dtype)
+    output = active_conv2d(image, weight, positions, bias, 1, 0, 2)
+    expected = active_conv2d(image.float(), weight.float(), positions, bias.float(), 1, 0, 2).to(dtype)
+    assert output.dtype == dtype
+    assert torch.equal(output, expected)
+
+
+def test_float64_keeps_its_precision() -> None:
+    image, weight, positions, bias = draw(dtype=torch.float64)
+    for at in (positions, positions.double()):
+        output = active_conv2d(image, weight, at, bias, 1, 0, 2)
+        expected = active_conv2d_reference(image, weight, at.double(), bias, 1, 0, 2)
+        assert relative_error(output, expected) < 1e-13
+
+
+def test_meta_tensors_have_shapes() -> None:
+    tensors = [t.to("meta") for t in draw()]
+    assert active_conv2d(*tensors, 2, (1, 2, 3, 4), 2).shape == (3, 6, 6, 8)
+
+
+def test_without_a_kernel_the_reference_runs_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "has_kernel", lambda device_type: False)
+    monkeypatch.setattr(functional, "_warned", set())
+    tensors = draw()
+    with pytest.warns(RuntimeWarning, match="no compiled kernel for 'cpu'"):
+        first = active_conv2d(*tensors, 1, 0, 2)
+    assert torch.equal(active_conv2d(*tensors, 1, 0, 2), first)  # a second warning would be an error here
+    assert torch.equal(first, active_conv2d_reference(*tensors, 1, 0, 2))
