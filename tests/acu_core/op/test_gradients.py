@@ -72,9 +72,7 @@ def test_each_gradient_alone(wanted: int) -> None:
 
 def test_a_second_derivative_is_refused_by_name() -> None:
     tensors = draw(4)
-    (gradient,) = torch.autograd.grad(
-        active_conv2d(*tensors, 1, 0, 2).square().sum(), [tensors[1]], create_graph=True
-    )
+    (gradient,) = torch.autograd.grad(active_conv2d(*tensors, 1, 0, 2).square().sum(), [tensors[1]], create_graph=True)
     with pytest.raises(NotImplementedError, match="active_conv2d has no second derivative"):
         gradient.sum().backward()
 

@@ -102,7 +102,9 @@ def check(case: Case, device: str) -> None:
     expected_gradients = torch.autograd.grad(expected, exact, grad_output.double())
     tolerance = 1e-11 if case.dtype == torch.float64 else 1e-5
     assert relative_error(output.cpu(), expected) < tolerance
-    for name, actual, right in zip(("input", "weight", "positions", "bias"), gradients, expected_gradients, strict=True):
+    for name, actual, right in zip(
+        ("input", "weight", "positions", "bias"), gradients, expected_gradients, strict=True
+    ):
         assert actual.dtype == case.dtype
         assert relative_error(actual.cpu(), right) < tolerance, name
     if case.layout == "channels_last" and image.numel() and not image.is_contiguous():

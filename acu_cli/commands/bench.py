@@ -1,0 +1,164 @@
+"""`acu bench op` and `acu bench train`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from acu_cli import terminal
+
+if TYPE_CHECKING:
+    from acu_core.bench import OperatorRow
+
+app = typer.Typer(
+    help="Measure the operator, or whole training steps, side by side with what they replace.",
+    epilog="Example: acu bench op --rounds 31",
+    no_args_is_help=True,
+)
+
+Rounds = Annotated[int, typer.Option(min=2, help="Rounds that count, each in a new random order.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads of every contestant; 0: what PyTorch chooses.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from acu_core.op import library
+
+    if threads:
+        torch.set_num_threads(threads)
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": platform.machine(),
+        "instruction_set": library.status().instruction_set,
+    }
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from acu_core.errors import UserError
+
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise UserError(f"there is no device {device!r} here; use cpu, or cuda on a machine with a GPU")
+
+
+@app.command("op", epilog="Example: acu bench op --shape 64,48,48,32,32,9,1 --memory")
+def bench_op(
+    shape: Annotated[list[str] | None, typer.Option(help="N,C,O,H,W,K,stride; may be given several times.")] = None,
+    further: Annotated[bool, typer.Option("--further", help="The shapes of other networks, too.")] = False,
+    rounds: Rounds = 21,
+    device: Device = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, or bfloat16 on a GPU.")] = "float32",
+    threads: Threads = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the operator and the convolution.")] = False,
+    on_grid: Annotated[bool, typer.Option("--on-grid", help="Integer positions, as a training starts.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Peak memory too, in fresh processes.")] = False,
+    json: Json = False,
+) -> None:
+    """Time forward and backward of the operator beside conv2d, the dense kernel, deform_conv2d and DCLS."""
+    terminal.note("Starting PyTorch ...")
+    import torch
+
+    from acu_core.bench import SHAPES, Shape, measure_operator
+    from acu_core.bench.contestants import FURTHER_SHAPES
+    from acu_core.errors import UserError
+
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise UserError(f"--dtype must be one of {', '.join(dtypes)}, not {dtype!r}")
+    _check_device(device)
+    shapes = [Shape.parse(text) for text in shape or []] or [*SHAPES, *(FURTHER_SHAPES if further else ())]
+    machine = _machine(threads)
+    rows: list[OperatorRow] = []
+    with terminal.progress(len(shapes) * rounds, "timing", unit="rounds") as progress:
+        for number, one in enumerate(shapes):
+            progress.describe(f"timing {one}")
+            rows += measure_operator(
+                one,
+                rounds=rounds,
+                device=device,
+                dtype=dtypes[dtype],
+                slow=not quick,
+                on_grid=on_grid,
+                memory=memory,
+                progress=lambda done, total, number=number: progress.update(number * total + done),  # type: ignore[misc]
+            )
+    if json:
+        terminal.json({"machine": machine, "device": device, "dtype": dtype, "rows": [_as_json(row) for row in rows]})
+        return
+    title = f"{dtype} on {device}, {machine['threads']} threads, {machine['instruction_set']}, torch {machine['torch']}"
+    columns = ["shape", "contestant", "fwd + bwd ms", "spread", "ratio", "forward ms", "ratio"]
+    columns += ["peak MiB"] if memory else []
+    terminal.table(columns, [_as_cells(row, memory) for row in rows], title=title)
+    terminal.print(
+        f"Medians of {rounds} rounds in random order; spread between the quartiles; ratio to the faster conv2d. "
+        "Gradients of input and weight; of acu and dense kernel also of the positions."
+    )
+
+
+def _as_cells(row: OperatorRow, memory: bool) -> list[str]:
+    cells = [
+        str(row.shape),
+        row.contestant,
+        f"{1e3 * row.both.median:.2f}",
+        f"{1e3 * row.both.spread:.2f}",
+        f"{row.ratio:.2f}",
+        f"{1e3 * row.forward.median:.2f}",
+        f"{row.forward_ratio:.2f}",
+    ]
+    if memory:
+        cells.append("" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.1f}")
+    return cells
+
+
+def _as_json(row: OperatorRow) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(row)
+
+
+@app.command("train", epilog="Example: acu bench train --rounds 31")
+def bench_train(
+    rounds: Rounds = 21,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base."""
+    terminal.note("Starting PyTorch ...")
+    from acu_core.bench import measure_training
+    from acu_core.train.recipe_file import load_recipe
+
+    _check_device(device)
+    machine = _machine(threads)
+    layout = load_recipe("cifar10-plain-acu").machine.memory_format
+    with terminal.progress(rounds, "timing", unit="rounds") as progress:
+        timings = measure_training(
+            rounds=rounds,
+            batch=batch,
+            device=device,
+            channels_last=layout == "channels_last",
+            progress=lambda done, _: progress.update(done),
+        )
+    base = timings["convolution"].median
+    names = {"convolution": "cifar10-plain-base", "acu": "cifar10-plain-acu"}
+    if json:
+        figures = {names[unit]: timing.__dict__ for unit, timing in timings.items()}
+        terminal.json({"machine": machine, "device": device, "memory_format": layout, "batch": batch, **figures})
+        return
+    terminal.table(
+        ["recipe", "ms a step", "spread", "ratio"],
+        [
+            [names[unit], f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
+            for unit, timing in timings.items()
+        ],
+        title=f"batch {batch}, {layout}, float32 on {device}, {machine['threads']} threads, torch {machine['torch']}",
+    )

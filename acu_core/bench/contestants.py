@@ -1,0 +1,227 @@
+"""Who is compared: the operator, the convolution that it replaces, and the other ways to get a learned shape."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acu_core.errors import UserError
+from acu_core.op import active_conv2d, active_conv2d_reference
+
+
+@dataclass(frozen=True)
+class Shape:
+    """N images of C channels and H x W pixels to O channels, K synapses (a square number), one stride."""
+
+    images: int
+    channels: int
+    outputs: int
+    height: int
+    width: int
+    synapses: int
+    stride: int
+    groups: int = 1
+    position_groups: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """From "N,C,O,H,W,K,stride". Raises UserError when it is not that."""
+        try:
+            numbers = [int(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 7 or min(numbers) < 1:
+            raise UserError(
+                f"a shape is seven positive numbers N,C,O,H,W,K,stride such as 64,48,48,32,32,9,1, not {text!r}"
+            )
+        shape = cls(*numbers)
+        if shape.kernel**2 != shape.synapses or shape.kernel % 2 == 0:
+            raise UserError(f"K must be the square of an odd kernel size (1, 9, 25, ...), not {shape.synapses}")
+        return shape
+
+    @property
+    def kernel(self) -> int:
+        """Side of the square kernel with as many weights."""
+        return math.isqrt(self.synapses)
+
+    def __str__(self) -> str:
+        text = f"{self.channels}"
+        if self.outputs != self.channels:
+            text += f"->{self.outputs}"
+        text += f" at {self.height}x{self.width}"
+        if self.stride > 1:
+            text += f" /{self.stride}"
+        if self.kernel != 3:
+            text += f", {self.kernel}x{self.kernel}"
+        if self.groups > 1:
+            text += f", {self.groups} groups"
+        if self.position_groups > 1:
+            text += f", {self.position_groups} position groups"
+        return f"{text}, batch {self.images}"
+
+
+# The units of the plain CIFAR-10 network, then what other networks ask of a convolution.
+SHAPES = (
+    Shape(64, 48, 48, 32, 32, 9, 1),
+    Shape(64, 96, 96, 16, 16, 9, 1),
+    Shape(64, 192, 192, 8, 8, 9, 1),
+    Shape(64, 48, 96, 32, 32, 9, 2),
+    Shape(64, 96, 192, 16, 16, 9, 2),
+)
+FURTHER_SHAPES = (
+    Shape(64, 3, 16, 32, 32, 9, 1),
+    Shape(64, 16, 48, 32, 32, 9, 1),
+    Shape(64, 192, 192, 8, 8, 25, 1),
+    Shape(1, 64, 64, 56, 56, 9, 1),
+    Shape(16, 64, 64, 112, 112, 9, 1),
+    Shape(64, 96, 96, 16, 16, 9, 1, groups=96),
+    Shape(64, 96, 96, 16, 16, 9, 1, position_groups=4),
+)
+
+
+@dataclass
+class Contestant:
+    """One way to compute the same: `forward` gives (N, O, OH, OW) from `leaves`, whose gradients are timed."""
+
+    forward: Callable[[], Tensor]
+    leaves: tuple[Tensor, ...]
+    weight: Tensor
+    exact: bool = True  # whether it computes the same numbers as the others
+    grad_output: Tensor = field(init=False)
+
+    def run_forward(self) -> None:
+        """One forward without a graph."""
+        with torch.no_grad():
+            self.forward()
+
+    def run(self) -> None:
+        """One forward and backward."""
+        torch.autograd.grad(self.forward(), self.leaves, self.grad_output)
+
+
+def make_contestants(
+    shape: Shape,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    slow: bool = True,
+    on_grid: bool = False,
+    checked: bool = True,
+) -> dict[str, Contestant]:
+    """All contestants for a shape, on the same numbers: image, weight, positions and the output's gradient.
+
+    The ordinary convolution has the same weight on the grid: the same work, other numbers. With `slow`, the dense
+    formulation, `deform_conv2d` and DCLS (where it is installed and can express the shape) are among them. `checked`
+    runs each once and compares.
+
+    Raises:
+        RuntimeError: two contestants that should agree do not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(shape.images, shape.channels, shape.height, shape.width, generator=generator)
+    scale = (shape.channels // shape.groups * shape.synapses) ** -0.5
+    weight = scale * torch.randn(shape.outputs, shape.channels // shape.groups, shape.synapses, generator=generator)
+    reach = shape.kernel // 2
+    grid = torch.tensor(
+        [[y, x] for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)], dtype=torch.float32
+    )
+    shift = 0.8 * torch.rand(shape.position_groups, shape.synapses, 2, generator=generator) + 0.1
+    positions = grid + (0 if on_grid else shift - 0.5)
+    positions = positions.expand(shape.position_groups, -1, -1).contiguous()
+    out_size = [(side - 1) // shape.stride + 1 for side in (shape.height, shape.width)]
+    gradient = torch.randn(shape.images, shape.outputs, *out_size, generator=generator)
+    layouts = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    contestants: dict[str, Contestant] = {}
+
+    def add(name: str, layout: str, forward: Callable[..., Tensor], *leaves: Tensor, exact: bool = True) -> None:
+        moved = tuple(
+            leaf.to(device, leaf.dtype if leaf.shape[-1] == 2 else dtype)
+            .clone(memory_format=torch.preserve_format)
+            .requires_grad_()
+            for leaf in leaves
+        )
+        contestant = Contestant(lambda: forward(*moved), moved, moved[1], exact)
+        contestant.grad_output = gradient.to(device, dtype).contiguous(memory_format=layouts[layout])
+        contestants[name] = contestant
+
+    def ours(x: Tensor, w: Tensor, p: Tensor) -> Tensor:
+        return active_conv2d(x, w, p, stride=shape.stride, groups=shape.groups)
+
+    def convolution(x: Tensor, w: Tensor) -> Tensor:
+        return F.conv2d(x, w, stride=shape.stride, padding=reach, groups=shape.groups)
+
+    for layout, memory_format in layouts.items():
+        laid_out = image.contiguous(memory_format=memory_format)
+        add(f"acu {layout}", layout, ours, laid_out, weight, positions)
+        square = weight.unflatten(2, (shape.kernel, shape.kernel)).contiguous(memory_format=memory_format)
+        add(f"conv2d {layout}", layout, convolution, laid_out, square, exact=False)
+    if slow:
+        _add_alternatives(shape, image, weight, positions, grid, out_size, add)
+    if checked:
+        _check_equal(contestants)
+    return contestants
+
+
+def _add_alternatives(
+    shape: Shape,
+    image: Tensor,
+    weight: Tensor,
+    positions: Tensor,
+    grid: Tensor,
+    out_size: list[int],
+    add: Callable[..., None],
+) -> None:
+    def dense(x: Tensor, w: Tensor, p: Tensor) -> Tensor:
+        return active_conv2d_reference(x, w, p, stride=shape.stride, groups=shape.groups)
+
+    add("dense kernel", "contiguous", dense, image, weight, positions)
+    if shape.position_groups > 1:
+        return
+    from torchvision.ops import deform_conv2d
+
+    offset = (positions[0] - grid).reshape(1, -1, 1, 1).expand(shape.images, -1, *out_size).contiguous()
+
+    def deformable(x: Tensor, w: Tensor) -> Tensor:
+        output: Tensor = deform_conv2d(x, offset.to(x), w, stride=shape.stride, padding=shape.kernel // 2)
+        return output
+
+    square = weight.reshape(*weight.shape[:2], shape.kernel, shape.kernel)
+    if shape.groups == 1:
+        add("deform_conv2d", "contiguous", deformable, image, square)
+    if importlib.util.find_spec("DCLS") is not None:
+        from DCLS.construct.modules.Dcls import ConstructKernel2d
+
+        window = shape.kernel + 2
+        construct = ConstructKernel2d(
+            shape.outputs, shape.channels, shape.groups, shape.synapses, (window, window), "v1"
+        )
+        spots = positions[0].T.reshape(2, 1, 1, -1).expand(2, *weight.shape)
+
+        def dcls(x: Tensor, w: Tensor) -> Tensor:
+            kernel = construct(w, spots.to(x))
+            return F.conv2d(x, kernel, stride=shape.stride, padding=window // 2, groups=shape.groups)
+
+        add("DCLS", "contiguous", dcls, image, weight)
+
+
+def _check_equal(contestants: dict[str, Contestant]) -> None:
+    expected: tuple[Tensor, ...] | None = None
+    for name, contestant in contestants.items():
+        if not contestant.exact:
+            continue
+        output = contestant.forward()
+        gradients = torch.autograd.grad(output, contestant.leaves[:2], contestant.grad_output)
+        results = tuple(t.detach().float().flatten(2) if t.dim() == 4 else t.float() for t in (output, *gradients))
+        if expected is None:
+            expected = results
+            continue
+        for actual, right in zip(results, expected, strict=True):
+            error = ((actual - right).norm() / right.norm()).item()
+            if not error < 1e-2 if output.dtype != torch.float32 else not error < 1e-3:
+                raise RuntimeError(f"{name} computes something else than the others on {output.shape}: {error:.2e}")

@@ -1,0 +1,43 @@
+"""Peak memory of one forward and backward, of the whole process: torch's profiler does not see a kernel's scratch."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from dataclasses import astuple
+
+import torch
+
+from acu_core.bench.contestants import Shape, make_contestants
+
+
+def growth_in_this_process(shape: Shape, name: str) -> int:
+    """Bytes by which the high-water mark grows in a first forward and backward. For a fresh process."""
+    contestant = make_contestants(_small(shape), device=torch.device("cpu"), slow=False)[name]
+    contestant.run()  # libraries, thread pools and their stacks
+    contestant = make_contestants(shape, device=torch.device("cpu"), slow=False, checked=False)[name]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    contestant.run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def _small(shape: Shape) -> Shape:
+    return Shape(2, shape.channels, shape.outputs, 8, 8, *astuple(shape)[5:])
+
+
+def peak_memory(shape: Shape, name: str, *, processes: int = 5, threads: int) -> int:
+    """The least growth over some fresh processes, in bytes."""
+    program = (
+        "import sys, torch; torch.set_num_threads(int(sys.argv[1])); "
+        "from acu_core.bench.contestants import Shape; from acu_core.bench.peak_memory import growth_in_this_process; "
+        "print(growth_in_this_process(Shape(*map(int, sys.argv[3:])), sys.argv[2]))"
+    )
+    numbers = [str(number) for number in astuple(shape)]
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(threads), name, *numbers], capture_output=True, text=True, check=True
+        )
+        for _ in range(processes)
+    ]
+    return min(int(answer.stdout) for answer in answers)

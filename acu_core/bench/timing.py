@@ -1,0 +1,63 @@
+"""Side-by-side timing: every round runs every contestant once, in a new random order."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median and spread of `rounds` runs, in seconds; the spread is the distance between the quartiles."""
+
+    median: float
+    spread: float
+    rounds: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Timing:
+        """Summarises at least two runs."""
+        low, _, high = statistics.quantiles(seconds, n=4)
+        return cls(statistics.median(seconds), high - low, len(seconds))
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 3,
+    before_round: Callable[[], None] | None = None,
+    after_round: Callable[[int], None] | None = None,
+    device: torch.device | None = None,
+    seed: int = 0,
+) -> dict[str, Timing]:
+    """Times each contestant `rounds` times after `warm_up` rounds that do not count.
+
+    In random order, because who runs first after whom decides who pays for page faults and a cold cache. On CUDA, a
+    synchronisation ends each run.
+    """
+
+    def synchronize() -> None:
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    order = random.Random(seed)
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(warm_up + rounds):
+        if before_round is not None:
+            before_round()
+        for name in order.sample(list(contestants), len(contestants)):
+            synchronize()
+            begin = time.perf_counter()
+            contestants[name]()
+            synchronize()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - begin)
+        if after_round is not None and number >= warm_up:
+            after_round(number - warm_up + 1)
+    return {name: Timing.of(values) for name, values in seconds.items()}

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from acu_core.bench import OperatorRow, Shape, Timing, measure_operator, measure_training
+from acu_core.bench.contestants import make_contestants
+from acu_core.bench.timing import alternate
+from acu_core.errors import UserError
+
+SMALL = Shape(2, 4, 6, 7, 8, 9, 2)
+
+
+def test_shapes_are_read_and_refused() -> None:
+    assert Shape.parse("64,48,96,32,32,9,2") == Shape(64, 48, 96, 32, 32, 9, 2)
+    assert str(Shape.parse("64,48,96,32,32,9,2")) == "48->96 at 32x32 /2, batch 64"
+    for text in ("1,2,3", "a,b,c,d,e,f,g", "1,2,3,4,5,9,0", "1,2,3,4,5,8,1", "1,2,3,4,5,16,1"):
+        with pytest.raises(UserError, match="must be|a shape is"):
+            Shape.parse(text)
+
+
+def test_every_contestant_is_timed_once_a_round_in_changing_order() -> None:
+    ran: list[str] = []
+    timings = alternate(
+        {name: (lambda name=name: ran.append(name)) for name in "abc"},
+        rounds=10,
+        warm_up=2,  # type: ignore[misc]
+    )
+    orders = {"".join(ran[i : i + 3]) for i in range(0, len(ran), 3)}
+    assert {"".join(sorted(order)) for order in orders} == {"abc"}
+    assert len(orders) > 2
+    assert all(timing.rounds == 10 for timing in timings.values())
+
+
+def test_a_timing_is_median_and_distance_of_the_quartiles() -> None:
+    assert Timing.of([1.0, 2.0, 3.0, 4.0, 100.0]) == Timing(3.0, 50.5, 5)
+
+
+@pytest.mark.parametrize(
+    "shape", [SMALL, Shape(2, 4, 8, 7, 8, 9, 1, groups=4), Shape(2, 4, 8, 7, 8, 9, 1, position_groups=4)]
+)
+def test_all_contestants_agree(shape: Shape) -> None:
+    rows = measure_operator(shape, rounds=2)
+    names = {row.contestant for row in rows}
+    assert {"acu channels_last", "acu contiguous", "conv2d channels_last", "conv2d contiguous", "dense kernel"} <= names
+    assert ("deform_conv2d" in names) == (shape.groups == shape.position_groups == 1)
+    assert min(row.ratio for row in rows if row.contestant.startswith("conv2d")) == 1.0
+    assert all(isinstance(row, OperatorRow) and row.both.median > 0 for row in rows)
+
+
+def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from acu_core.bench import contestants
+
+    monkeypatch.setattr(
+        contestants,
+        "active_conv2d_reference",
+        lambda x, *rest, **options: 2 * x.new_ones(2, 6, 4, 4) * sum(t.sum() for t in (x, *rest)),
+    )
+    with pytest.raises(RuntimeError, match="dense kernel computes something else"):
+        make_contestants(SMALL, device=torch.device("cpu"))
+
+
+def test_training_steps_are_timed() -> None:
+    assert set(measure_training(rounds=2, batch=2)) == {"convolution", "acu"}
+
+
+def test_the_commands() -> None:
+    from acu_cli.app import app
+
+    result = CliRunner().invoke(app, ["bench", "op", "--shape", "2,4,6,7,8,9,1", "--rounds", "2", "--quick", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert len(rows) == 4
+    assert rows[0]["both"]["rounds"] == 2
+    result = CliRunner().invoke(app, ["bench", "train", "--rounds", "2", "--batch", "2"])
+    assert result.exit_code == 0, result.output
+    assert "cifar10-plain-acu" in result.stdout

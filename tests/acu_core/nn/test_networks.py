@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import relative_error
+from torch import nn
+
+from acu_core.nn import ActiveConv2d, active_layers, build_network, from_conv2d, set_corrected_average, to_conv2d
+
+
+@pytest.mark.parametrize("unit", ["acu", "convolution"])
+def test_the_plain_network_has_the_papers_parameters(unit: str) -> None:
+    model = build_network("plain", in_channels=3, classes=10, unit=unit)
+    counted = sum(p.numel() for name, p in model.named_parameters() if not name.endswith("positions"))
+    assert counted == 855_162
+    assert round(counted / 2**20, 2) == 0.82
+    names = [f"conv{stage}_{place}" for stage in (1, 2, 3) for place in (1, 2)]
+    assert list(active_layers(model)) == (names if unit == "acu" else [])
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    decayed = [m for m in model.modules() if isinstance(m, nn.Conv2d | ActiveConv2d)]
+    assert [m.bias is None for m in decayed] == [True] * 8 + [False]
+
+
+def test_acu_and_convolution_start_as_the_same_network() -> None:
+    torch.manual_seed(3)
+    plain = build_network("plain", in_channels=3, classes=10, unit="convolution").eval()
+    torch.manual_seed(3)
+    active = build_network("plain", in_channels=3, classes=10, unit="acu").eval()
+    image = torch.randn(2, 3, 32, 32)
+    assert relative_error(active(image), plain(image)) < 1e-5
+
+
+@pytest.mark.parametrize("unit", ["acu", "convolution"])
+def test_the_planted_network_sees_around_the_centre_pixel(unit: str) -> None:
+    model = build_network("planted", in_channels=2, classes=8, unit=unit).eval()
+    image = torch.randn(3, 2, 17, 17)
+    before = model(image)
+    assert before.shape == (3, 8)
+    image[:, :, 7:10, 7:10] += 1
+    assert not torch.equal(model(image), before)
+    seen = model(image)
+    image[:, :, :7] += 1
+    assert torch.equal(model(image), seen)
+
+
+def test_a_whole_network_leaves_and_returns() -> None:
+    torch.manual_seed(0)
+    model = build_network("plain", in_channels=3, classes=10).eval()
+    for layer in active_layers(model).values():
+        layer.positions.data += 0.5 * torch.randn_like(layer.positions)
+    image = torch.randn(2, 3, 32, 32)
+    left = to_conv2d(model)
+    assert not active_layers(left)
+    assert active_layers(model)
+    assert relative_error(left(image), model(image)) < 1e-5
+    returned = from_conv2d(left)
+    assert len(active_layers(returned)) == 6
+    assert relative_error(returned(image), model(image)) < 1e-5
+    assert isinstance(to_conv2d(ActiveConv2d(1, 1, 3)), nn.Conv2d)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match="there is no network 'plane'; there are plain, planted"):
+        build_network("plane", in_channels=3, classes=10)
+    with pytest.raises(ValueError, match="unit must be 'acu' or 'convolution', not 'dense'"):
+        build_network("plain", in_channels=3, classes=10, unit="dense")  # type: ignore[arg-type]
+
+
+def test_the_corrected_average_is_caffes() -> None:
+    norm = nn.BatchNorm2d(2)
+    generator = torch.Generator().manual_seed(0)
+    weighted, weight = torch.zeros(2), 0.0
+    for iteration in range(1, 6):
+        batch = 3 + torch.randn(4, 2, 3, 3, generator=generator)
+        set_corrected_average(norm, iteration)
+        norm(batch)
+        weighted = 0.999 * weighted + batch.mean(dim=(0, 2, 3))
+        weight = 0.999 * weight + 1
+    torch.testing.assert_close(norm.running_mean, weighted / weight, rtol=1e-4, atol=1e-5)
