@@ -18,7 +18,7 @@ def test_shapes_are_read_and_refused() -> None:
     assert Shape.parse("64,48,96,32,32,9,2") == Shape(64, 48, 96, 32, 32, 9, 2)
     assert str(Shape.parse("64,48,96,32,32,9,2")) == "48->96 at 32x32 /2, batch 64"
     for text in ("1,2,3", "a,b,c,d,e,f,g", "1,2,3,4,5,9,0", "1,2,3,4,5,8,1", "1,2,3,4,5,16,1"):
-        with pytest.raises(UserError, match="must be|a shape is"):
+        with pytest.raises(UserError, match=r"must be|a shape is"):
             Shape.parse(text)
 
 

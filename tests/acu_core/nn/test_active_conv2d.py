@@ -72,9 +72,9 @@ def test_conversion_to_conv2d_takes_the_smallest_window() -> None:
 
 
 def test_other_paddings_and_transposed_convolutions_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="padding_mode must be 'zeros'.*'reflect'"):
+    with pytest.raises(ValueError, match=r"padding_mode must be 'zeros'.*'reflect'"):
         ActiveConv2d(1, 1, 3, padding_mode="reflect")
-    with pytest.raises(ValueError, match="padding_mode must be 'zeros'.*'circular'"):
+    with pytest.raises(ValueError, match=r"padding_mode must be 'zeros'.*'circular'"):
         ActiveConv2d.from_conv2d(nn.Conv2d(1, 1, 3, padding_mode="circular"))
     with pytest.raises(ValueError, match="not a ConvTranspose2d"):
         ActiveConv2d.from_conv2d(nn.ConvTranspose2d(1, 1, 3))  # type: ignore[arg-type]

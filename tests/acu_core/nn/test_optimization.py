@@ -111,7 +111,7 @@ PROCESS = """
     rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = nn.Sequential(ActiveConv2d(2, 4, 3, dtype=torch.float64), nn.ReLU(), nn.Conv2d(4, 3, 1, dtype=torch.float64))
+    model = nn.Sequential(ActiveConv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1)).double()
     trained = model
     if world > 1:
         torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
