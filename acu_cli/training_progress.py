@@ -39,7 +39,7 @@ class TrainingProgress:
         if accuracy is not None:
             fields["accuracy"] = f"{100 * accuracy:.1f} %"
         self._shown.describe(stage)
-        self._shown.update(done, **fields)
+        self._shown.update(done, total=None, **fields)
 
     def note(self, text: str) -> None:
         """A line of its own."""

@@ -60,7 +60,7 @@ def _print(report: TrainingReport) -> None:
             terminal.print("  " + line)
         terminal.print()
     _line("run", report.run)
-    if report.rounding is None:
+    if report.rounding is None and report.active_layers:
         terminal.print("Next: " + f"acu animate-shapes {quoted(report.run)}", style="bold")
     else:
         terminal.print("Next: " + f"acu evaluate {quoted(report.run)}", style="bold")

@@ -30,6 +30,8 @@ class TrainingReport:
     iteration: int
     iterations: int
     seconds: float
+    active_layers: int
+    """How many layers have a shape that is learned."""
     stopped_by: str | None = None
     """Name of the signal that stopped it; the run has been saved."""
     evaluation: Evaluation | None = None

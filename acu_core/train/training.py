@@ -245,6 +245,7 @@ class _Stages:
             iteration=trained.iteration,
             iterations=self.recipe.schedule.iterations,
             seconds=seconds,
+            active_layers=len(layers),
             stopped_by=stopped_by,
             evaluation=trained.evaluation,
             recovery=shape_recovery(learned, hidden) if known and learned is not None and hidden is not None else None,

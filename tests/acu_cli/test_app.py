@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -58,10 +58,11 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         "assert not heavy, heavy"
     )
     times = []
-    for _ in range(8):
-        started = time.monotonic()
+    for _ in range(5):
+        # Processor time: a busy neighbour must not fail the test.
+        before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        times.append(time.monotonic() - started)
+        times.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
         if times[-1] < 0.5:
             break
     assert min(times) < 0.5, times

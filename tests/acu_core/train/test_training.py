@@ -319,7 +319,7 @@ def test_a_stopped_comparison_goes_on(
 def test_an_ordinary_network_trains_too(tmp_path: Path, tiny: Tiny) -> None:
     report = train(tiny("network.unit=convolution"), tmp_path / "run")
     assert report.evaluation is not None
-    assert report.recovery is None
+    assert (report.recovery, report.active_layers) == (None, 0)
     assert resume(tmp_path / "run", ["schedule.iterations=14"]).iteration == 14
 
 
