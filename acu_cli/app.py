@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.commands import animate_shapes, doctor, evaluate, recipes, round_and_finetune, train
+from acu_cli.commands import animate_shapes, bench, doctor, evaluate, recipes, round_and_finetune, train
 
 app = typer.Typer(
     name="acu",
@@ -50,6 +50,7 @@ app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/p
 )
 app.command("evaluate", epilog="Example: acu evaluate runs/planted-1 --json")(evaluate.evaluate)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(bench.app, name="bench")
 app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 
 
