@@ -66,7 +66,8 @@ ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end, int64_t step) {
 
 // ROWS: 1 when only `upper` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
 template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
-void build_columns(const Walk<T>& walk, int64_t channel, T* to) {
+void build_columns(const Walk<T>& shared, int64_t channel, T* to) {
+  const Walk<T> walk = shared;  // a copy of our own: for all the compiler knows, a store could change the shared one
   const auto at = [&](int64_t j) { return (walk.first + j * walk.stride) * walk.pixel_step + channel; };
   const auto blend = [&](int64_t offset) { return blend_rows<T, S, VECTORS, ROWS>(walk, offset); };
   const Span left = pixels_inside(walk, 0);
@@ -152,8 +153,10 @@ struct WalkGradient {
 // Reads the gradient of each column from the buffer, adds to the gradients of input and position, and leaves the
 // column itself in the buffer, for the gradient of the weight. The derivative is the right-hand one throughout.
 template <class T, class S, int VECTORS, bool SLIDES, bool NEED_INPUT>
-void walk_back(const Walk<T>& walk, const WalkGradient<T>& gradient, int64_t channel, T* columns) {
+void walk_back(const Walk<T>& shared_walk, const WalkGradient<T>& shared_gradient, int64_t channel, T* columns) {
   using V = typename S::Vector;
+  const Walk<T> walk = shared_walk;  // copies of our own, as above
+  const WalkGradient<T> gradient = shared_gradient;
   const Span left = pixels_inside(walk, 0), right = pixels_inside(walk, 1);
   const auto at = [&](int64_t j) { return (walk.first + j * walk.stride) * walk.pixel_step + channel; };
   V sum_y[VECTORS]{}, sum_x[VECTORS]{};
