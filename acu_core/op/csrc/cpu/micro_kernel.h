@@ -49,24 +49,35 @@ ACU_INLINE void multiply_in_registers(int64_t depth, const T* a, int64_t a_row, 
   }
 }
 
-// The same for any number of rows up to kRows, with only the first `lanes` of a panel present in c.
+// The same for any number of rows below kRows: one instance each, so that the accumulators stay in registers.
+template <class T, Result RESULT, int ROWS = kRows - 1>
+ACU_INLINE void multiply_rows(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_step, const T* b, T* c,
+                              int64_t c_row) {
+  if constexpr (ROWS > 0) {
+    if (rows == ROWS) {
+      multiply_in_registers<T, ROWS, RESULT>(depth, a, a_row, a_step, b, c, c_row);
+    } else {
+      multiply_rows<T, RESULT, ROWS - 1>(rows, depth, a, a_row, a_step, b, c, c_row);
+    }
+  }
+}
+
+// A last panel of which only the first `lanes` are present in c, for up to kRows rows.
 template <class T, Result RESULT>
-void multiply_remainder(int64_t rows, int64_t lanes, int64_t depth, const T* a, int64_t a_row, int64_t a_step,
-                        const T* b, T* c, int64_t c_row) {
+void multiply_part_of_panel(int64_t rows, int64_t lanes, int64_t depth, const T* a, int64_t a_row, int64_t a_step,
+                            const T* b, T* c, int64_t c_row) {
   T whole[kRows * kPanel<T>];
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t l = 0; l < kPanel<T>; ++l) {
       whole[r * kPanel<T> + l] = RESULT == Result::kAdd && l < lanes ? c[r * c_row + l] : T(0);
     }
   }
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    multiply_in_registers<T, 4, Result::kAdd>(depth, a + r * a_row, a_row, a_step, b, whole + r * kPanel<T>, kPanel<T>);
+  if (rows == kRows) {
+    multiply_in_registers<T, kRows, Result::kAdd>(depth, a, a_row, a_step, b, whole, kPanel<T>);
+  } else {
+    multiply_rows<T, Result::kAdd>(rows, depth, a, a_row, a_step, b, whole, kPanel<T>);
   }
-  for (; r < rows; ++r) {
-    multiply_in_registers<T, 1, Result::kAdd>(depth, a + r * a_row, a_row, a_step, b, whole + r * kPanel<T>, kPanel<T>);
-  }
-  for (int64_t i = 0; i < rows; ++i) std::copy_n(whole + i * kPanel<T>, lanes, c + i * c_row);
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(whole + r * kPanel<T>, lanes, c + r * c_row);
 }
 
 // c (rows x width) (+)= a (rows x depth) * b (depth x width), b packed in panels: [panel][depth][kPanel].
@@ -81,10 +92,12 @@ void multiply(int64_t rows, int64_t width, int64_t depth, const T* a, int64_t a_
       for (; r + kRows <= rows; r += kRows) {
         multiply_in_registers<T, kRows, RESULT>(depth, a + r * a_row, a_row, a_step, b, c + r * c_row + column, c_row);
       }
-    }
-    for (; r < rows; r += kRows) {
-      multiply_remainder<T, RESULT>(std::min(kRows, rows - r), lanes, depth, a + r * a_row, a_row, a_step, b,
-                                    c + r * c_row + column, c_row);
+      multiply_rows<T, RESULT>(rows - r, depth, a + r * a_row, a_row, a_step, b, c + r * c_row + column, c_row);
+    } else {
+      for (; r < rows; r += kRows) {
+        multiply_part_of_panel<T, RESULT>(std::min(kRows, rows - r), lanes, depth, a + r * a_row, a_row, a_step, b,
+                                          c + r * c_row + column, c_row);
+      }
     }
   }
 }
@@ -98,10 +111,7 @@ void multiply_transposed(int64_t rows, int64_t panels, int64_t depth, const T* a
     for (; r + kRows <= rows; r += kRows) {
       multiply_in_registers<T, kRows, Result::kAdd>(depth, a + r, 1, a_step, b, c + r * kPanel<T>, kPanel<T>);
     }
-    if (r < rows) {
-      multiply_remainder<T, Result::kAdd>(rows - r, kPanel<T>, depth, a + r, 1, a_step, b, c + r * kPanel<T>,
-                                          kPanel<T>);
-    }
+    multiply_rows<T, Result::kAdd>(rows - r, depth, a + r, 1, a_step, b, c + r * kPanel<T>, kPanel<T>);
   }
 }
 
