@@ -150,11 +150,15 @@ LARGE = [
     Case(7, 1, 500, 24, 1, 4, (8, 8), (1, 1), (1, 1, 1, 1), "near", "contiguous", torch.float32, 4),
     Case(1, 1, 20, 24, 4, 9, (30, 250), (1, 1), (2, 2, 2, 2), "near", "channels_last", torch.float64, 5),
     Case(1, 8, 8, 8, 1, 9, (56, 56), (1, 1), (0, 0, 0, 0), "near", "contiguous", torch.float64, 6),
+    Case(3, 30, 30, 30, 1, 9, (9, 8), (1, 1), (1, 1, 0, 0), "near", "channels_last", torch.float32, 8),
+    Case(2, 500, 500, 500, 1, 9, (6, 6), (2, 1), (0, 0, 0, 0), "near", "contiguous", torch.float32, 9),
     Case(2, 1, 30, 20, 1, 25, (8, 250), (3, 2), (-1, 2, 2, -2), "integer", "contiguous", torch.float32, 7),
 ]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("case", LARGE, ids=lambda case: f"{case.images}x{case.channels}x{case.size}-{case.layout}")
+@pytest.mark.parametrize(
+    "case", LARGE, ids=lambda case: f"{case.images}x{case.channels}x{case.size}-{case.groups}-{case.layout}"
+)
 def test_parity_of_large_shapes(device: str, case: Case) -> None:
     check(case, device)

@@ -11,6 +11,15 @@ namespace acu {
 template <class F>
 void for_each_weight(const Plan& plan, const SegmentPlan& part, const Block& block, F f) {
   const Geometry& g = plan.geometry;
+  if (g.depthwise()) {
+    int64_t row = 0;
+    for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+      for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
+        f(block.weight_offset + row, c * g.synapses + k);
+      }
+    }
+    return;
+  }
   for (int64_t o = 0; o < part.outputs(); ++o) {
     const int64_t panel = o / plan.panel, lane = o % plan.panel;
     int64_t row = 0;
@@ -38,6 +47,7 @@ void pack_weight(const Plan& plan, const T* weight, T* packed) {
 template <class T>
 void pack_transposed_weight(const Plan& plan, const T* weight, T* packed) {
   const Geometry& g = plan.geometry;
+  if (g.depthwise()) return pack_weight(plan, weight, packed);  // one row a block: there is nothing to transpose
   std::fill_n(packed, plan.transposed_size, T(0));
   for (const SegmentPlan& part : plan.segments) {
     for (const Block& block : part.blocks) {

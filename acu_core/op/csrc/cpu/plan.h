@@ -96,8 +96,9 @@ struct Plan {
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
         Block block{k, std::min(k + synapses_at_once, synapses), c,
                     std::min(c + channels_at_once, plan.segment.in_end), packed_size, transposed_size};
-        packed_size += round_up(plan.outputs(), panel) * block.columns();
-        transposed_size += round_up(block.columns(), panel) * plan.outputs();
+        const bool depthwise = geometry.depthwise();
+        packed_size += depthwise ? block.columns() : round_up(plan.outputs(), panel) * block.columns();
+        transposed_size += depthwise ? block.columns() : round_up(block.columns(), panel) * plan.outputs();
         widest_block = std::max(widest_block, block.columns());
         plan.blocks.push_back(block);
       }

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "columns.h"
+#include "depthwise.h"
 #include "micro_kernel.h"
 #include "problem.h"
 #include "transpose.h"
@@ -143,7 +144,11 @@ void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
                      columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
-        if (started) {
+        if (g.depthwise()) {
+          multiply_depthwise(pixels, block, columns.data(), plan.buffer_stride, weight,
+                             problem.bias != nullptr || block.synapse_begin > 0, part_out + block.channel_begin,
+                             g.outputs);
+        } else if (started) {
           multiply<T, Result::kAdd>(pixels, part.outputs(), block.columns(), columns.data(), plan.buffer_stride, 1,
                                     weight, part_out, g.outputs);
         } else {

@@ -194,16 +194,26 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
     for (const SegmentPlan& part : plan.segments) {
       const T* part_gradient = gradient + part.segment.out_begin;
       const int64_t group = part.segment.position_group * g.synapses;
-      if (problem.need_weight) pack_gradient(pixels, part.outputs(), part_gradient, g.outputs, packed.data());
+      if (problem.need_weight && !g.depthwise()) pack_gradient(pixels, part.outputs(), part_gradient, g.outputs, packed.data());
       for (const Block& block : part.blocks) {
-        multiply<T, Result::kStore>(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, 1,
-                                    problem.transposed_weight + block.transposed_offset, columns.data(),
-                                    plan.buffer_stride);
+        const T* weight = problem.transposed_weight + block.transposed_offset;
+        if (g.depthwise()) {
+          spread_depthwise(pixels, block, gradient + block.channel_begin, g.outputs, weight, columns.data(),
+                           plan.buffer_stride);
+        } else {
+          multiply<T, Result::kStore>(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, 1, weight,
+                                      columns.data(), plan.buffer_stride);
+        }
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
-        if (problem.need_weight) {
+        if (!problem.need_weight) continue;
+        T* grad_weight = sums.weight.data() + block.weight_offset;
+        if (g.depthwise()) {
+          gather_depthwise(pixels, block, columns.data(), plan.buffer_stride, gradient + block.channel_begin,
+                           g.outputs, grad_weight);
+        } else {
           multiply_transposed<T>(block.columns(), ceil_div(part.outputs(), kPanel<T>), pixels, columns.data(),
-                                 plan.buffer_stride, packed.data(), sums.weight.data() + block.weight_offset);
+                                 plan.buffer_stride, packed.data(), grad_weight);
         }
       }
     }
