@@ -98,6 +98,7 @@ def cpu_extension() -> Extension:
         [str(SOURCES / "schema.cpp"), *sorted(str(path) for path in (SOURCES / "cpu").glob("*.cpp"))],
         extra_compile_args={"cxx": compile_flags},
         extra_link_args=link_flags,
+        depends=sorted(str(path) for path in (SOURCES / "cpu").glob("*.h")),
         py_limited_api=True,
     )
 
@@ -111,6 +112,7 @@ def cuda_extension() -> Extension:
         "acu_core.op._C_cuda",
         sorted(str(path) for path in (SOURCES / "cuda").glob("*.cu")),
         extra_compile_args={"cxx": flags, "nvcc": flags},
+        depends=sorted(str(path) for path in (SOURCES / "cuda").glob("*.cuh")),
         py_limited_api=True,
     )
 
