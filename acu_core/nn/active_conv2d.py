@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ Size = int | tuple[int, int]
 
 
 def _pair(name: str, value: Size, least: int | None) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
     if len(pair) != 2 or not all(isinstance(v, int) and (least is None or v >= least) for v in pair):
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{name} must be an int or two ints{bound}, not {value!r}")
@@ -76,8 +76,6 @@ class ActiveConv2d(nn.Module):
         ValueError: an argument does not fit, with its name.
     """
 
-    fixed: Tensor
-
     def __init__(
         self,
         in_channels: int,
@@ -128,14 +126,10 @@ class ActiveConv2d(nn.Module):
             torch.empty(out_channels, in_channels // groups, synapses, device=device, dtype=dtype)
         )
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
-        positions = initial_positions(shape, position_groups, self.kernel_size, self.dilation)
-        if dtype == torch.float64:
-            positions = positions.double()
-        self.positions = nn.Parameter(positions.to(device))
-        fixed = torch.zeros(synapses, 1, dtype=torch.bool, device=device)
-        fixed[centre_synapse(self.kernel_size)] = fix_centre
-        # Not in the state dict: it follows from the arguments.
-        self.register_buffer("fixed", fixed, persistent=False)
+        self.shape = shape
+        self.fix_centre = fix_centre
+        precision = torch.float64 if dtype == torch.float64 else torch.float32
+        self.positions = nn.Parameter(torch.empty(position_groups, synapses, 2, device=device, dtype=precision))
         self.reset_parameters()
 
     @property
@@ -144,7 +138,9 @@ class ActiveConv2d(nn.Module):
         return self.weight.shape[2]
 
     def reset_parameters(self) -> None:
-        """Draws weight and bias as Conv2d does; positions stay."""
+        """Draws weight and bias as Conv2d does, and puts the synapses back where they start."""
+        with torch.no_grad():
+            self.positions.copy_(initial_positions(self.shape, self.position_groups, self.kernel_size, self.dilation))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight.shape[1] * self.weight.shape[2])
@@ -152,11 +148,15 @@ class ActiveConv2d(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) or (C, H, W) to the output of the Conv2d with the same arguments."""
-        # Fixed synapses take part in the sum but get no gradient: a mask, not an optimizer's business.
-        positions = torch.where(self.fixed, self.positions.detach(), self.positions)
-        batch = input if input.dim() == 4 else input.unsqueeze(0)
+        positions: Tensor = self.positions
+        if self.fix_centre:
+            # The centre takes part in the sum but gets no gradient, whatever the optimizer does.
+            centre = centre_synapse(self.kernel_size)
+            at = positions[:, centre : centre + 1].detach()
+            positions = torch.cat((positions[:, :centre], at, positions[:, centre + 1 :]), dim=1)
+        batch = input.unsqueeze(0) if input.dim() == 3 else input
         output = active_conv2d(batch, self.weight, positions, self.bias, self.stride, self._paddings, self.groups)
-        return output if input.dim() == 4 else output.squeeze(0)
+        return output.squeeze(0) if input.dim() == 3 else output
 
     @torch.no_grad()
     def round_(self) -> ActiveConv2d:
@@ -190,8 +190,8 @@ class ActiveConv2d(nn.Module):
             moved = fn(tensor)
             if tensor is not self.positions and tensor is not self.positions.grad:
                 return moved
-            # Half a pixel of a thousand is more than a 16-bit float resolves, so positions follow the device only.
-            return moved if moved.dtype in (torch.float32, torch.float64) else tensor.to(moved.device)
+            # A 16-bit float cannot resolve a thousandth of a pixel, so positions do not follow below float32.
+            return moved if moved.dtype in (torch.float32, torch.float64) else tensor.to(moved.device, torch.float32)
 
         super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
         return self
@@ -200,8 +200,9 @@ class ActiveConv2d(nn.Module):
         weight = state_dict.get(prefix + "weight")
         if isinstance(weight, Tensor) and weight.dim() == 4 and tuple(weight.shape[2:]) == self.kernel_size:
             state_dict[prefix + "weight"] = weight.flatten(2)
-            # Conv2d has no positions: those of its weights are the grid that this layer was made with.
-            state_dict.setdefault(prefix + "positions", self.positions.detach())
+            # Conv2d has no positions: its weights belong on the grid, wherever the synapses are now.
+            grid = initial_positions("square", self.position_groups, self.kernel_size, self.dilation)
+            state_dict.setdefault(prefix + "positions", grid)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from acu_core.op.reference import dense_kernel
 
@@ -25,8 +26,9 @@ LARGEST_WINDOW = 2**20
 
 def active_from_conv2d(conv: nn.Conv2d, cls: type[ActiveConv2d], **options: Any) -> ActiveConv2d:
     """See `ActiveConv2d.from_conv2d`."""
-    if isinstance(conv, nn.modules.conv._ConvTransposeNd) or not isinstance(conv, nn.Conv2d):
-        raise ValueError(f"only a Conv2d can become an ActiveConv2d, not a {type(conv).__name__}")
+    if not isinstance(conv, nn.Conv2d) or type(conv).forward is not nn.Conv2d.forward or is_parametrized(conv):
+        kind = f"parametrized {type(conv).__name__}" if is_parametrized(conv) else type(conv).__name__
+        raise ValueError(f"only a plain Conv2d can become an ActiveConv2d, not a {kind}, which computes something else")
     device, dtype = conv.weight.device, conv.weight.dtype
     layer = cls(
         conv.in_channels,
@@ -47,6 +49,10 @@ def active_from_conv2d(conv: nn.Conv2d, cls: type[ActiveConv2d], **options: Any)
         if conv.bias is not None and layer.bias is not None:
             layer.bias.copy_(conv.bias)
     layer.weight.requires_grad_(conv.weight.requires_grad)
+    # What was frozen stays as it is, shape and all.
+    layer.positions.requires_grad_(conv.weight.requires_grad)
+    if conv.bias is not None and layer.bias is not None:
+        layer.bias.requires_grad_(conv.bias.requires_grad)
     layer.train(conv.training)
     return layer
 
@@ -66,6 +72,8 @@ def _window(lowest: int, highest: int, front: int, back: int) -> tuple[int, int,
 def conv2d_from_active(layer: ActiveConv2d) -> nn.Conv2d:
     """See `ActiveConv2d.to_conv2d`: the smallest window whose padding is symmetric and not negative."""
     positions = layer.positions.detach()
+    if not bool(torch.isfinite(positions).all()):
+        raise ValueError(f"positions {tuple(positions.shape)} must be finite")
     floor = positions.floor()
     # A synapse on the grid needs one cell, not two.
     last = torch.where(positions == floor, floor, floor + 1)
@@ -95,6 +103,8 @@ def conv2d_from_active(layer: ActiveConv2d) -> nn.Conv2d:
         conv.weight.copy_(dense_kernel(weight, positions, (row, rows), (column, columns)))
         if layer.bias is not None and conv.bias is not None:
             conv.bias.copy_(layer.bias)
+            conv.bias.requires_grad_(layer.bias.requires_grad)
+    conv.weight.requires_grad_(layer.weight.requires_grad)
     conv.train(layer.training)
     return conv
 
@@ -105,8 +115,14 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
     if whole is not None:
         return whole
     model = copy.deepcopy(model)
-    for name, module in list(model.named_modules()):
-        other = replacement(name, module) if name else None
+    others: dict[int, nn.Module | None] = {}
+    # With duplicates: a module that is used twice is replaced twice, by one and the same other.
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if not name:
+            continue
+        if id(module) not in others:
+            others[id(module)] = replacement(name, module)
+        other = others[id(module)]
         if other is not None:
             parent, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(parent), leaf, other)

@@ -24,8 +24,8 @@ def parameter_groups(
         weight_decay: of the weights: parameters of two or more dimensions. The rest (biases, scale and shift of
             normalisation) and the positions have none.
     """
-    positions = [layer.positions for layer in active_layers(model).values()]
-    ids = {id(parameter) for parameter in positions}
+    by_id = {id(layer.positions): layer.positions for layer in active_layers(model).values()}
+    ids, positions = set(by_id), list(by_id.values())  # two layers may share their shape
     others = [parameter for parameter in model.parameters() if id(parameter) not in ids]
     groups: list[dict[str, Any]] = [
         {"role": "weights", "params": [p for p in others if p.dim() > 1], "lr": lr, "weight_decay": weight_decay},
@@ -58,7 +58,7 @@ def normalized_gradient(gradient: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _normalize(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+def _normalize(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         if group.get("role") != "positions":
             continue
@@ -72,11 +72,29 @@ def _normalize(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 parameter.grad.mul_(scale)
 
 
+def _before_step(
+    optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    # torch hands over what it was called with, the optimizer itself first.
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        _normalize(optimizer)
+        return None
+
+    def normalizing_closure() -> Any:
+        loss = closure()
+        _normalize(optimizer)
+        return loss
+
+    return args[:1], {**kwargs, "closure": normalizing_closure}
+
+
 def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
     """Makes `optimizer` normalise the gradient of the group with the role "positions" at each step.
 
     A step pre-hook: it comes after accumulation, all-reduce, unscaling and clipping, which is the order that the
-    normalised gradient needs. A position whose `.grad` is None (during warm-up, say) is left alone.
+    normalised gradient needs; a closure given to the step is followed by it. A position whose `.grad` is None (during
+    warm-up, say) is left alone.
 
     Returns:
         a handle with `remove()`.
@@ -88,4 +106,4 @@ def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
         raise ValueError(
             'no parameter group has the role "positions": make the groups with parameter_groups(model, ...)'
         )
-    return optimizer.register_step_pre_hook(_normalize)
+    return optimizer.register_step_pre_hook(_before_step)

@@ -72,6 +72,6 @@ def initial_positions(
             raise ValueError(f"shape {tuple(shape.shape)} must hold finite positions")
         return given.clone()
     makers = {"square": square, "circle": circle, "random": random}
-    if shape not in makers:
+    if not isinstance(shape, str) or shape not in makers:
         raise ValueError(f"shape must be square, circle, random or a tensor of positions, not {shape!r}")
     return torch.stack([makers[shape](kernel_size, dilation) for _ in range(position_groups)])

@@ -28,6 +28,11 @@ def _warn_once(device_type: str) -> None:
         )
 
 
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """As autocast does: floating-point tensors, but not float64."""
+    return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+
+
 def active_conv2d(
     input: Tensor,
     weight: Tensor,
@@ -61,20 +66,24 @@ def active_conv2d(
         not.
 
     Raises:
-        ValueError: a shape, device, stride or padding does not fit, or a position is not finite (on the CPU; on CUDA
-            it gives NaN).
+        ValueError: a shape, device, stride or padding does not fit, or a position is not finite (on the CPU, a
+            RuntimeError in a compiled graph; on CUDA it gives NaN).
         TypeError: a dtype does not fit.
         NotImplementedError: a second derivative is asked for.
     """
     device_type = input.device.type
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
-        input, weight = (t.to(dtype) if t.dtype != torch.float64 else t for t in (input, weight))
-        bias = bias.to(dtype) if bias is not None and bias.dtype != torch.float64 else bias
+        input, weight = _cast(input, dtype), _cast(weight, dtype)
+        bias = None if bias is None else _cast(bias, dtype)
     arguments = check_arguments(input, weight, positions, bias, stride, padding, groups)
     if not library.has_kernel(device_type):
         _warn_once(device_type)
         return active_conv2d_reference(input, weight, positions, bias, stride, padding, groups)
+    # Said here with its shape; the kernel, which alone is asked in a compiled graph, says it again.
+    compiling = torch.compiler.is_compiling()
+    if device_type == "cpu" and not compiling and not bool(torch.isfinite(positions.detach()).all()):
+        raise ValueError(f"positions {tuple(positions.shape)} must be finite")
     if input.dtype == torch.float64:
         positions = positions.to(torch.float64)
     channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()

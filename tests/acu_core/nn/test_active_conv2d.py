@@ -85,6 +85,9 @@ def test_other_paddings_and_transposed_convolutions_are_refused_by_name() -> Non
     [
         ({"kernel_size": 0}, "kernel_size must be an int or two ints of at least 1, not 0"),
         ({"kernel_size": (3, 3, 3)}, "kernel_size"),
+        ({"kernel_size": 3.0}, "kernel_size must be an int or two ints of at least 1, not 3.0"),
+        ({"stride": None}, "stride must be an int or two ints of at least 1, not None"),
+        ({"shape": [[0, 0]] * 9}, "shape must be square"),
         ({"stride": 0}, "stride"),
         ({"dilation": 0}, "dilation"),
         ({"padding": "full"}, "padding must be ints, 'same' or 'valid', not 'full'"),
@@ -191,3 +194,53 @@ def test_it_shows_its_arguments() -> None:
     assert text == (
         "ActiveConv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), position_groups=2, bias=False)"
     )
+
+
+def test_a_state_dict_of_conv2d_puts_the_synapses_back_on_its_grid() -> None:
+    conv = nn.Conv2d(2, 4, 3, dilation=2)
+    layer = ActiveConv2d(2, 4, 3, dilation=2, shape="circle", position_groups=2)
+    layer.positions.data += 0.5
+    layer.load_state_dict(conv.state_dict())
+    image = torch.randn(2, 2, 9, 9)
+    assert relative_error(layer(image), conv(image)) < 1e-6
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_is_frozen_stays_frozen(trained: bool) -> None:
+    conv = nn.Conv2d(2, 4, 3).requires_grad_(trained)
+    layer = ActiveConv2d.from_conv2d(conv)
+    assert {p.requires_grad for p in layer.parameters()} == {trained}
+    assert {p.requires_grad for p in layer.to_conv2d().parameters()} == {trained}
+
+
+def test_a_convolution_that_computes_something_else_is_refused() -> None:
+    class Standardised(nn.Conv2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input) * 2
+
+    with pytest.raises(ValueError, match="only a plain Conv2d can become an ActiveConv2d, not a Standardised"):
+        ActiveConv2d.from_conv2d(Standardised(1, 1, 3))
+    with pytest.raises(ValueError, match="not a parametrized"):
+        ActiveConv2d.from_conv2d(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3)))
+
+
+def test_every_precision_after_every_other() -> None:
+    layer = ActiveConv2d(2, 4, 3).double().half()
+    assert layer.positions.dtype == torch.float32
+    assert layer(torch.randn(1, 2, 5, 5, dtype=torch.float16)).dtype == torch.float16
+
+
+def test_materialised_from_the_meta_device() -> None:
+    source = ActiveConv2d(2, 4, 3, shape="circle")
+    image = torch.randn(1, 2, 5, 5)
+    loaded = ActiveConv2d(2, 4, 3, device="meta")
+    loaded.load_state_dict(source.state_dict(), assign=True)
+    assert torch.equal(loaded(image), source(image))
+    emptied = ActiveConv2d(2, 4, 3, shape="circle", device="meta").to_empty(device="cpu")
+    emptied.reset_parameters()
+    assert torch.equal(emptied.positions, source.positions)
+
+
+def test_images_of_another_dimension_are_shown_as_given() -> None:
+    with pytest.raises(ValueError, match=r"input must be \(N, C, H, W\), not \(2, 2, 4, 5, 5\)"):
+        ActiveConv2d(2, 4, 3)(torch.zeros(2, 2, 4, 5, 5))

@@ -77,3 +77,16 @@ def test_the_corrected_average_is_caffes() -> None:
         weighted = 0.999 * weighted + batch.mean(dim=(0, 2, 3))
         weight = 0.999 * weight + 1
     torch.testing.assert_close(norm.running_mean, weighted / weight, rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_that_is_used_twice_stays_one() -> None:
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    active = from_conv2d(model)
+    assert isinstance(active[0], ActiveConv2d)
+    assert active[0] is active[2]
+    left = to_conv2d(active)
+    assert type(left[0]) is nn.Conv2d
+    assert left[0] is left[2]
+    image = torch.randn(1, 3, 6, 6)
+    assert relative_error(left(image), model(image)) < 1e-5

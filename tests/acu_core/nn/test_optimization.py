@@ -150,3 +150,30 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert not torch.equal(one["0.positions"], ActiveConv2d(2, 4, 3).positions.double())
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_closure_is_normalised_too(by_name: bool) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.1, position_lr=0.05))
+    normalize_positions(optimizer)
+    images = torch.randn(4, 2, 8, 8)
+    before = model[0].positions.detach().clone()
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = 1e3 * model(images).square().mean()
+        loss.backward()
+        return loss
+
+    loss = optimizer.step(closure=closure) if by_name else optimizer.step(closure)
+    assert loss is not None
+    lengths = (model[0].positions.detach() - before)[0].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.tensor([0.05] * 4 + [0.0] + [0.05] * 4))
+
+
+def test_shared_positions_are_stepped_once() -> None:
+    model = nn.Sequential(ActiveConv2d(2, 4, 3), ActiveConv2d(4, 4, 3))
+    model[1].positions = model[0].positions
+    (group,) = (g for g in parameter_groups(model, lr=0.1) if g["role"] == "positions")
+    assert len(group["params"]) == 1

@@ -49,7 +49,7 @@ def test_it_reaches_the_outputs_that_see_it(
 def test_positions_must_be_finite_on_the_cpu(value: float, operator) -> None:
     positions = torch.zeros(1, 9, 2)
     positions[0, 3, 1] = value
-    with pytest.raises((ValueError, RuntimeError), match=r"positions.* must be finite"):
+    with pytest.raises(ValueError, match=r"^positions \(1, 9, 2\) must be finite"):
         operator(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 9), positions)
 
 

@@ -33,7 +33,13 @@ Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tens
                   "active_conv2d: the CPU kernel takes float32 and float64");
   STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type() && positions.scalar_type() == input.scalar_type(),
                   "active_conv2d: weight and positions must have the dtype of input");
-  STD_TORCH_CHECK(stride_h > 0 && stride_w > 0, "active_conv2d: stride must be positive");
+  // Far beyond any image, and far from the end of the integers.
+  constexpr int64_t kLargest = int64_t{1} << 40;
+  STD_TORCH_CHECK(stride_h > 0 && stride_w > 0 && std::max(stride_h, stride_w) < kLargest,
+                  "active_conv2d: stride must be positive and sensible");
+  for (const int64_t padding : {top, left, bottom, right}) {
+    STD_TORCH_CHECK(padding > -kLargest && padding < kLargest, "active_conv2d: padding ", padding, " is not sensible");
+  }
   Geometry g{};
   g.images = input.size(0), g.channels = input.size(1), g.height = input.size(2), g.width = input.size(3);
   g.outputs = weight.size(0), g.synapses = weight.size(2);
@@ -70,8 +76,11 @@ Tensor new_image(const Tensor& like, int64_t n, int64_t c, int64_t h, int64_t w,
                               format(channels_last));
 }
 
-// Slots, not threads, decide how sums are cut: a machine that gives fewer threads works through the same slots.
-int64_t slot_count() { return torch::stable::get_num_threads(); }
+// Slots, not threads, decide how sums are cut: a machine that gives fewer threads works through the same slots. There
+// are no more of them than tiles, since each holds sums of its own.
+int64_t slot_count(const Plan& plan) {
+  return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(plan.tile_count, 1));
+}
 
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
@@ -91,8 +100,8 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
-  const int64_t slots = slot_count();
-  const Plan plan(g, kernel.panel, slots);
+  const Plan plan(g, kernel.panel, torch::stable::get_num_threads());
+  const int64_t slots = slot_count(plan);
   Buffer<T> packed(plan.packed_size);
   pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data());
   const ForwardProblem<T> problem{plan,
@@ -129,8 +138,8 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   if (g.images == 0) return {grad_input, grad_weight, grad_positions, grad_bias};
 
   const Kernels<T>& kernel = kernels<T>();
-  const int64_t slots = slot_count();
-  const Plan plan(g, kernel.panel, slots);
+  const Plan plan(g, kernel.panel, torch::stable::get_num_threads());
+  const int64_t slots = slot_count(plan);
   Buffer<T> transposed(plan.transposed_size);
   pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data());
   T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
