@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,9 +36,17 @@ def _machine(threads: int) -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
+        "processor": _processor() or platform.machine(),
         "instruction_set": library.status().instruction_set,
     }
+
+
+def _processor() -> str | None:
+    """The processor's name, where Linux tells it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return ", ".join(sorted(names)) or None
 
 
 def _check_device(device: str) -> None:
@@ -93,7 +102,10 @@ def bench_op(
     if json:
         terminal.json({"machine": machine, "device": device, "dtype": dtype, "rows": [_as_json(row) for row in rows]})
         return
-    title = f"{dtype} on {device}, {machine['threads']} threads, {machine['instruction_set']}, torch {machine['torch']}"
+    title = (
+        f"{dtype} on {device}, {machine['processor']}, {machine['threads']} threads, {machine['instruction_set']}, "
+        f"torch {machine['torch']}"
+    )
     columns = ["shape", "contestant", "fwd + bwd ms", "spread", "ratio", "forward ms", "ratio"]
     columns += ["peak MiB"] if memory else []
     terminal.table(columns, [_as_cells(row, memory) for row in rows], title=title)
@@ -135,11 +147,15 @@ def bench_train(
     """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base."""
     terminal.note("Starting PyTorch ...")
     from acu_core.bench import measure_training
+    from acu_core.errors import UserError
     from acu_core.train.recipe_file import load_recipe
 
     _check_device(device)
     machine = _machine(threads)
-    layout = load_recipe("cifar10-plain-acu").machine.memory_format
+    layouts = {load_recipe(name).machine.memory_format for name in ("cifar10-plain-acu", "cifar10-plain-base")}
+    if len(layouts) > 1:
+        raise UserError("cifar10-plain-acu and cifar10-plain-base name two memory formats: make them one to compare")
+    (layout,) = layouts
     with terminal.progress(rounds, "timing", unit="rounds") as progress:
         timings = measure_training(
             rounds=rounds,
@@ -160,5 +176,6 @@ def bench_train(
             [names[unit], f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
             for unit, timing in timings.items()
         ],
-        title=f"batch {batch}, {layout}, float32 on {device}, {machine['threads']} threads, torch {machine['torch']}",
+        title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
+        f"torch {machine['torch']}",
     )

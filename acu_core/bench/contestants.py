@@ -116,7 +116,8 @@ def make_contestants(
 ) -> dict[str, Contestant]:
     """All contestants for a shape, on the same numbers: image, weight, positions and the output's gradient.
 
-    The ordinary convolution has the same weight on the grid: the same work, other numbers. With `slow`, the dense
+    The ordinary convolution has the same weight on the grid: the same work, other numbers (with `on_grid`, the same
+    ones). With `slow`, the dense
     formulation, `deform_conv2d` and DCLS (where it is installed and can express the shape) are among them. `checked`
     runs each once and compares.
 
@@ -141,7 +142,7 @@ def make_contestants(
 
     def add(name: str, layout: str, forward: Callable[..., Tensor], *leaves: Tensor, exact: bool = True) -> None:
         moved = tuple(
-            leaf.to(device, leaf.dtype if leaf.shape[-1] == 2 else dtype)
+            leaf.to(device, leaf.dtype if leaf is positions else dtype)
             .clone(memory_format=torch.preserve_format)
             .requires_grad_()
             for leaf in leaves
@@ -160,7 +161,7 @@ def make_contestants(
         laid_out = image.contiguous(memory_format=memory_format)
         add(f"acu {layout}", layout, ours, laid_out, weight, positions)
         square = weight.unflatten(2, (shape.kernel, shape.kernel)).contiguous(memory_format=memory_format)
-        add(f"conv2d {layout}", layout, convolution, laid_out, square, exact=False)
+        add(f"conv2d {layout}", layout, convolution, laid_out, square, exact=on_grid)
     if slow:
         _add_alternatives(shape, image, weight, positions, grid, out_size, add)
     if checked:
@@ -211,17 +212,17 @@ def _add_alternatives(
 
 
 def _check_equal(contestants: dict[str, Contestant]) -> None:
-    expected: tuple[Tensor, ...] | None = None
+    """Compares values and gradients, that of the positions too where two contestants have one."""
+    expected: dict[str, Tensor] = {}
     for name, contestant in contestants.items():
         if not contestant.exact:
             continue
         output = contestant.forward()
-        gradients = torch.autograd.grad(output, contestant.leaves[:2], contestant.grad_output)
-        results = tuple(t.detach().float().flatten(2) if t.dim() == 4 else t.float() for t in (output, *gradients))
-        if expected is None:
-            expected = results
-            continue
-        for actual, right in zip(results, expected, strict=True):
-            error = ((actual - right).norm() / right.norm()).item()
-            if not error < 1e-2 if output.dtype != torch.float32 else not error < 1e-3:
-                raise RuntimeError(f"{name} computes something else than the others on {output.shape}: {error:.2e}")
+        gradients = torch.autograd.grad(output, contestant.leaves, contestant.grad_output)
+        what = ("input", "weight", "positions")[: len(gradients)]
+        for key, actual in {"output": output, **dict(zip(what, gradients, strict=True))}.items():
+            flat = actual.detach().float().flatten(2)
+            right = expected.setdefault(key, flat)
+            error = ((flat - right).norm() / right.norm()).item()
+            if not error < (1e-3 if output.dtype == torch.float32 else 1e-2):
+                raise RuntimeError(f"{name} computes another {key} than the others: relative error {error:.2e}")

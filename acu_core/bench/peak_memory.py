@@ -36,7 +36,10 @@ def peak_memory(shape: Shape, name: str, *, processes: int = 5, threads: int) ->
     numbers = [str(number) for number in astuple(shape)]
     answers = [
         subprocess.run(
-            [sys.executable, "-c", program, str(threads), name, *numbers], capture_output=True, text=True, check=True
+            [sys.executable, "-c", program, str(threads), name, *numbers],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
         for _ in range(processes)
     ]

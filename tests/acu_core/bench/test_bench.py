@@ -51,6 +51,11 @@ def test_all_contestants_agree(shape: Shape) -> None:
     assert all(isinstance(row, OperatorRow) and row.both.median > 0 for row in rows)
 
 
+def test_on_the_grid_the_convolution_is_checked_too() -> None:
+    contestants = make_contestants(SMALL, device=torch.device("cpu"), slow=False, on_grid=True)
+    assert all(contestant.exact for contestant in contestants.values())
+
+
 def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from acu_core.bench import contestants
 
@@ -59,7 +64,7 @@ def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.
         "active_conv2d_reference",
         lambda x, *rest, **options: 2 * x.new_ones(2, 6, 4, 4) * sum(t.sum() for t in (x, *rest)),
     )
-    with pytest.raises(RuntimeError, match="dense kernel computes something else"):
+    with pytest.raises(RuntimeError, match="dense kernel computes another output"):
         make_contestants(SMALL, device=torch.device("cpu"))
 
 
