@@ -196,16 +196,17 @@ def _add_alternatives(
     if shape.groups == 1:
         add("deform_conv2d", "contiguous", deformable, image, square)
     if importlib.util.find_spec("DCLS") is not None:
-        from DCLS.construct.modules.Dcls import ConstructKernel2d
+        from DCLS.construct.modules import ConstructKernel2d
 
         window = shape.kernel + 2
         construct = ConstructKernel2d(
             shape.outputs, shape.channels, shape.groups, shape.synapses, (window, window), "v1"
         )
-        spots = positions[0].T.reshape(2, 1, 1, -1).expand(2, *weight.shape)
+        # DCLS has positions for every kernel, x first in this version of its interpolation.
+        spots = positions[0].flip(1).T.reshape(2, 1, 1, -1).expand(2, *weight.shape)
 
         def dcls(x: Tensor, w: Tensor) -> Tensor:
-            kernel = construct(w, spots.to(x))
+            kernel = construct(w, spots.to(x), None)
             return F.conv2d(x, kernel, stride=shape.stride, padding=window // 2, groups=shape.groups)
 
         add("DCLS", "contiguous", dcls, image, weight)
