@@ -1,4 +1,4 @@
-"""The compiled libraries use torch's stable ABI and nothing else of it, so they load beside every torch from 2.10 on."""
+"""The compiled libraries use of torch only its stable ABI, so they load beside every torch from 2.10 on."""
 
 from __future__ import annotations
 
