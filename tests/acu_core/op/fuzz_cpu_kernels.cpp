@@ -1,0 +1,140 @@
+// Random problems through the CPU kernels without torch, for the sanitizers (see CONTRIBUTING.md). Every output starts as
+// NaN, so an element that is not written is found; every tensor has its exact size, so a byte beyond it is found too.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+
+#include "instruction_set.h"
+#include "reduction.h"
+
+namespace {
+
+using namespace acu;
+
+std::mt19937_64 generator(1);
+
+int64_t between(int64_t low, int64_t high) { return low + static_cast<int64_t>(generator() % (high - low + 1)); }
+
+bool one_in(int64_t n) { return between(1, n) == 1; }
+
+template <class T>
+std::vector<T> random_values(int64_t size) {
+  std::vector<T> values(size);
+  for (T& value : values) value = static_cast<T>(between(-1000, 1000)) / 1000;
+  return values;
+}
+
+template <class T>
+std::vector<T> unwritten(int64_t size) {
+  return std::vector<T>(size, std::numeric_limits<T>::quiet_NaN());
+}
+
+template <class T>
+bool all_written(const std::vector<T>& values, const char* name) {
+  for (const T value : values) {
+    if (std::isnan(value)) {
+      std::printf("%s has an element that was not written\n", name);
+      return false;
+    }
+  }
+  return true;
+}
+
+// Sizes around the borders of tiles, blocks, panels and vectors; depthwise, grouped and wide problems among them.
+bool draw_geometry(Geometry& g) {
+  const bool depthwise = one_in(5), deep = one_in(6), wide = one_in(6);
+  g.images = between(1, 7);
+  g.groups = depthwise ? between(2, 600) : one_in(3) ? between(2, 4) : 1;
+  g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
+  g.outputs = depthwise ? g.groups : g.groups * between(1, 20);
+  g.position_groups = 1;
+  for (int64_t groups = depthwise ? 1 : between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
+    if (g.outputs % groups == 0) g.position_groups = groups;
+  }
+  g.height = one_in(4) ? 1 : between(1, deep ? 5 : 12);
+  g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
+  g.synapses = between(1, 9);
+  g.stride_h = between(1, 4), g.stride_w = between(1, 4);
+  g.top = between(-4, 4), g.left = between(-4, 4);
+  const int64_t rows = g.height + g.top + between(-4, 4) - 1, columns = g.width + g.left + between(-4, 4) - 1;
+  if (rows < 0 || columns < 0) return false;
+  g.out_height = rows / g.stride_h + 1, g.out_width = columns / g.stride_w + 1;
+  return true;
+}
+
+template <class T>
+std::vector<T> draw_positions(const Geometry& g) {
+  std::vector<T> positions(2 * g.position_groups * g.synapses);
+  const int64_t kind = between(0, 4);
+  for (T& position : positions) {
+    double value = static_cast<double>(between(-4000, 4000)) / 1000;
+    if (kind == 1) value = std::round(value);
+    if (kind == 2) value *= std::pow(10.0, static_cast<double>(between(0, 30)));
+    if (kind == 3) value = std::round(value) - 1e-8;
+    if (kind == 4) value *= 20;
+    position = static_cast<T>(value);
+  }
+  return positions;
+}
+
+template <class T>
+bool run_one() {
+  Geometry g{};
+  if (!draw_geometry(g)) return true;
+  const std::vector<T> positions = draw_positions<T>(g);
+  const auto synapses = split_positions(positions.data(), static_cast<int64_t>(positions.size()) / 2);
+  const Kernels<T>& kernel = kernels<T>();
+  const Plan plan(g, kernel.panel, between(1, 9));
+  const int64_t slots = between(1, plan.tile_count + 2);
+  const bool channels_last = one_in(2);
+  const int64_t image_size = g.images * g.channels * g.height * g.width, output_size = g.images * g.outputs * g.out_pixels();
+  const auto image = random_values<T>(image_size), gradient = random_values<T>(output_size);
+  const auto weight = random_values<T>(g.outputs * g.channels_per_group() * g.synapses), bias = random_values<T>(g.outputs);
+
+  auto output = unwritten<T>(output_size);
+  Buffer<T> packed(plan.packed_size), transposed(plan.transposed_size);
+  pack_weight(plan, weight.data(), packed.data());
+  const ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), one_in(2) ? bias.data() : nullptr,
+                                  output.data(), channels_last};
+  for (int64_t slot = 0; slot < slots; ++slot) kernel.forward(forward, slot, slots);
+
+  auto grad_image = unwritten<T>(image_size), grad_weight = unwritten<T>(static_cast<int64_t>(weight.size()));
+  auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size())), grad_bias = unwritten<T>(g.outputs);
+  pack_transposed_weight(plan, weight.data(), transposed.data());
+  const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
+  const BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
+                                    need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
+                                    channels_last};
+  std::vector<SlotSums<T>> sums(slots);
+  for (int64_t slot = slots - 1; slot >= 0; --slot) kernel.backward(backward, slot, slots, sums[slot]);
+  const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
+  if (need_image) reduce_partial_images(plan, sums, channels_last, grad_image.data(), in_turn);
+  if (need_weight) reduce_weight(plan, sums, grad_weight.data(), in_turn);
+  if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());
+  if (need_bias) reduce_bias(sums, g.outputs, grad_bias.data());
+  return all_written(output, "output") && (!need_image || all_written(grad_image, "grad_input")) &&
+         (!need_weight || all_written(grad_weight, "grad_weight")) &&
+         (!need_positions || all_written(grad_positions, "grad_positions")) &&
+         (!need_bias || all_written(grad_bias, "grad_bias"));
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const int64_t problems = count > 1 ? std::atoll(arguments[1]) : 1000;
+  if (count > 2) generator.seed(std::atoll(arguments[2]));
+  for (int64_t i = 0; i < problems; ++i) {
+    const auto set = static_cast<InstructionSet>(between(0, 2));
+    if (!is_supported(set)) continue;
+    force_instruction_set(set);
+    if (!(one_in(2) ? run_one<float>() : run_one<double>())) {
+      std::printf("problem %lld failed\n", static_cast<long long>(i));
+      return 1;
+    }
+  }
+  std::printf("%lld problems\n", static_cast<long long>(problems));
+  return 0;
+}
