@@ -19,6 +19,9 @@ ALLOWED = {
     "acu_core/render": {"render", "runs", "nn"},
     "acu_core/bench": {"bench", "nn", "op"},
     "acu_core/train": {"train", "nn", "op", "data", "runs"},
+    "acu_core/caffe": {"caffe", "nn", "train", "data", "runs"},
+    "acu_core/export": {"export", "nn", "train", "data", "runs"},
+    "acu_core/reproduce": {"reproduce", "nn", "train", "data", "runs"},
 }
 COMMAND_LINE_ONLY = {"typer", "rich", "click"}
 
