@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from acu_core.bench.timing import Timing, alternate
 from acu_core.nn import active_layers, build_network, normalize_positions, parameter_groups
-from acu_core.nn.networks import Unit
+from acu_core.nn.convolution_unit import Unit
 
 
 def _training_step(unit: Unit, batch: int, device: torch.device, layout: torch.memory_format) -> Callable[[], None]:

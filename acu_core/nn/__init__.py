@@ -7,6 +7,7 @@ from acu_core.nn.batch_norm import set_corrected_average
 from acu_core.nn.conversion import from_conv2d, to_conv2d
 from acu_core.nn.networks import NETWORKS, build_network
 from acu_core.nn.optimization import normalize_positions, normalized_gradient, parameter_groups
+from acu_core.nn.parameter_count import parameter_count
 
 __all__ = [
     "NETWORKS",
@@ -16,6 +17,7 @@ __all__ = [
     "from_conv2d",
     "normalize_positions",
     "normalized_gradient",
+    "parameter_count",
     "parameter_groups",
     "set_corrected_average",
     "to_conv2d",

@@ -1,0 +1,66 @@
+"""The paper's plain network for CIFAR, and the variants of its ablation."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, check_unit, classifier, convolution_unit
+
+
+class Plain(nn.Module):
+    """The paper's plain CIFAR network.
+
+    1x1 16; 3x3 48, 48, 96 (stride 2), 96, 192 (stride 2), 192; 1x1 1000, each followed by BatchNorm (eps 1e-5) and
+    ReLU; the average over the image; 1x1 to the classes. The 3x3 convolutions are the units; their names are conv1_1
+    to conv3_2, as in the paper. Read off the authors' network file.
+
+    Shapes: images (N, in_channels, 32, 32) to logits (N, classes).
+
+    Args:
+        in_channels: of the images.
+        classes: how many.
+        unit: what the 3x3 convolutions are.
+        last_kernel: of conv3_1 and conv3_2, in pixels; 5 is the paper's Base-F5 and ACU-F5.
+        last_dilation: of conv3_1 and conv3_2, in pixels; 2 is the paper's Base-D2.
+        first_active_stage: stages before it stay ordinary; 2 is the paper's ACU-C23.
+
+    Raises:
+        ValueError: an option does not fit, with its name.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        unit: Unit,
+        last_kernel: int = 3,
+        last_dilation: int = 1,
+        first_active_stage: int = 1,
+    ) -> None:
+        super().__init__()
+        check_unit(unit)
+        check_count("last_kernel", last_kernel, least=3, odd=True)
+        check_count("last_dilation", last_dilation)
+        check_count("first_active_stage", first_active_stage, most=3)
+        append_convolution(self, "0", convolution_unit("convolution", in_channels, 16, 1))
+        channels = 16
+        for stage, width in enumerate((48, 96, 192), start=1):
+            kernel, dilation = (last_kernel, last_dilation) if stage == 3 else (3, 1)
+            kind: Unit = unit if stage >= first_active_stage else "convolution"
+            for place in (1, 2):
+                stride = 2 if stage > 1 and place == 1 else 1
+                padding = dilation * (kernel // 2)
+                layer = convolution_unit(
+                    kind, channels, width, kernel, stride=stride, padding=padding, dilation=dilation
+                )
+                append_convolution(self, f"{stage}_{place}", layer)
+                channels = width
+        append_convolution(self, "4", convolution_unit("convolution", channels, 1000, 1))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = classifier(1000, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, classes)."""
+        for module in self.children():
+            images = module(images)
+        return images.flatten(1)
