@@ -93,6 +93,35 @@ class RoundAndFinetune(_Table):
     divisions: list[Count] = Field(default_factory=list)
 
 
+class Start(_Table):
+    """What a recipe needs before it can be trained: a finished run, from which it goes on."""
+
+    recipe: Name
+    """Of the run; its network and data are this recipe's too."""
+    positions: Literal["rounded"] = "rounded"
+    """The run's positions are rounded to the grid first: the paper's ACU-Round."""
+
+
+class Paper(_Table):
+    """What the paper reports for this recipe; training never reads it."""
+
+    measure: Literal["test error %", "top-5 accuracy %"]
+    result: NotNegative | None = None
+    """In the measure's unit; none where only the improvement was published."""
+    base: Name | None = None
+    """The recipe that it is compared with."""
+    improvement: float | None = None
+    """Points better than the base: less error, or more accuracy."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Paper:
+        if (self.base is None) != (self.improvement is None):
+            raise ValueError("base and improvement belong together: give both or neither")
+        if self.result is None and self.improvement is None:
+            raise ValueError("give a result, an improvement, or both")
+        return self
+
+
 class Parent(_Table):
     """Where a fine-tuning run comes from; written by `acu round-and-finetune`."""
 
@@ -115,6 +144,8 @@ class Recipe(_Table):
     optimizer: Optimizer
     schedule: Schedule
     round_and_finetune: RoundAndFinetune | None = None
+    start: Start | None = None
+    paper: Paper | None = None
     parent: Parent | None = None
 
     @model_validator(mode="after")
