@@ -26,21 +26,23 @@ def evaluate(
         result = evaluate_run(run, data_path=data, download=download, device=device, events=events)
     figures = result.evaluation
     if json:
-        terminal.json(
-            {
-                "run": result.run,
-                "iteration": result.iteration,
-                "device": result.device,
-                "images": figures.images,
-                "errors": figures.errors,
-                "error": figures.errors / figures.images,
-                "accuracy": figures.accuracy,
-                "loss": figures.loss,
-            }
-        )
+        values = {
+            "run": result.run,
+            "iteration": result.iteration,
+            "device": result.device,
+            "images": figures.images,
+            "errors": figures.errors,
+            "error": figures.errors / figures.images,
+            "accuracy": figures.accuracy,
+            "loss": figures.loss,
+        }
+        if result.classes > 5:
+            values |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}
+        terminal.json(values)
         return
+    top5 = f", {100 * figures.top5_accuracy:.2f} % top-5" if result.classes > 10 else ""
     terminal.print(
         f"{result.run}, iteration {result.iteration:,}: {figures.errors:,} errors in {figures.images:,} images "
-        f"({100 * figures.errors / figures.images:.2f} % error, {100 * figures.accuracy:.2f} % accuracy, "
+        f"({100 * figures.errors / figures.images:.2f} % error, {100 * figures.accuracy:.2f} % accuracy{top5}, "
         f"loss {figures.loss:.4f})"
     )

@@ -7,6 +7,7 @@ from acu_core.data.batches import batch_indices
 from acu_core.data.cifar10 import cifar10_data, find_cifar10
 from acu_core.data.contrast import global_contrast_normalize
 from acu_core.data.data_set import DataSet
+from acu_core.data.in_memory import InMemoryData
 from acu_core.data.loading import NAMES, load_data_set
 from acu_core.data.planted import hidden_positions, planted_data
 from acu_core.data.statistics_cache import cached_whitening, default_cache
@@ -15,6 +16,7 @@ from acu_core.data.whitening import Whitening, apply_zca, fit_zca
 __all__ = [
     "NAMES",
     "DataSet",
+    "InMemoryData",
     "Whitening",
     "apply_zca",
     "batch_indices",

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from acu_core.data import torchvision_source
 from acu_core.data.contrast import global_contrast_normalize
-from acu_core.data.data_set import DataSet, sha256_of
+from acu_core.data.data_set import sha256_of
+from acu_core.data.in_memory import InMemoryData
 from acu_core.data.raw_images import RawImages, read_npz
 from acu_core.data.statistics_cache import cached_whitening, hash_of
 from acu_core.data.whitening import apply_zca, fit_zca
@@ -28,7 +29,7 @@ _HOW_TO_GET_IT = (
 )
 
 
-def cifar10_data(*, path: Path | None = None, download: bool = False, cache: Path | None = None) -> DataSet:
+def cifar10_data(*, path: Path | None = None, download: bool = False, cache: Path | None = None) -> InMemoryData:
     """Images (N, 3, 32, 32) float32 after global contrast normalisation and ZCA whitening; labels (N,) in 0..9.
 
     `path` is an `.npz` file or a torchvision folder, see `find_cifar10`. The statistics come from the training images
@@ -81,7 +82,7 @@ def find_cifar10(path: Path | None = None, *, download: bool = False) -> Path:
     raise UserError(f"no CIFAR-10: {place} ({origin}) does not exist; {_HOW_TO_GET_IT}.")
 
 
-def _preprocessed(raw: RawImages, cache: Path | None) -> DataSet:
+def _preprocessed(raw: RawImages, cache: Path | None) -> InMemoryData:
     train_images, test_images = _normalized(raw.train_images), _normalized(raw.test_images)
     whitening = cached_whitening(
         f"gcn {SCALE} zca {BIAS} of {sha256_of([raw.train_images])}",
@@ -89,7 +90,7 @@ def _preprocessed(raw: RawImages, cache: Path | None) -> DataSet:
         lambda: fit_zca(train_images, BIAS),
         cache,
     )
-    return DataSet(
+    return InMemoryData(
         name="cifar10",
         train_images=apply_zca(train_images, whitening),
         train_labels=torch.from_numpy(raw.train_labels),

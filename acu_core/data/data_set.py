@@ -1,10 +1,10 @@
-"""What every data set is here: preprocessed tensors, the names of the classes, and hashes that identify both."""
+"""What every data set is here: training batches by iteration, test batches in order, and hashes that identify it."""
 
 from __future__ import annotations
 
-import dataclasses
+import abc
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,27 +12,25 @@ import torch
 from torch import Tensor
 
 
-@dataclasses.dataclass(frozen=True)
-class DataSet:
+class DataSet(abc.ABC):
     """Images and labels of one classification task, ready for a network.
 
-    Shapes: `train_images` (N, C, H, W) and `test_images` (M, C, H, W), float32 and already preprocessed;
-    `train_labels` (N,) and `test_labels` (M,), int64; `hidden_positions` (1, K, 2) in (y, x) pixels for the planted
-    data, whose true shape is known, else None (it stays on the CPU: it is for reports and pictures).
+    Images are (B, C, H, W) float32, preprocessed; labels (B,) int64 in 0..classes-1; both on the device of the last
+    `to`. `hidden_positions` is (1, K, 2) in (y, x) pixels for the planted data, whose true shape is known, else None
+    (it stays on the CPU: it is for reports and pictures).
 
-    `fingerprint` holds SHA-256 hashes by name ("data" of the raw images and labels; "statistics" of what they were
-    preprocessed with, where that was computed). `source` says where the data came from: a path, or "generated".
+    `fingerprint` holds SHA-256 hashes by what they were computed from: "data" (raw images and labels), "statistics"
+    (what the images were preprocessed with, where that was computed), "names_and_sizes" (of the files, where reading
+    them all would take hours). `source` says where the data came from: a path, or "generated". `workers` is the number
+    of processes that decode images, 0 where the data lies in memory; it never decides what a batch holds.
     """
 
     name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
     class_names: tuple[str, ...]
     hidden_positions: Tensor | None = None
-    fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    source: str = "generated"
+    fingerprint: Mapping[str, str]
+    source: str
+    workers: int = 0
 
     @property
     def classes(self) -> int:
@@ -40,19 +38,41 @@ class DataSet:
         return len(self.class_names)
 
     @property
+    @abc.abstractmethod
     def channels(self) -> int:
         """The number of input channels."""
-        return self.train_images.shape[1]
 
+    @property
+    @abc.abstractmethod
+    def train_count(self) -> int:
+        """The number of training images."""
+
+    @property
+    @abc.abstractmethod
+    def test_count(self) -> int:
+        """The number of test images."""
+
+    @abc.abstractmethod
     def to(self, device: torch.device | str) -> DataSet:
-        """The same data set with its images and labels on `device`, each as one tensor."""
-        return dataclasses.replace(
-            self,
-            train_images=self.train_images.to(device),
-            train_labels=self.train_labels.to(device),
-            test_images=self.test_images.to(device),
-            test_labels=self.test_labels.to(device),
-        )
+        """The same data set with its batches on `device`."""
+
+    @abc.abstractmethod
+    def training_batch(
+        self, iteration: int, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Images (batch_size, C, H, W) and labels (batch_size,) of `iteration`, which counts from 1, augmented.
+
+        A pure function of its arguments: see `batch_indices` for which images it holds. `crop_padding` is the
+        reflection before a random crop, `mirror` whether images are flipped left to right half of the time.
+        Raises `UserError` for arguments that do not fit the data, and for an image that cannot be read.
+        """
+
+    @abc.abstractmethod
+    def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """All test images with their labels, in a fixed order; the last batch may be smaller.
+
+        Raises `UserError` for an image that cannot be read.
+        """
 
 
 def sha256_of(arrays: Iterable[np.ndarray[Any, Any]]) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acu_core.data.data_set import DataSet, sha256_of
+from acu_core.data.data_set import sha256_of
+from acu_core.data.in_memory import InMemoryData
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
 
@@ -22,7 +23,7 @@ JITTER = 0.5
 _CHUNK = 2048  # images made at a time: the noise of a chunk stays small beside the result
 
 
-def planted_data(*, seed: int = 0, train_count: int = 40_000, test_count: int = 5_000) -> DataSet:
+def planted_data(*, seed: int = 0, train_count: int = 40_000, test_count: int = 5_000) -> InMemoryData:
     """A known-answer test of learned shapes: the network can be right only if its synapses find the hidden ones.
 
     Shapes: images (count, 2, 17, 17), Gaussian fields of unit variance blurred by 1.5 pixels; labels (count,) in 0..7;
@@ -51,7 +52,7 @@ def planted_data(*, seed: int = 0, train_count: int = 40_000, test_count: int = 
     train_labels = ((train_outputs - mean) / deviation).argmax(1)
     test_labels = ((test_outputs - mean) / deviation).argmax(1)
     raw = [tensor.numpy() for tensor in (train_images, train_labels, test_images, test_labels)]
-    return DataSet(
+    return InMemoryData(
         name="planted",
         train_images=train_images,
         train_labels=train_labels,

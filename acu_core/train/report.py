@@ -30,6 +30,7 @@ class TrainingReport:
     iteration: int
     iterations: int
     seconds: float
+    classes: int
     active_layers: int
     """How many layers have a shape that is learned."""
     stopped_by: str | None = None
@@ -55,4 +56,11 @@ class TrainingReport:
             evaluation = getattr(self, name)
             if evaluation is not None:
                 values[name]["accuracy"] = evaluation.accuracy
+                if self.classes > 5:
+                    values[name]["top5_accuracy"] = evaluation.top5_accuracy
+                else:
+                    del values[name]["top5_errors"]
+        if self.rounding is not None:
+            for name in ("before", "after"):
+                del values["rounding"][name]["top5_errors"]
         return values

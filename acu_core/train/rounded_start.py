@@ -56,8 +56,8 @@ def read_rounding(run: RunDirectory) -> RoundingFigures | None:
         return RoundingFigures(
             values["parent"],
             values["parent_iteration"],
-            Evaluation(**values["before"]),
-            Evaluation(**values["after"]),
+            _evaluation(values["before"]),
+            _evaluation(values["after"]),
             values["collisions"],
         )
     except FileNotFoundError:
@@ -100,11 +100,15 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _evaluation(values: dict[str, Any]) -> Evaluation:
+    # Runs of acu's first version did not count them; the errors bound them, and reports of rounding leave them out.
+    return Evaluation(**{"top5_errors": values["errors"], **values})
+
+
 def _evaluate(model: nn.Module, recipe: Recipe, place: Workplace) -> Evaluation:
     return evaluate_network(
         model,
-        place.data.test_images,
-        place.data.test_labels,
+        place.data,
         batch_size=recipe.data.evaluation_batch_size,
         memory_format=recipe.machine.memory_format,
     )

@@ -21,6 +21,7 @@ class StoredEvaluation:
     run: str
     iteration: int
     device: str
+    classes: int
     evaluation: Evaluation
 
 
@@ -48,14 +49,12 @@ def evaluate_run(
     with computing(place.threads):
         model = new_network(recipe, place)
         load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
-        images = place.data.test_images
-        events.begin(len(images), 0)
+        events.begin(place.data.test_count, 0)
         evaluation = evaluate_network(
             model,
-            images,
-            place.data.test_labels,
+            place.data,
             batch_size=recipe.data.evaluation_batch_size,
             memory_format=recipe.machine.memory_format,
             progress=lambda done: events.advance(done, "evaluating", None, None),
         )
-    return StoredEvaluation(str(run.path), checkpoint.iteration, str(place.device), evaluation)
+    return StoredEvaluation(str(run.path), checkpoint.iteration, str(place.device), place.data.classes, evaluation)

@@ -245,6 +245,7 @@ class _Stages:
             iteration=trained.iteration,
             iterations=self.recipe.schedule.iterations,
             seconds=seconds,
+            classes=self.place.data.classes,
             active_layers=len(layers),
             stopped_by=stopped_by,
             evaluation=trained.evaluation,

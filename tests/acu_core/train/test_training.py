@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from acu_core.data import InMemoryData
 from acu_core.errors import UserError
 from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint, read_log
 from acu_core.train import network_training, training
@@ -326,12 +327,28 @@ def test_an_ordinary_network_trains_too(tmp_path: Path, tiny: Tiny) -> None:
 def test_evaluation_counts_errors(tiny: Tiny) -> None:
     images = torch.eye(4).reshape(4, 4, 1, 1)
     labels = torch.tensor([0, 1, 2, 0])
+    data = InMemoryData("made up", images, labels, images, labels, tuple("abcd"))
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.9))
     for batch_size in (1, 3, 4, 9):
-        result = evaluate_network(model, images, labels, batch_size=batch_size)
+        result = evaluate_network(model, data, batch_size=batch_size)
         assert (result.images, result.errors, result.accuracy) == (4, 1, 0.75)
+        assert (result.top5_errors, result.top5_accuracy) == (0, 1.0), "four classes are all among the first five"
+
         assert result.loss == pytest.approx(float(torch.nn.functional.cross_entropy(images.flatten(1), labels)))
     assert model.training, "the mode is put back"
+
+
+def test_evaluation_counts_the_first_five() -> None:
+    # The classes of each image in falling order of their logits are 0, 1, ..., 6; its own is the 0th to 6th of them.
+    images = -torch.arange(7.0).expand(7, 7).reshape(7, 7, 1, 1)
+    labels = torch.arange(7)
+    data = InMemoryData("made up", images, labels, images, labels, tuple("abcdefg"))
+    for batch_size in (2, 7):
+        result = evaluate_network(torch.nn.Flatten(), data, batch_size=batch_size)
+        assert (result.images, result.errors, result.top5_errors) == (7, 6, 2)
+    same = InMemoryData("made up", images * 0, labels, images * 0, labels, tuple("abcdefg"))
+    result = evaluate_network(torch.nn.Flatten(), same, batch_size=7)
+    assert result.top5_errors <= result.errors
 
 
 def test_the_data_path_is_kept_absolute(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
