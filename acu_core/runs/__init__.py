@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acu_core.runs.checkpoints import Checkpoint, load_latest_checkpoint, save_checkpoint
+from acu_core.runs.checkpoints import Checkpoint, load_checkpoint, load_latest_checkpoint, save_checkpoint
 from acu_core.runs.json_lines import LogWriter, read_log
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
@@ -16,6 +16,7 @@ __all__ = [
     "RunDirectory",
     "SnapshotFile",
     "SnapshotWriter",
+    "load_checkpoint",
     "load_latest_checkpoint",
     "read_log",
     "save_checkpoint",

@@ -81,7 +81,7 @@ def load_latest_checkpoint(run: RunDirectory) -> Checkpoint | None:
         # A damaged pickle can raise anything at all.
         except Exception as error:
             skipped.append(path)
-            reasons.append(f"{path.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            reasons.append(f"{path.name}: {_reason(error)}")
             continue
         return Checkpoint(content["iteration"], content["state"], content["log_lengths"], path, tuple(skipped))
     if skipped:
@@ -90,6 +90,27 @@ def load_latest_checkpoint(run: RunDirectory) -> Checkpoint | None:
             "copy, or start a new run"
         )
     return None
+
+
+def load_checkpoint(run: RunDirectory, iteration: int) -> Checkpoint:
+    """The checkpoint of one iteration, its tensors on the CPU. Raises UserError when it is not there or not whole."""
+    paths = dict(_list_checkpoints(run))
+    if iteration not in paths:
+        kept = ", ".join(str(number) for number in sorted(paths)) or "none"
+        raise UserError(f"{run.path} has no checkpoint of iteration {iteration}: it keeps {kept}")
+    path = paths[iteration]
+    try:
+        content = _load(path)
+    except UserError:
+        raise
+    # A damaged pickle can raise anything at all.
+    except Exception as error:
+        raise UserError(f"{path} cannot be loaded ({_reason(error)}): choose another iteration") from error
+    return Checkpoint(content["iteration"], content["state"], content["log_lengths"], path)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _list_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:

@@ -91,7 +91,8 @@ def recorded_workplace(
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or torch.get_num_threads()
     place = Workplace(data.to(chosen), chosen, threads)
-    changes = differences(environment, describe(recipe, place))
+    # An imported run was trained elsewhere: no conditions were recorded, so none can have changed.
+    changes = [] if "imported" in environment else differences(environment, describe(recipe, place))
     if changes:
         events.warn(
             "this run goes on under other conditions, so its bits will differ from an uninterrupted run's: "

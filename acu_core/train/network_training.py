@@ -12,16 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acu_core.errors import UserError
-from acu_core.nn import (
-    active_layers,
-    build_network,
-    normalize_positions,
-    parameter_groups,
-    set_corrected_average,
-)
+from acu_core.nn import active_layers, build_network, set_corrected_average
 from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
 from acu_core.train.environment import Workplace
 from acu_core.train.evaluation import MEMORY_FORMATS, Evaluation, EvaluationStopped, evaluate_network
+from acu_core.train.optimizer import new_optimizer
 from acu_core.train.recipe import Recipe
 from acu_core.train.recorder import DivergedError, Recorder, layer_entries
 from acu_core.train.schedule import evaluates, learning_rate, position_learning_rate, positions_move, saves
@@ -85,16 +80,7 @@ class NetworkTraining:
         self._stop = stop
         self._report = report
         self._layers = active_layers(self.model)
-        optimizer = recipe.optimizer
-        groups = parameter_groups(
-            self.model,
-            lr=optimizer.learning_rate,
-            position_lr=optimizer.learning_rate * optimizer.position_learning_rate_factor,
-            weight_decay=optimizer.weight_decay,
-        )
-        self._optimizer = torch.optim.SGD(groups, lr=optimizer.learning_rate, momentum=optimizer.momentum)
-        if optimizer.normalize_positions and self._layers:
-            normalize_positions(self._optimizer)
+        self._optimizer = new_optimizer(self.model, recipe)
         self._opened: _Logs | None = None
         self._saved = -1
         self._written = time.monotonic()
@@ -111,7 +97,7 @@ class NetworkTraining:
         snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), extra, replace=True)
         metrics = LogWriter(self.directory.metrics, replace=True)
         self._open(snapshots, metrics, LogWriter(self.directory.timings, replace=True))
-        self._logs.recorder.write_initial()
+        self._logs.recorder.write_snapshot(0)
         self._save()
 
     def restore(self, checkpoint: Checkpoint) -> None:

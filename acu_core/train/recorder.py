@@ -70,9 +70,9 @@ class Recorder:
         self._shapes.append(self._shape())
 
     @torch.no_grad()
-    def write_initial(self) -> None:
-        """Writes the snapshot of iteration 0."""
-        self._write_shapes([0], [self._shape()])
+    def write_snapshot(self, iteration: int) -> None:
+        """Writes the shapes as they are now, for the beginning of a run or without a training step."""
+        self._write_shapes([iteration], [self._shape()])
 
     def flush(self) -> BlockMeans | None:
         """Writes what was collected; None when that is nothing.

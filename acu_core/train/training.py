@@ -86,6 +86,8 @@ def resume(
         place = recorded_workplace(
             recipe, run.environment, data_path=data_path, download=download, device=device, events=events
         )
+        if checkpoint and checkpoint.iteration and recipe.optimizer.momentum and not _has_momentum(checkpoint):
+            events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
         if recipe != old:
             run.replace_recipe(recipe_toml(recipe))
         with computing(place.threads):
@@ -130,6 +132,11 @@ def create_run(recipe: Recipe, out: Path | None, place: Workplace) -> RunDirecto
             if not path.exists():
                 raise
     raise RuntimeError("unreachable")
+
+
+def _has_momentum(checkpoint: Checkpoint) -> bool:
+    optimizer = checkpoint.state.get("optimizer")
+    return isinstance(optimizer, dict) and bool(optimizer.get("state"))
 
 
 def _refuse_lost_checkpoints(run: RunDirectory) -> None:
