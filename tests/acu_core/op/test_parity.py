@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -46,14 +47,16 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(
         images=draw(st.sampled_from([0, 1, 2, 3, 5])),
         groups=groups,
-        channels=groups * draw(st.sampled_from([1, 2, 3, 8, 17])),
+        channels=groups * draw(st.sampled_from([1, 2, 3, 8, 17, 27])),
         outputs=least * draw(st.sampled_from([1, 2, 3, 16])),
         position_groups=position_groups,
         synapses=draw(st.sampled_from([1, 2, 4, 9])),
         size=(height, width),
         stride=stride,
         padding=(top, max(bottom, 1 - height - top), left, max(right, 1 - width - left)),
-        positions=draw(st.sampled_from(["near", "integer", "far", "just below", "just above"])),
+        positions=draw(
+            st.sampled_from(["near", "integer", "half", "one axis", "other axis", "far", "just below", "just above"])
+        ),
         layout=draw(st.sampled_from(["contiguous", "channels_last", "strided"])),
         dtype=draw(st.sampled_from([torch.float32, torch.float64])),
         seed=draw(st.integers(0, 2**31)),
@@ -66,6 +69,12 @@ def make_positions(case: Case, generator: torch.Generator) -> Tensor:
     match case.positions:
         case "integer":
             return positions.round()
+        case "half":
+            return positions.floor() + 0.5
+        case "one axis":
+            return torch.stack((positions[..., 0].round(), positions[..., 1]), dim=2)
+        case "other axis":
+            return torch.stack((positions[..., 0], positions[..., 1].round()), dim=2)
         case "far":
             return positions * 10.0 ** torch.randint(0, 30, positions.shape, generator=generator)
         case "just below":
@@ -75,8 +84,8 @@ def make_positions(case: Case, generator: torch.Generator) -> Tensor:
     return positions
 
 
-def make_input(case: Case, generator: torch.Generator) -> Tensor:
-    shape = (case.images, case.channels, *case.size)
+def make_image(case: Case, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """An input or a gradient of an output, in the layout of the case."""
     if case.layout == "strided":
         big = torch.randn(shape[0], shape[1] + 1, shape[2] * 2, shape[3] + 3, generator=generator, dtype=case.dtype)
         return big[:, 1:, ::2, 2:-1]
@@ -84,20 +93,25 @@ def make_input(case: Case, generator: torch.Generator) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last) if case.layout == "channels_last" else image
 
 
+def slices(tensor: Tensor) -> Tensor:
+    """The same numbers with a stride of 3 along the last axis, the first of them not at the start of the memory."""
+    return tensor.new_zeros(*tensor.shape[:-1], 3 * tensor.shape[-1])[..., 1::3].copy_(tensor)
+
+
 def check(case: Case, device: str) -> None:
     generator = torch.Generator().manual_seed(case.seed)
-    image = make_input(case, generator)
+    image = make_image(case, (case.images, case.channels, *case.size), generator)
     weight = torch.randn(
         case.outputs, 2 * case.channels // case.groups, case.synapses, generator=generator, dtype=case.dtype
     )[:, ::2]
-    positions = make_positions(case, generator)
-    bias = torch.randn(case.outputs, generator=generator, dtype=case.dtype)
+    positions = slices(make_positions(case, generator))
+    bias = slices(torch.randn(case.outputs, generator=generator, dtype=case.dtype))
     arguments = (case.stride, case.padding, case.groups)
     tensors = [t.to(device).requires_grad_() for t in (image, weight, positions, bias)]
     output = active_conv2d(*tensors, *arguments)
     exact = [t.detach().double().requires_grad_() for t in (image, weight, positions, bias)]
     expected = active_conv2d_reference(*exact, *arguments)
-    grad_output = torch.randn(output.shape, generator=generator, dtype=case.dtype)
+    grad_output = make_image(case, tuple(output.shape), generator)
     gradients = torch.autograd.grad(output, tensors, grad_output.to(device))
     expected_gradients = torch.autograd.grad(expected, exact, grad_output.double())
     tolerance = 1e-11 if case.dtype == torch.float64 else 1e-5
@@ -140,6 +154,22 @@ def test_every_instruction_set_that_this_machine_has(instruction_set: str) -> No
         check(case, "cpu")
 
     drawn()
+
+
+# Drawn shapes hit these together only now and then: where every run starts (whole pixels) and where the shares of all
+# four corners are equal; a stride that does not slide; a border that cuts the image; channels that are two vectors, one
+# vector and a part of one, for every instruction set and dtype.
+@pytest.mark.parametrize("instruction_set", SUPPORTED, indirect=True)
+@pytest.mark.parametrize("positions", ["integer", "half", "one axis", "other axis"])
+def test_positions_on_pixels_and_between(instruction_set: str, positions: str) -> None:
+    assert library.instruction_set() == instruction_set
+    paddings = [(0, 0, 0, 0), (-1, -2, -2, -1), (3, -2, -1, 2)]
+    shapes = [(1, 3, 18, 1), (1, 63, 18, 2), (2, 62, 18, 1), (31, 31, 31, 1)]
+    combinations = itertools.product(
+        shapes, [(1, 1), (2, 2)], paddings, ["contiguous", "channels_last", "strided"], [torch.float32, torch.float64]
+    )
+    for seed, (shape, stride, padding, layout, dtype) in enumerate(combinations):
+        check(Case(2, *shape, 9, (9, 10), stride, padding, positions, layout, dtype, seed), "cpu")
 
 
 # Shapes that fill several tiles, blocks and panels, which small drawn ones do not.
