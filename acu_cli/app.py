@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.commands import animate_shapes, bench, doctor, evaluate, recipes, round_and_finetune, train
+from acu_cli.commands import (
+    animate_shapes,
+    bench,
+    doctor,
+    evaluate,
+    export,
+    import_caffe,
+    recipes,
+    round_and_finetune,
+    train,
+)
 
 app = typer.Typer(
     name="acu",
@@ -49,6 +59,10 @@ app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/p
     round_and_finetune.round_and_finetune
 )
 app.command("evaluate", epilog="Example: acu evaluate runs/planted-1 --json")(evaluate.evaluate)
+app.command("import-caffe", epilog="Example: acu import-caffe plain_iter_10000.caffemodel plain_iter_50000.caffemodel")(
+    import_caffe.import_caffe
+)
+app.command("export", epilog="Example: acu export runs/planted-1 -o planted.onnx")(export.export)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
 app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)

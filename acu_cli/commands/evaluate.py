@@ -15,21 +15,34 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The run whose newest checkpoint is evaluated.")],
     data: Annotated[Path | None, typer.Option(help="The data set. Default: where the run found it.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    iteration: Annotated[int | None, typer.Option(help="Evaluate the checkpoint of this iteration instead.")] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Compute the active layers in plain PyTorch, without the kernels.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>. Default: the run's.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Count the errors of a run's newest checkpoint on the test images."""
+    """Count the errors of a run's newest checkpoint, or of another one, on the test images."""
     with TrainingProgress(unit="images") as events:
         events.note("Starting PyTorch ...")
         from acu_core.train.stored_network import evaluate_run
 
-        result = evaluate_run(run, data_path=data, download=download, device=device, events=events)
+        result = evaluate_run(
+            run,
+            iteration=iteration,
+            reference=reference,
+            data_path=data,
+            download=download,
+            device=device,
+            events=events,
+        )
     figures = result.evaluation
     if json:
         values = {
             "run": result.run,
             "iteration": result.iteration,
             "device": result.device,
+            "operator": result.operator,
             "images": figures.images,
             "errors": figures.errors,
             "error": figures.errors / figures.images,
