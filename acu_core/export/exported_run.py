@@ -1,0 +1,206 @@
+"""Writes a run's network as plain layers, and evaluates what was written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from acu_core.errors import UserError
+from acu_core.export.architecture import describe_modules
+from acu_core.export.formats import Format, format_of
+from acu_core.nn import to_conv2d
+from acu_core.runs import RunDirectory
+from acu_core.runs.durable_file import write_durably
+from acu_core.train.environment import Workplace, computing, recorded_workplace
+from acu_core.train.evaluation import Evaluation, evaluate_network
+from acu_core.train.events import Events, NoEvents
+from acu_core.train.network_training import load_network_state, new_network
+from acu_core.train.recipe import Recipe
+from acu_core.train.recipe_file import parse_recipe
+from acu_core.train.stored_network import stored_checkpoint
+
+LARGEST_DIFFERENCE = 1e-4
+"""Between two logits of the same image, in float32: beyond it a file is refused."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The run's network beside the file, over all test images."""
+
+    images: int
+    errors: int
+    exported_errors: int
+    largest_difference: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the logits are the same at float32's rounding. False where one is not a number."""
+        return self.largest_difference <= LARGEST_DIFFERENCE
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported. `written` is False when the comparison failed: then there is no new file at `path`."""
+
+    run: str
+    iteration: int
+    path: Path
+    format: str
+    opset: int | None
+    bytes: int
+    written: bool
+    comparison: Comparison | None
+
+
+class _Refused(Exception):
+    """The file is not what it should be; raised while it is written, so that it never takes its place."""
+
+
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    iteration: int | None = None,
+    data_path: Path | None = None,
+    download: bool = False,
+    check: bool = True,
+    events: Events | None = None,
+) -> ExportReport:
+    """Writes the network of a run's newest checkpoint, or of `iteration`, to `output`, whose suffix is the format.
+
+    The file is evaluated on the run's test images before it takes its place: a file that differs is not kept, and what
+    was at `output` stays. Everything is computed on the CPU in float32.
+
+    Raises UserError when there is no run, checkpoint or data, the suffix is unknown, a package is missing, or the file
+    cannot be written there.
+    """
+    events = events or NoEvents()
+    chosen = format_of(output)
+    _check_writable(output)
+    directory = RunDirectory.open(run)
+    recipe = parse_recipe(directory.recipe_toml, str(directory.path / "recipe.toml"))
+    checkpoint = stored_checkpoint(directory, iteration)
+    place = recorded_workplace(
+        recipe, directory.environment, data_path=data_path, download=download, device="cpu", events=events
+    )
+    with computing(place.threads):
+        model = new_network(recipe, place)
+        load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        try:
+            plain = to_conv2d(model.eval()).to(memory_format=torch.contiguous_format)
+        except ValueError as error:
+            raise UserError(f"{checkpoint.path} cannot become ordinary convolutions: {error}") from error
+        content = _encode(chosen, plain, recipe, place, checkpoint.iteration)
+        comparison: Comparison | None = None
+
+        def write(file: BinaryIO) -> None:
+            nonlocal comparison
+            file.write(content)
+            file.flush()
+            if check:
+                written = chosen.load(Path(file.name), plain)
+                comparison = compare(model, written, recipe, place, events)
+                if not comparison.equal:
+                    raise _Refused
+
+        try:
+            write_durably(output, write)
+            kept = True
+        except _Refused:
+            kept = False
+    return ExportReport(
+        str(directory.path), checkpoint.iteration, output, chosen.name, chosen.opset, len(content), kept, comparison
+    )
+
+
+def _check_writable(output: Path) -> None:
+    """Raises UserError before an evaluation that would take minutes for nothing."""
+    if output.is_dir():
+        raise UserError(f"{output} is a directory: give the name of a file")
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {output.parent}: {error.strerror}") from error
+
+
+def _encode(chosen: Format, plain: nn.Module, recipe: Recipe, place: Workplace, iteration: int) -> bytes:
+    with closing(place.data.test_batches(1)) as batches:
+        size = tuple(next(batches)[0].shape[1:])
+    # Two: a batch of one would be taken for a constant.
+    images = torch.zeros(2, *size)
+    return chosen.encode(plain, images, _description(plain, size, recipe, place, iteration))
+
+
+def _description(
+    plain: nn.Module, size: tuple[int, ...], recipe: Recipe, place: Workplace, iteration: int
+) -> dict[str, Any]:
+    data = place.data
+    return {
+        "version": 1,
+        "recipe": recipe.name,
+        "network": recipe.network.name,
+        "iteration": iteration,
+        "input": {
+            "name": "images",
+            "shape": ["batch", *size],
+            "dtype": "float32",
+            "data": data.name,
+            "fingerprint": dict(data.fingerprint),
+            "preprocessing": (
+                f"not part of this network: it takes images that were preprocessed as acu's data set '{data.name}' is"
+            ),
+        },
+        "output": {
+            "name": "logits",
+            "shape": ["batch", data.classes],
+            "dtype": "float32",
+            "classes": list(data.class_names),
+        },
+        "modules": describe_modules(plain),
+    }
+
+
+class _Recorded(nn.Module):
+    """Passes images on and keeps the logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.logits: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        self.logits.append(logits)
+        return logits
+
+
+def compare(model: nn.Module, written: nn.Module, recipe: Recipe, place: Workplace, events: Events) -> Comparison:
+    """Evaluates both networks on all test images."""
+    count = place.data.test_count
+    events.begin(2 * count, 0)
+
+    def evaluated(network: nn.Module, memory_format: str, stage: str, before: int) -> tuple[Evaluation, Tensor]:
+        progress: Callable[[int], None] = lambda done: events.advance(before + done, stage, None, None)  # noqa: E731
+        recorded = _Recorded(network)
+        result = evaluate_network(
+            recorded,
+            place.data,
+            batch_size=recipe.data.evaluation_batch_size,
+            memory_format=memory_format,
+            progress=progress,
+        )
+        return result, torch.cat(recorded.logits)
+
+    ours, expected = evaluated(model, recipe.machine.memory_format, "evaluating the run", 0)
+    theirs, logits = evaluated(written, "contiguous", "evaluating the file", count)
+    # Not max(): of a NaN nobody knows whether it is larger, and it must not pass.
+    difference = float((logits.double() - expected.double()).abs().amax())
+    return Comparison(ours.images, ours.errors, theirs.errors, difference)
