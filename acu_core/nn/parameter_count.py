@@ -13,5 +13,7 @@ def parameter_count(model: nn.Module) -> int:
     A centre synapse that stays where it starts is not counted, so a 3x3 unit adds 16 numbers to its convolution. The
     paper's 0.82M and 1.66M are this count over 2**20.
     """
-    fixed = sum(2 * m.position_groups for m in model.modules() if isinstance(m, ActiveConv2d) and m.fix_centre)
-    return sum(parameter.numel() for parameter in model.parameters()) - fixed
+    layers = [module for module in model.modules() if isinstance(module, ActiveConv2d)]
+    # By identity: two layers may share their shape.
+    fixed = {id(layer.positions): 2 * layer.position_groups for layer in layers if layer.fix_centre}
+    return sum(parameter.numel() for parameter in model.parameters()) - sum(fixed.values())

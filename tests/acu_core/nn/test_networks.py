@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from oracles import relative_error
-from torch import nn
+from torch import Tensor, nn
+from torchvision import models
 
 from acu_core.nn import (
     ActiveConv2d,
@@ -54,13 +55,139 @@ def test_the_variants_of_the_plain_network() -> None:
             assert features.shape == (2, 192, 8, 8)
 
 
-def test_acu_and_convolution_start_as_the_same_network() -> None:
+# Every network, with options and an image that keep it small, and how many units it has.
+SMALL: dict[str, tuple[str, dict[str, Any], int, int]] = {
+    "plain": ("plain", {}, 32, 6),
+    "base-f5": ("plain", {"last_kernel": 5}, 32, 6),
+    "base-d2": ("plain", {"last_dilation": 2}, 32, 6),
+    "c23": ("plain", {"first_active_stage": 2}, 32, 4),
+    "residual": ("residual", {"blocks": 2}, 16, 13),
+    "alexnet": ("alexnet", {"hidden": 16}, 67, 4),
+    "resnet26": ("resnet26", {}, 33, 8),
+}
+
+
+def both(key: str) -> tuple[nn.Module, nn.Module, Tensor]:
+    """The base and the ACU network of the same seed in evaluation mode, and two images."""
+    name, options, size, _ = SMALL[key]
     torch.manual_seed(3)
-    plain = build_network("plain", in_channels=3, classes=10, unit="convolution").eval()
+    base = build_network(name, in_channels=3, classes=10, unit="convolution", **options).eval()
     torch.manual_seed(3)
-    active = build_network("plain", in_channels=3, classes=10, unit="acu").eval()
-    image = torch.randn(2, 3, 32, 32)
-    assert relative_error(active(image), plain(image)) < 1e-5
+    active = build_network(name, in_channels=3, classes=10, unit="acu", **options).eval()
+    return base, active, torch.randn(2, 3, size, size)
+
+
+@pytest.mark.parametrize("key", SMALL)
+def test_acu_and_convolution_start_as_the_same_network(key: str) -> None:
+    base, active, images = both(key)
+    layers = active_layers(active)
+    assert len(layers) == SMALL[key][3]
+    assert not active_layers(base)
+    moving = sum(2 * (layer.synapses - 1) for layer in layers.values())
+    assert parameter_count(active) == parameter_count(base) + moving
+    with torch.no_grad():
+        logits = base(images)
+        assert logits.shape == (2, 10)
+        assert relative_error(active(images), logits) < 1e-5
+
+
+@pytest.mark.parametrize("key", SMALL)
+def test_states_and_networks_go_both_ways(key: str) -> None:
+    base, active, images = both(key)
+    with torch.no_grad():
+        for parameter in base.parameters():
+            parameter.mul_(1.01)
+        expected = base(images)
+        # The weights of a base are loaded by its ACU network, on the grid.
+        positions = [f"{name}.positions" for name in active_layers(active)]
+        active.load_state_dict(base.state_dict())
+        assert sorted(set(active.state_dict()) - set(base.state_dict())) == sorted(positions)
+        assert relative_error(active(images), expected) < 1e-5
+        for layer in active_layers(active).values():
+            layer.positions += 0.3 * torch.randn_like(layer.positions)
+        moved = active(images)
+        assert relative_error(moved, expected) > 1e-3
+        left = to_conv2d(active)
+        assert not active_layers(left)
+        assert relative_error(left(images), moved) < 1e-5
+
+
+@pytest.mark.parametrize("key", [key for key in SMALL if SMALL[key][0] != "plain"])
+def test_every_parameter_learns(key: str) -> None:
+    _, active, images = both(key)
+    active.train()
+    active(images).logsumexp(1).sum().backward()
+    # Of the dropped outputs some weights have no gradient, but a parameter as a whole has.
+    assert [name for name, parameter in active.named_parameters() if parameter.grad is None] == []
+    for name, layer in active_layers(active).items():
+        assert layer.positions.grad is not None
+        assert layer.positions.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count", "first", "units"),
+    [
+        # He et al.'s table 6 says 0.46M for 32 layers.
+        ("residual", 10, 464_154, ["conv0", "block1_1.body.conv1"], 31),
+        ("alexnet", 1000, 61_100_840, ["conv2", "conv3", "conv4", "conv5"], 4),
+        ("resnet26", 1000, 15_995_176, ["block1_1.body.conv2", "block1_2.body.conv2"], 8),
+    ],
+)
+def test_the_other_networks_have_the_parameters_of_their_sources(
+    name: str, classes: int, count: int, first: list[str], units: int
+) -> None:
+    with torch.device("meta"):
+        base = build_network(name, in_channels=3, classes=classes, unit="convolution")
+        active = build_network(name, in_channels=3, classes=classes, unit="acu")
+    assert parameter_count(base) == count
+    layers = active_layers(active)
+    assert list(layers)[: len(first)] == first
+    assert len(layers) == units
+    assert {layer.kernel_size[0] for layer in layers.values()} <= {3, 5}
+
+
+@pytest.mark.parametrize("key", ["alexnet", "resnet26"])
+def test_the_places_networks_compute_what_torchvisions_do(key: str) -> None:
+    base, _, images = both(key)
+    if key == "alexnet":
+        other = models.alexnet(num_classes=10)
+        other.classifier[1] = nn.Linear(9216, 16)
+        other.classifier[4], other.classifier[6] = nn.Linear(16, 16), nn.Linear(16, 10)
+    else:
+        other = models.ResNet(models.resnet.Bottleneck, [2, 2, 2, 2], num_classes=10)
+        for stage in (other.layer2, other.layer3, other.layer4):
+            stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    ours, theirs = base.state_dict(), other.state_dict()
+    assert len(ours) == len(theirs)
+    pairs = zip(theirs.items(), ours.values(), strict=True)
+    other.load_state_dict({name: value.reshape(old.shape) for (name, old), value in pairs})
+    with torch.no_grad():
+        assert relative_error(base(images), other.eval()(images)) < 1e-5
+
+
+def test_the_residual_network_pads_its_shortcuts() -> None:
+    torch.manual_seed(0)
+    model = build_network("residual", in_channels=3, classes=10, blocks=1).eval()
+    block = model.get_submodule("block2_1")
+    images = torch.rand(2, 16, 7, 7)
+    nn.init.zeros_(block.get_parameter("body.norm2.weight"))
+    expected = torch.cat((images[:, :, ::2, ::2], torch.zeros(2, 16, 4, 4)), dim=1)
+    assert torch.equal(block(images), expected)
+
+
+def test_dropout_is_drawn_from_the_seed() -> None:
+    model = build_network("alexnet", in_channels=3, classes=10, hidden=64).train()
+    images = torch.randn(2, 3, 63, 63)
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            drawn.append(model(images))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    never = build_network("alexnet", in_channels=3, classes=10, hidden=64, dropout=0.0).train()
+    with torch.no_grad():
+        assert torch.equal(never(images), never(images))
 
 
 @pytest.mark.parametrize("unit", ["acu", "convolution"])
@@ -93,7 +220,10 @@ def test_a_whole_network_leaves_and_returns() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="there is no network 'plane'; there are plain, planted"):
+    with pytest.raises(
+        ValueError,
+        match="there is no network 'plane'; there are plain, residual, alexnet, resnet26, planted and torchvision:NAME",
+    ):
         build_network("plane", in_channels=3, classes=10)
     with pytest.raises(ValueError, match="unit must be 'acu' or 'convolution', not 'dense'"):
         build_network("plain", in_channels=3, classes=10, unit="dense")  # type: ignore[arg-type]
@@ -111,6 +241,10 @@ def test_unknown_names() -> None:
         ("plain", {"last_kernel": 5.0}, "last_kernel must be an odd number of at least 3, not 5.0"),
         ("plain", {"last_dilation": 0}, "last_dilation must be a whole number of at least 1, not 0"),
         ("plain", {"last_dilation": True}, "last_dilation must be a whole number of at least 1, not True"),
+        ("residual", {"blocks": 0}, "blocks must be a whole number of at least 1, not 0"),
+        ("alexnet", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1, not 1.0"),
+        ("alexnet", {"hidden": "wide"}, "hidden must be a whole number of at least 1, not 'wide'"),
+        ("resnet26", {"blocks": 2}, "the network resnet26 has no option 'blocks'; it has none"),
         ("plain", {"first_active_stage": 4}, "first_active_stage must be a whole number from 1 to 3, not 4"),
     ],
 )
