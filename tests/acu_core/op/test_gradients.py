@@ -86,28 +86,6 @@ def test_no_images() -> None:
         assert torch.equal(gradient, torch.zeros_like(tensor))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("images", [1, 5])
-def test_the_same_bits_on_every_run(threads: int, layout: torch.memory_format, images: int) -> None:
-    generator = torch.Generator().manual_seed(6)
-    image = torch.randn(images, 20, 30, 31, generator=generator).contiguous(memory_format=layout).requires_grad_()
-    weight = torch.randn(24, 20, 9, generator=generator).requires_grad_()
-    positions = torch.randn(1, 9, 2, generator=generator).requires_grad_()
-    bias = torch.randn(24, generator=generator).requires_grad_()
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        runs = []
-        for _ in range(4):
-            output = active_conv2d(image, weight, positions, bias)
-            runs.append((output, *torch.autograd.grad(output.square().sum(), (image, weight, positions, bias))))
-    finally:
-        torch.set_num_threads(before)
-    for run in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
-
-
 def test_the_kernels_are_compiled() -> None:
     status = library.status()
     assert status.cpu, status.cpu_error

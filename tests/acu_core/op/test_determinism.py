@@ -1,0 +1,206 @@
+"""With a fixed number of threads the operator gives the same bits, claimed in CONTRIBUTING and tested three ways.
+
+The same call again; the same numbers elsewhere in memory; another process. Each looks at the output and at all four
+gradients, over shapes that take every path through the kernels. Run as a program, this file prints the digests that
+another process compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from acu_core.op import active_conv2d
+
+
+@dataclass(frozen=True)
+class Shape:
+    images: int
+    channels: int
+    outputs: int
+    size: tuple[int, int]
+    groups: int = 1
+    position_groups: int = 1
+    synapses: int = 9
+    stride: int = 1
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dtype: torch.dtype = torch.float32
+
+
+# The paths through the kernels, each with parts of vectors and of panels, and more than one tile for every thread.
+SHAPES = {
+    "tiles of rows": Shape(3, 20, 24, (16, 15)),
+    "tiles of images": Shape(30, 20, 24, (5, 6)),
+    "parts of a row": Shape(2, 11, 20, (3, 450)),
+    "one image": Shape(1, 20, 24, (20, 17)),
+    "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),
+    "three channels": Shape(3, 3, 16, (15, 15)),
+    "blocks of channels": Shape(3, 500, 18, (7, 8), synapses=4),
+    "blocks of synapses": Shape(3, 30, 18, (7, 8), synapses=25),
+    "depthwise": Shape(3, 30, 30, (15, 14), groups=30),
+    "depthwise, one image": Shape(1, 61, 61, (15, 14), groups=61),
+    "depthwise in blocks": Shape(3, 500, 500, (7, 8), groups=500),
+    "groups": Shape(3, 30, 24, (14, 15), groups=3),
+    "position groups": Shape(3, 20, 24, (14, 15), position_groups=4),
+    "both groups, float64": Shape(3, 20, 30, (14, 15), groups=2, position_groups=3, dtype=torch.float64),
+    "stride 2": Shape(3, 20, 24, (31, 30), stride=2, padding=(1, 1, 1, 1)),
+    "one image, stride 2": Shape(1, 20, 24, (41, 40), stride=2, padding=(-1, 2, 3, -2)),
+}
+NAMES = ("output", "grad_input", "grad_weight", "grad_positions", "grad_bias")
+THREADS = (1, 3)  # three: shares that are not equal
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def draw(shape: Shape, channels_last: bool) -> list[Tensor]:
+    """Input, weight, positions, bias and the gradient of the output."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator, dtype=shape.dtype)
+
+    image = normal(shape.images, shape.channels, *shape.size)
+    weight = normal(shape.outputs, shape.channels // shape.groups, shape.synapses)
+    positions = 1.5 * normal(shape.position_groups, shape.synapses, 2)
+    positions[:, ::3] = positions[:, ::3].round()
+    bias = normal(shape.outputs)
+    top, bottom, left, right = shape.padding
+    height, width = shape.size[0] + top + bottom, shape.size[1] + left + right
+    grad_output = normal(shape.images, shape.outputs, (height - 1) // shape.stride + 1, (width - 1) // shape.stride + 1)
+    if channels_last:
+        image, grad_output = (t.contiguous(memory_format=torch.channels_last) for t in (image, grad_output))
+    return [image, weight, positions, bias, grad_output]
+
+
+def call(shape: Shape, tensors: list[Tensor]) -> list[Tensor]:
+    """The output and the gradients of input, weight, positions and bias."""
+    *leaves, grad_output = tensors
+    leaves = [t.detach().requires_grad_() for t in leaves]
+    output = active_conv2d(*leaves, shape.stride, shape.padding, shape.groups)
+    return [output.detach(), *torch.autograd.grad(output, leaves, grad_output)]
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    integer = torch.int32 if a.dtype == torch.float32 else torch.int64
+    return a.shape == b.shape and torch.equal(a.contiguous().view(integer), b.contiguous().view(integer))
+
+
+def different(results: list[Tensor], first: list[Tensor]) -> list[str]:
+    return [name for name, a, b in zip(NAMES, results, first, strict=True) if not same_bits(a, b)]
+
+
+def other_work(seed: int) -> None:
+    """Leaves numbers in the memory that the next call gets, in the caches and in the order of free blocks."""
+    used = [torch.full((size * (seed + 1),), float("nan")) for size in (100, 5_000, 80_000, 300_000)]
+    torch.mm(torch.ones(50 + seed, 70), torch.ones(70, 60))
+    del used
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_same_call_again(shape: Shape, channels_last: bool) -> None:
+    tensors = draw(shape, channels_last)
+    for count in (1, 2, 3):
+        with threads(count):
+            first = call(shape, tensors)
+            for repetition in range(2):
+                other_work(repetition)
+                assert not different(call(shape, tensors), first), f"{count} threads, repetition {repetition}"
+
+
+@pytest.mark.parametrize("name", ["tiles of rows", "one image", "depthwise, one image", "both groups, float64"])
+def test_the_same_call_from_two_threads_at_once(name: str) -> None:
+    shape, tensors = SHAPES[name], draw(SHAPES[name], False)
+    with threads(2):
+        first = call(shape, tensors)
+        wrong: list[object] = []
+        start = threading.Barrier(2)
+
+        def work() -> None:
+            torch.set_num_threads(2)
+            start.wait()
+            for _ in range(3):
+                wrong.extend(different(call(shape, tensors), first))
+
+        others = [threading.Thread(target=work) for _ in range(2)]
+        for other in others:
+            other.start()
+        for other in others:
+            other.join()
+    assert not wrong
+
+
+def elsewhere(tensor: Tensor, places: int) -> Tensor:
+    """A copy with the same strides whose memory starts so many elements beyond the start of a cache line."""
+    memory = torch.full((tensor.numel() + places,), float("nan"), dtype=tensor.dtype)
+    return torch.as_strided(memory, tensor.shape, tensor.stride(), places).copy_(tensor)
+
+
+def as_slices(tensor: Tensor) -> Tensor:
+    """A view of a larger tensor: every second element along the last axis, from the second on."""
+    memory = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1] + 1), float("nan"))
+    return memory[..., 1::2].copy_(tensor)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_same_numbers_elsewhere_in_memory(shape: Shape, channels_last: bool) -> None:
+    tensors = draw(shape, channels_last)
+    moved = [elsewhere(tensor, places) for places, tensor in enumerate(tensors, 1)]
+    # The layout of the input decides that of the call, so a slice of it belongs to contiguous only.
+    sliced = [tensors[0] if channels_last else as_slices(tensors[0]), *(as_slices(t) for t in tensors[1:])]
+    for count in THREADS:
+        with threads(count):
+            first = call(shape, tensors)
+            assert not different(call(shape, moved), first), f"{count} threads, moved"
+            assert not different(call(shape, sliced), first), f"{count} threads, slices"
+
+
+def digests() -> dict[str, str]:
+    """One for each shape, layout, number of threads and result."""
+    found = {}
+    for channels_last in (False, True):
+        for name, shape in SHAPES.items():
+            tensors = draw(shape, channels_last)
+            for count in THREADS:
+                with threads(count):
+                    for part, result in zip(NAMES, call(shape, tensors), strict=True):
+                        key = f"{name}, channels_last={channels_last}, {count} threads: {part}"
+                        found[key] = hashlib.sha256(result.contiguous().numpy().tobytes()).hexdigest()
+    return found
+
+
+def test_another_process() -> None:
+    # It has one thread for the work of three: bits depend on the number asked for, not on the number that came.
+    environment = os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2"}
+    other = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
+    theirs, ours = json.loads(other.stdout), digests()
+    assert [key for key in ours if theirs[key] != ours[key]] == []
+    # Else this would compare nothing: more threads cut the sums in another way.
+    assert (
+        ours["one image, channels_last=True, 3 threads: grad_weight"]
+        != (ours["one image, channels_last=True, 1 threads: grad_weight"])
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(digests()))
