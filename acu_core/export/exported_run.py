@@ -91,7 +91,7 @@ def export_run(
         recipe, directory.environment, data_path=data_path, download=download, device="cpu", events=events
     )
     with computing(place.threads):
-        model = new_network(recipe, place)
+        model = new_network(recipe, place, pretrained=False)
         load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
         try:
             plain = to_conv2d(model.eval()).to(memory_format=torch.contiguous_format)

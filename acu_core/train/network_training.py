@@ -26,8 +26,12 @@ BLOCK_SECONDS = 0.5
 """A block of records is written after so many iterations or seconds: how it is cut is seen in no file."""
 
 
-def new_network(recipe: Recipe, place: Workplace) -> nn.Module:
-    """The recipe's network on its device, initialised from the recipe's seed. Changes PyTorch's global generator."""
+def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> nn.Module:
+    """The recipe's network on its device, initialised from the recipe's seed. Changes PyTorch's global generator.
+
+    `pretrained=False`, where a state is loaded next, does not read the weights that a new run would start with: they
+    may be gone.
+    """
     torch.manual_seed(recipe.seed)
     try:
         model = build_network(
@@ -35,6 +39,7 @@ def new_network(recipe: Recipe, place: Workplace) -> nn.Module:
             in_channels=place.data.channels,
             classes=place.data.classes,
             unit=recipe.network.unit,
+            pretrained=pretrained,
             **dict(recipe.network.options),
         )
     except (TypeError, ValueError) as error:
@@ -68,6 +73,7 @@ class NetworkTraining:
         recipe: Recipe,
         place: Workplace,
         *,
+        pretrained: bool = True,
         stop: Callable[[], bool],
         report: Callable[[int, float, float], None],
     ) -> None:
@@ -76,7 +82,7 @@ class NetworkTraining:
         self.place = place
         self.iteration = 0
         self.evaluation: Evaluation | None = None
-        self.model = new_network(recipe, place)
+        self.model = new_network(recipe, place, pretrained=pretrained)
         self._stop = stop
         self._report = report
         self._layers = active_layers(self.model)

@@ -39,7 +39,7 @@ def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[s
             f"the parent run {parent.run} was changed since: delete {run.path} and start again with "
             f"`acu round-and-finetune {parent.run}`"
         )
-    model = new_network(recipe, place)
+    model = new_network(recipe, place, pretrained=False)
     load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
     before = _evaluate(model, recipe, place)
     collisions = round_positions(model)

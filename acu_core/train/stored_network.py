@@ -63,7 +63,7 @@ def evaluate_run(
         recipe, run.environment, data_path=data_path, download=download, device=device, events=events
     )
     with computing(place.threads):
-        model = new_network(recipe, place)
+        model = new_network(recipe, place, pretrained=False)
         load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
         if reference:
             for layer in active_layers(model).values():

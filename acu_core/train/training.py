@@ -221,6 +221,7 @@ class _Stages:
             run,
             recipe,
             self.place,
+            pretrained=checkpoint is None and recipe.parent is None,
             stop=lambda: interruption.requested,
             report=lambda iteration, loss, accuracy: self.events.advance(elsewhere + iteration, stage, loss, accuracy),
         )
