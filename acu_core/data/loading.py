@@ -6,13 +6,24 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from acu_core.data.cifar10 import cifar10_data
+from acu_core.data import image_files
+from acu_core.data.cifar import CIFAR10, CIFAR100, cifar_data
 from acu_core.data.data_set import DataSet
+from acu_core.data.image_files import Preprocessing
+from acu_core.data.image_folder import image_folder_data
+from acu_core.data.places365 import places365_data
 from acu_core.data.planted import planted_data
 from acu_core.errors import UserError
 
-NAMES = ("planted", "cifar10")
-_OPTIONS = {"planted": ("train_count", "test_count"), "cifar10": ()}
+_CIFAR = {cifar.name: cifar for cifar in (CIFAR10, CIFAR100)}
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "planted": ("train_count", "test_count"),
+    "cifar10": (),
+    "cifar100": (),
+    "imagefolder": image_files.OPTIONS,
+    "places365": (*image_files.OPTIONS, "large"),
+}
+NAMES = tuple(_OPTIONS)
 
 
 def load_data_set(
@@ -22,13 +33,16 @@ def load_data_set(
     download: bool = False,
     seed: int = 0,
     cache: Path | None = None,
+    workers: int = 0,
     **options: Any,
 ) -> DataSet:
-    """The data set called `name`, preprocessed and on the CPU.
+    """The data set called `name`, on the CPU.
 
     - "planted": made from `seed`; options `train_count` and `test_count`. `path`, `download` and `cache` do not matter.
-    - "cifar10": read from `path` (see `find_cifar10`), downloaded first if `download` allows it and nothing is there;
-      its statistics are kept in `cache` (default `$XDG_CACHE_HOME/acu` or `~/.cache/acu`). `seed` does not matter.
+    - "cifar10", "cifar100": read from `path` (see `find_cifar`), downloaded first if `download` allows it and nothing
+      is there; the statistics are kept in `cache` (default `$XDG_CACHE_HOME/acu` or `~/.cache/acu`).
+    - "imagefolder", "places365": files under `path`, decoded by `workers` processes (0: automatic) while they are
+      needed; options of `Preprocessing.from_options`, and `large` for the large images of Places365.
 
     Raises `UserError` for an unknown name or option, and for data that is missing or damaged.
     """
@@ -42,4 +56,10 @@ def load_data_set(
         raise UserError(f"the data set {name!r} has no option {', '.join(unknown)}; its options are: {known}.")
     if name == "planted":
         return planted_data(seed=seed, **options)
-    return cifar10_data(path=path, download=download, cache=cache)
+    if name in _CIFAR:
+        return cifar_data(_CIFAR[name], path=path, download=download, cache=cache)
+    large = options.pop("large", False)
+    preprocessing = Preprocessing.from_options(**options)
+    if name == "places365":
+        return places365_data(path=path, download=download, large=large, workers=workers, preprocessing=preprocessing)
+    return image_folder_data(path=path, workers=workers, preprocessing=preprocessing)

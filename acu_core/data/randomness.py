@@ -21,3 +21,11 @@ def generator_for(seed: int, purpose: str, number: int = 0) -> np.random.Generat
         raise UserError(f"the seed is {seed}; give a seed of 0 or more.")
     entropy = (seed, zlib.crc32(purpose.encode()), number)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+
+
+def network_seed(seed: int, iteration: int) -> int:
+    """The seed of what a network itself draws at `iteration`, dropout above all, for `torch.manual_seed`.
+
+    All bits of both are mixed into it, since PyTorch's generator on the CPU keeps only the low 32 bits of a seed.
+    """
+    return int(generator_for(seed, "network", iteration).integers(2**63))

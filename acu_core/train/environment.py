@@ -49,11 +49,12 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def load_recipe_data(recipe: Recipe, path: Path | None, download: bool) -> DataSet:
-    """The recipe's data set, from `path` where one is given."""
+def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers: int = 0) -> DataSet:
+    """The recipe's data set, from `path` where one is given; `workers` of 0 are as many as the recipe says."""
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
     options: dict[str, Any] = dict(recipe.data.options)
-    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, **options)
+    workers = workers or recipe.machine.workers
+    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options)
 
 
 def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, events: Events) -> Workplace:
@@ -86,7 +87,8 @@ def recorded_workplace(
     if data_path is None and isinstance(source, str) and source != "generated" and Path(source).exists():
         data_path = Path(source)
     events.note(f"Loading the data set {recipe.data.name} ...")
-    data = load_recipe_data(recipe, data_path, download)
+    workers = environment.get("workers")
+    data = load_recipe_data(recipe, data_path, download, workers if isinstance(workers, int) and workers > 0 else 0)
     threads = environment.get("threads")
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or torch.get_num_threads()
@@ -108,6 +110,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
     source = place.data.source
     return {
         "threads": place.threads,
+        "workers": place.data.workers,
         "device": str(place.device),
         "device_name": gpu or platform.machine(),
         "memory_format": recipe.machine.memory_format,

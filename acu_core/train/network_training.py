@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acu_core.data import UnreadableImageError, network_seed
 from acu_core.errors import UserError
 from acu_core.nn import active_layers, build_network, set_corrected_average
 from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
@@ -151,6 +152,11 @@ class NetworkTraining:
         except EvaluationStopped:
             self._save()
             return False
+        except UnreadableImageError as error:
+            self._save()
+            raise UserError(
+                f"{error}; iteration {self.iteration} is saved, go on with `acu train --resume {self.directory.path}`"
+            ) from error
         except DivergedError as error:
             raise DivergedError(
                 f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip; "
@@ -166,10 +172,10 @@ class NetworkTraining:
             self._opened.timings.close()
 
     def _train_one(self, iteration: int) -> None:
+        images, labels = self._batch(iteration)
         try:
-            images, labels = self._batch(iteration)
             # Whatever the network draws is a function of seed and iteration too, so no generator is ever saved.
-            torch.manual_seed((self.recipe.seed << 32) + iteration & (2**63 - 1))
+            torch.manual_seed(network_seed(self.recipe.seed, iteration))
             set_corrected_average(self.model, iteration, self.recipe.network.batch_norm_fraction)
             self._set_learning_rates(iteration)
             logits = self.model(images)

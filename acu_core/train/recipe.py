@@ -26,22 +26,30 @@ class Machine(_Table):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: CountOrZero = 0
     """CPU threads; 0 takes what PyTorch chooses on the machine that starts the run."""
+    workers: CountOrZero = 0
+    """Processes that decode image files; 0 takes one for each processor, at most 16. It changes no result."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
 
 class Data(_Table):
     """The data set, its batches and its augmentation."""
 
-    name: Literal["planted", "cifar10"]
+    name: Literal["planted", "cifar10", "cifar100", "imagefolder", "places365"]
     path: str = ""
-    """An .npz file or a torchvision folder; empty: where the data set is looked for by default."""
+    """An .npz file or a folder; empty: where the data set is looked for by default."""
     batch_size: Count
     evaluation_batch_size: Count = 500
     crop_padding: CountOrZero = 0
-    """Pixels of reflect padding before the random crop; 0 is no crop."""
+    """Pixels of reflect padding before the random crop; 0 is no crop. Image files are cropped by their options."""
     mirror: bool = False
     options: Options = Field(default_factory=dict)
     """Passed to the data set: see `acu_core.data`."""
+
+    @model_validator(mode="after")
+    def _crops_of_files(self) -> Data:
+        if self.crop_padding and self.name in ("imagefolder", "places365"):
+            raise ValueError(f"crop_padding is not for {self.name}: its crops are set by data.options (crop, resize)")
+        return self
 
 
 class Network(_Table):

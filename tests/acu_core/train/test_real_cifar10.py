@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from acu_core.data import load_data_set
+from acu_core.data import InMemoryData, load_data_set
 from acu_core.runs import SnapshotFile, read_log
 from acu_core.train.recipe_file import load_recipe
 from acu_core.train.training import train
@@ -25,6 +25,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_images_are_contrast_normalised_and_whitened(cache: Path) -> None:
     data = load_data_set("cifar10", path=Path(os.environ["ACU_TEST_CIFAR10"]), cache=cache)
+    assert isinstance(data, InMemoryData)
     assert data.train_images.shape == (50_000, 3, 32, 32)
     assert data.test_images.shape == (10_000, 3, 32, 32)
     assert torch.bincount(data.train_labels).tolist() == [5_000] * 10

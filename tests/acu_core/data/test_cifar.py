@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import DataSet, apply_zca, find_cifar10, fit_zca, global_contrast_normalize, load_data_set
+from acu_core.data import (
+    CIFAR10,
+    CIFAR100,
+    InMemoryData,
+    apply_zca,
+    cifar_data,
+    find_cifar,
+    fit_zca,
+    global_contrast_normalize,
+    load_data_set,
+)
 from acu_core.errors import UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -34,7 +44,7 @@ def _npz(file: Path, arrays: Arrays) -> Path:
 
 def _torchvision_folder(root: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that torchvision keeps, with few images; torchvision is told their hashes instead of the real ones."""
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10 as Torchvision
 
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
@@ -51,13 +61,13 @@ def _torchvision_folder(root: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPa
     train = [store(f"data_batch_{i + 1}", batch("train", slice(4 * i, 4 * i + 4))) for i in range(5)]
     test = [store("test_batch", batch("test", slice(None)))]
     name, md5 = store("batches.meta", {"label_names": ["a"] * 10})
-    monkeypatch.setattr(CIFAR10, "train_list", train)
-    monkeypatch.setattr(CIFAR10, "test_list", test)
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    monkeypatch.setattr(Torchvision, "train_list", train)
+    monkeypatch.setattr(Torchvision, "test_list", test)
+    monkeypatch.setattr(Torchvision, "meta", {"filename": name, "key": "label_names", "md5": md5})
     return root
 
 
-def _same(first: DataSet, second: DataSet) -> bool:
+def _same(first: InMemoryData, second: InMemoryData) -> bool:
     names = ("train_images", "train_labels", "test_images", "test_labels")
     same = all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
     return same and first.fingerprint == second.fingerprint
@@ -65,7 +75,7 @@ def _same(first: DataSet, second: DataSet) -> bool:
 
 def test_images_are_normalised_and_whitened_in_channel_order(tmp_path: Path) -> None:
     arrays = _arrays(8)
-    data = load_data_set("cifar10", path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
+    data = cifar_data(CIFAR10, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
     train, test = (torch.from_numpy(arrays[f"{part}_images"]).permute(0, 3, 1, 2) for part in ("train", "test"))
     whitening = fit_zca(global_contrast_normalize(train, 55.0), 0.1)
     assert torch.equal(data.train_images, apply_zca(global_contrast_normalize(train, 55.0), whitening))
@@ -82,24 +92,24 @@ def test_images_are_normalised_and_whitened_in_channel_order(tmp_path: Path) -> 
 
 def test_statistics_come_from_the_cache_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = _npz(tmp_path / "c.npz", _arrays(8))
-    first = load_data_set("cifar10", path=file, cache=tmp_path / "cache")
+    first = cifar_data(CIFAR10, path=file, cache=tmp_path / "cache")
 
     def forbidden(*arguments: object) -> None:
         raise AssertionError("the statistics were computed again")
 
-    monkeypatch.setattr("acu_core.data.cifar10.fit_zca", forbidden)
-    assert _same(first, load_data_set("cifar10", path=file, cache=tmp_path / "cache"))
+    monkeypatch.setattr("acu_core.data.cifar.fit_zca", forbidden)
+    assert _same(first, cifar_data(CIFAR10, path=file, cache=tmp_path / "cache"))
 
 
 def test_other_training_images_have_other_statistics(tmp_path: Path) -> None:
     arrays = _arrays(8)
-    first = load_data_set("cifar10", path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
+    first = cifar_data(CIFAR10, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
     arrays["train_images"][0, 0, 0, 0] ^= 255
-    second = load_data_set("cifar10", path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
+    second = cifar_data(CIFAR10, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
     assert first.fingerprint["statistics"] != second.fingerprint["statistics"]
     assert first.fingerprint["data"] != second.fingerprint["data"]
     arrays["test_images"][0, 0, 0, 0] ^= 255
-    third = load_data_set("cifar10", path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
+    third = cifar_data(CIFAR10, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
     assert second.fingerprint["statistics"] == third.fingerprint["statistics"]
     assert second.fingerprint["data"] != third.fingerprint["data"]
 
@@ -107,9 +117,9 @@ def test_other_training_images_have_other_statistics(tmp_path: Path) -> None:
 def test_a_torchvision_folder_holds_the_same_data_as_the_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = _arrays()
     root = _torchvision_folder(tmp_path / "root", arrays, monkeypatch)
-    expected = load_data_set("cifar10", path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
+    expected = cifar_data(CIFAR10, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path / "cache")
     for path in (root, root / "cifar-10-batches-py"):
-        found = load_data_set("cifar10", path=path, cache=tmp_path / "cache")
+        found = cifar_data(CIFAR10, path=path, cache=tmp_path / "cache")
         assert _same(expected, found)
         assert found.source == str(root.resolve())
 
@@ -118,29 +128,29 @@ def test_a_damaged_torchvision_folder_is_refused(tmp_path: Path, monkeypatch: py
     root = _torchvision_folder(tmp_path / "root", _arrays(), monkeypatch)
     (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"damaged")
     with pytest.raises(UserError, match="holds no complete copy of CIFAR-10"):
-        load_data_set("cifar10", path=root, cache=tmp_path)
+        cifar_data(CIFAR10, path=root, cache=tmp_path)
 
 
 def test_a_download_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10 as Torchvision
 
-    def offline(self: CIFAR10) -> None:
+    def offline(self: Torchvision) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(CIFAR10, "download", offline)
+    monkeypatch.setattr(Torchvision, "download", offline)
     with pytest.raises(UserError, match=r"could not be downloaded to .*new \(no route to host\)"):
-        load_data_set("cifar10", path=tmp_path / "new", download=True, cache=tmp_path)
+        cifar_data(CIFAR10, path=tmp_path / "new", download=True, cache=tmp_path)
 
 
 def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = _torchvision_folder(tmp_path / "root", _arrays(), monkeypatch)
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10 as Torchvision
 
-    def forbidden(self: CIFAR10) -> None:
+    def forbidden(self: Torchvision) -> None:
         raise AssertionError("downloaded")
 
-    monkeypatch.setattr(CIFAR10, "download", forbidden)
-    load_data_set("cifar10", path=root, cache=tmp_path)
+    monkeypatch.setattr(Torchvision, "download", forbidden)
+    cifar_data(CIFAR10, path=root, cache=tmp_path)
 
 
 def test_without_torchvision_an_npz_still_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +158,8 @@ def test_without_torchvision_an_npz_still_works(tmp_path: Path, monkeypatch: pyt
     file = _npz(tmp_path / "c.npz", _arrays(8))
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(UserError, match="needs torchvision, which does not load here"):
-        load_data_set("cifar10", path=root, cache=tmp_path)
-    assert load_data_set("cifar10", path=file, cache=tmp_path).classes == 10
+        cifar_data(CIFAR10, path=root, cache=tmp_path)
+    assert cifar_data(CIFAR10, path=file, cache=tmp_path).classes == 10
 
 
 def test_torchvision_is_not_imported_until_a_folder_is_read(tmp_path: Path) -> None:
@@ -161,6 +171,58 @@ def test_torchvision_is_not_imported_until_a_folder_is_read(tmp_path: Path) -> N
         "sys.exit('torchvision' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def _torchvision_folder_of_100(root: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from torchvision.datasets import CIFAR100 as Torchvision
+
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    lists = {}
+    for part in ("train", "test"):
+        pixels = arrays[f"{part}_images"].transpose(0, 3, 1, 2)
+        labels = arrays[f"{part}_labels"].tolist()
+        content = {"data": pixels.reshape(len(pixels), -1), "fine_labels": labels, "coarse_labels": [0] * len(labels)}
+        data = pickle.dumps(content)
+        (folder / part).write_bytes(data)
+        lists[part] = [[part, hashlib.md5(data).hexdigest()]]
+    meta = pickle.dumps({"fine_label_names": list(CIFAR100.class_names)})
+    (folder / "meta").write_bytes(meta)
+    monkeypatch.setattr(Torchvision, "train_list", lists["train"])
+    monkeypatch.setattr(Torchvision, "test_list", lists["test"])
+    known = {"filename": "meta", "key": "fine_label_names", "md5": hashlib.md5(meta).hexdigest()}
+    monkeypatch.setattr(Torchvision, "meta", known)
+    return root
+
+
+def test_cifar100_from_both_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = _arrays()
+    arrays["train_labels"][:2] = 99, 57
+    root = _torchvision_folder_of_100(tmp_path / "root", arrays, monkeypatch)
+    expected = cifar_data(CIFAR100, path=_npz(tmp_path / "cifar100.npz", arrays), cache=tmp_path)
+    assert (expected.name, expected.classes) == ("cifar100", 100)
+    assert [expected.class_names[label] for label in expected.train_labels[:2].tolist()] == ["worm", "pear"]
+    for path in (root, root / "cifar-100-python"):
+        found = load_data_set("cifar100", path=path, cache=tmp_path)
+        assert isinstance(found, InMemoryData)
+        assert _same(expected, found)
+    assert find_cifar(CIFAR100, tmp_path) == tmp_path / "cifar100.npz"
+    with pytest.raises(UserError, match="no CIFAR-10 in the folder"):
+        find_cifar(CIFAR10, root)
+
+
+def test_the_classes_of_cifar100_are_in_order() -> None:
+    assert len(set(CIFAR100.class_names)) == 100
+    assert list(CIFAR100.class_names) == sorted(CIFAR100.class_names)
+
+
+def test_cifar10_is_not_taken_for_cifar100(tmp_path: Path) -> None:
+    arrays = _arrays(2)
+    arrays["train_images"] = np.resize(arrays["train_images"], (5000, 2, 2, 3))
+    arrays["train_labels"] = np.arange(5000) % 10
+    with pytest.raises(UserError, match=r"has 10 classes among 5000 training images, CIFAR-100 has 100: name a file"):
+        cifar_data(CIFAR100, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path)
+    assert cifar_data(CIFAR10, path=tmp_path / "c.npz", cache=tmp_path).train_count == 5000
 
 
 @pytest.fixture
@@ -176,13 +238,13 @@ def test_what_is_asked_for_comes_before_the_environment_and_that_before_the_defa
     asked, named = _npz(tmp_path / "asked.npz", _arrays(8)), _npz(tmp_path / "named.npz", _arrays(8))
     (tmp_path / "data").mkdir()
     default = _npz(tmp_path / "data" / "cifar10.npz", _arrays(8))
-    assert find_cifar10() == default.relative_to(tmp_path)
+    assert find_cifar(CIFAR10) == default.relative_to(tmp_path)
     monkeypatch.setenv("ACU_DATA", str(named))
-    assert find_cifar10() == named
-    assert find_cifar10(asked) == asked
+    assert find_cifar(CIFAR10) == named
+    assert find_cifar(CIFAR10, asked) == asked
     (tmp_path / "data" / "cifar-10-batches-py").mkdir()
     monkeypatch.delenv("ACU_DATA")
-    assert find_cifar10() == Path("data")
+    assert find_cifar(CIFAR10) == Path("data")
 
 
 @pytest.mark.usefixtures("_elsewhere")
@@ -190,19 +252,19 @@ def test_nothing_found_says_what_was_looked_for_and_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"data \(the default\) does not exist; .*download.*ACU_DATA"):
-        find_cifar10()
+        find_cifar(CIFAR10)
     with pytest.raises(UserError, match=r"gone.npz \(as asked for\) does not exist"):
-        find_cifar10(tmp_path / "gone.npz", download=True)
+        find_cifar(CIFAR10, tmp_path / "gone.npz", download=True)
     monkeypatch.setenv("ACU_DATA", str(tmp_path))
     with pytest.raises(UserError, match=r"no CIFAR-10 in the folder .* \(as ACU_DATA says\)"):
-        find_cifar10()
+        find_cifar(CIFAR10)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_download_has_a_folder_to_go_to(tmp_path: Path) -> None:
-    assert find_cifar10(download=True) == Path("data")
+    assert find_cifar(CIFAR10, download=True) == Path("data")
     assert (tmp_path / "data").is_dir()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be made"):
-        find_cifar10(tmp_path / "file" / "below", download=True)
+        find_cifar(CIFAR10, tmp_path / "file" / "below", download=True)

@@ -1,0 +1,84 @@
+"""Any data set in the layout of torchvision's ImageFolder: a folder for each class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
+from acu_core.data.location import HOW_TO_NAME_IT, data_place
+from acu_core.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_LAYOUT = "an image folder holds train/<class>/ and val/<class>/ with the images of each class"
+
+
+def image_folder_data(
+    *, path: Path | None = None, workers: int = 0, preprocessing: Preprocessing | None = None
+) -> ImageFiles:
+    """Images (B, 3, size, size) of `path`/train and, to test, `path`/val, with a folder for each class in both.
+
+    The classes are the folders' names in order, as torchvision numbers them; folders within them are searched too.
+    Raises `UserError`, saying what was looked for and where, when a part, a class or the images of one are missing.
+    """
+    place, origin = data_place(path)
+    for part in (place, place / "train", place / "val"):
+        if not part.is_dir():
+            raise UserError(
+                f"no image folder at {place} ({origin}): {part} is not there; {_LAYOUT}; name another {HOW_TO_NAME_IT}."
+            )
+    root = str(place.resolve())
+    classes = _classes(os.path.join(root, "train"))
+    others = _classes(os.path.join(root, "val"))
+    if classes != others:
+        different = sorted(set(classes) ^ set(others))
+        raise UserError(
+            f"{place}/train and {place}/val must have the same class folders, but only one of them has "
+            f"{', '.join(different[:5])}{' and others' if len(different) > 5 else ''}."
+        )
+    train, test = (_files(os.path.join(root, part), classes) for part in ("train", "val"))
+    return ImageFiles(
+        "imagefolder",
+        tuple(classes),
+        train,
+        test,
+        preprocessing or Preprocessing.from_options(),
+        root=root,
+        workers=workers,
+    )
+
+
+def _classes(folder: str) -> list[str]:
+    # Hidden folders are what editors and file managers leave behind.
+    with os.scandir(folder) as entries:
+        classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    if len(classes) < 2:
+        raise UserError(f"{folder} has {len(classes)} class folders, at least 2 are needed; {_LAYOUT}.")
+    return classes
+
+
+def _files(folder: str, classes: list[str]) -> FileList:
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        before = len(paths)
+        for inner, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
+            folders.sort()
+            paths += [os.path.join(inner, file) for file in sorted(files) if file.lower().endswith(EXTENSIONS)]
+        if len(paths) == before:
+            endings = ", ".join(EXTENSIONS)
+            raise UserError(f"{os.path.join(folder, name)} holds no image (a file that ends in {endings}).")
+        labels += [label] * (len(paths) - before)
+    sizes = [_size(path) for path in paths]
+    return FileList(paths, np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): put a whole copy in its place or delete it."
+        ) from error

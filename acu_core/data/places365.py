@@ -1,0 +1,119 @@
+"""Places365-Standard in the layout that torchvision gives it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from acu_core.data import torchvision_source
+from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
+from acu_core.data.location import HOW_TO_NAME_IT, data_place
+from acu_core.errors import UserError
+
+CATEGORIES = "categories_places365.txt"
+LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
+FOLDERS = {
+    False: {"train": "data_256_standard", "val": "val_256"},
+    True: {"train": "data_large_standard", "val": "val_large"},
+}
+_PAGE = "http://places2.csail.mit.edu/download.html"
+
+
+def places365_data(
+    *,
+    path: Path | None = None,
+    download: bool = False,
+    large: bool = False,
+    workers: int = 0,
+    preprocessing: Preprocessing | None = None,
+) -> ImageFiles:
+    """Images (B, 3, size, size) of the standard training set and, to test, of the validation set.
+
+    `path` holds categories_places365.txt, places365_train_standard.txt, places365_val.txt and the folders
+    data_256_standard and val_256, or with `large` data_large_standard and val_large. Any number of categories and
+    images will do. With `download` torchvision fetches what is missing of the small images, 25 GB.
+
+    Raises `UserError`, saying what was looked for, where, and how to get it, when anything is missing or damaged.
+    """
+    if not isinstance(large, bool):
+        raise UserError(f"data.options.large must be true or false, got {large!r}.")
+    place, origin = data_place(path)
+    missing = _missing(place, large)
+    if missing and download and not large:
+        torchvision_source.download_places365(place)
+        missing = _missing(place, large)
+    if missing:
+        other = ""
+        if not _missing(place, not large):
+            other = f"; the other size is there: set data.options.large={'false' if large else 'true'}"
+        raise UserError(
+            f"no Places365 at {place} ({origin}): {', '.join(missing)} not there{other}; allow the download of the "
+            f"small images (--download, 25 GB), or unpack the files of {_PAGE} as torchvision names them, and name "
+            f"their folder {HOW_TO_NAME_IT}."
+        )
+    root = str(place.resolve())
+    class_names = _categories(os.path.join(root, CATEGORIES))
+    parts = {
+        part: _files(os.path.join(root, LISTS[part]), os.path.join(root, FOLDERS[large][part]), len(class_names))
+        for part in LISTS
+    }
+    return ImageFiles(
+        "places365",
+        class_names,
+        parts["train"],
+        parts["val"],
+        preprocessing or Preprocessing.from_options(),
+        root=root,
+        workers=workers,
+    )
+
+
+def _missing(place: Path, large: bool) -> list[str]:
+    names = [CATEGORIES, *LISTS.values(), *FOLDERS[large].values()]
+    return [name for name in names if not (place / name).exists()]
+
+
+def _categories(file: str) -> tuple[str, ...]:
+    entries = _entries(file)
+    by_label = {label: name.lstrip("/") for name, label in entries}
+    if len(entries) < 2 or sorted(by_label) != list(range(len(entries))):
+        raise UserError(f"{file} must number its categories from 0 on, one a line; get it again from {_PAGE}.")
+    return tuple(by_label[label] for label in range(len(by_label)))
+
+
+def _files(file: str, folder: str, classes: int) -> FileList:
+    entries = _entries(file)
+    if not entries:
+        raise UserError(f"{file} lists no image; get it again from {_PAGE}.")
+    paths, sizes = [], []
+    for name, label in entries:
+        if not 0 <= label < classes:
+            raise UserError(f"{file} gives {name} the category {label}, but there are {classes}, from 0 on.")
+        # The training list's names begin with a slash.
+        path = os.path.join(folder, name.lstrip("/"))
+        try:
+            sizes.append(os.stat(path).st_size)
+        except OSError as error:
+            raise UserError(
+                f"{path} is not there ({error.strerror}), but {file} lists it: unpack the images of {_PAGE} again."
+            ) from error
+        paths.append(path)
+    labels = np.array([label for _, label in entries], dtype=np.int64)
+    return FileList(paths, labels, np.array(sizes, dtype=np.int64))
+
+
+def _entries(file: str) -> list[tuple[str, int]]:
+    """The lines "name number" of a list."""
+    entries = []
+    try:
+        with open(file, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                name, _, label = line.strip().rpartition(" ")
+                if not name or not label.isdecimal():
+                    raise UserError(f"{file}, line {number}: expected a name and a number, got {line.strip()[:80]!r}.")
+                entries.append((name, int(label)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read ({error}); get it again from {_PAGE}.") from error
+    return entries
