@@ -16,6 +16,7 @@ from acu_cli.commands import (
     export,
     import_caffe,
     recipes,
+    reproduce,
     round_and_finetune,
     train,
 )
@@ -63,6 +64,7 @@ app.command("import-caffe", epilog="Example: acu import-caffe plain_iter_10000.c
     import_caffe.import_caffe
 )
 app.command("export", epilog="Example: acu export runs/planted-1 -o planted.onnx")(export.export)
+app.command("reproduce", epilog="Example: acu reproduce ablation --scale 0.01 --data cifar10.npz")(reproduce.reproduce)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
 app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,23 +29,16 @@ def _machine(threads: int) -> dict[str, Any]:
     import torch
 
     from acu_core.op import library
+    from acu_core.train.processor import processor_name
 
     if threads:
         torch.set_num_threads(threads)
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "processor": _processor() or platform.machine(),
+        "processor": processor_name() or platform.machine(),
         "instruction_set": library.status().instruction_set,
     }
-
-
-def _processor() -> str | None:
-    """The processor's name, where Linux tells it."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
-    return ", ".join(sorted(names)) or None
 
 
 def _check_device(device: str) -> None:

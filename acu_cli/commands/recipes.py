@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acu_cli import terminal
 from acu_cli.completion import recipe_names
+
+if TYPE_CHECKING:
+    from acu_core.train.recipe import Paper
 
 app = typer.Typer(
     help="List the built-in recipes, copy one to change it, check your own.",
@@ -26,7 +29,9 @@ def recipes(context: typer.Context, json: _Json = False) -> None:
 
 @app.command("list", epilog="Example: acu recipes list --json")
 def list_recipes(json: _Json = False) -> None:
-    """List the built-in recipes."""
+    """List the built-in recipes, with the number of their parameters and what the paper reports for them."""
+    terminal.note("Starting PyTorch ...")
+    from acu_core.reproduce.known_data import parameters
     from acu_core.train.recipe_file import built_in_recipes, load_recipe
 
     loaded = [load_recipe(name) for name in built_in_recipes()]
@@ -38,18 +43,38 @@ def list_recipes(json: _Json = False) -> None:
                     "data": recipe.data.name,
                     "network": recipe.network.name,
                     "unit": recipe.network.unit,
+                    "parameters": parameters(recipe),
                     "iterations": recipe.schedule.iterations,
+                    "paper": recipe.paper.model_dump() if recipe.paper is not None else None,
                     "description": recipe.description,
                 }
                 for recipe in loaded
             ]
         )
         return
-    rows = [
-        [recipe.name, recipe.data.name, recipe.network.unit, f"{recipe.schedule.iterations:,}", recipe.description]
-        for recipe in loaded
-    ]
-    terminal.table(["recipe", "data", "unit", "iterations", "description"], rows)
+    rows = []
+    for recipe in loaded:
+        count = parameters(recipe)
+        rows.append(
+            [
+                recipe.name,
+                recipe.data.name,
+                recipe.network.unit,
+                f"{count:,}" if count is not None else "-",
+                f"{recipe.schedule.iterations:,}",
+                _paper(recipe.paper),
+                recipe.description,
+            ]
+        )
+    terminal.table(["recipe", "data", "unit", "parameters", "iterations", "the paper's result", "description"], rows)
+
+
+def _paper(paper: Paper | None) -> str:
+    if paper is None:
+        return "-"
+    if paper.result is None:
+        return f"{paper.improvement:+.2f} points over {paper.base}"
+    return f"{paper.result:.2f} {'% error' if paper.measure == 'test error %' else '% top-5 accuracy'}"
 
 
 @app.command("copy", epilog="Example: acu recipes copy cifar10-plain-acu mine.toml")

@@ -17,6 +17,7 @@ from acu_core.data import DataSet, load_data_set
 from acu_core.errors import UserError
 from acu_core.op.library import status
 from acu_core.train.events import Events
+from acu_core.train.processor import processor_name
 from acu_core.train.recipe import Recipe
 
 
@@ -123,6 +124,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
             "compiled": operator.cuda if place.device.type == "cuda" else operator.cpu and place.device.type == "cpu",
             "instruction_set": operator.instruction_set,
         },
+        "processor_name": processor_name(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "versions": {
             "acu": _version("active-convolution"),

@@ -21,6 +21,7 @@ def round_and_finetune(
     out: Path | None = None,
     *,
     iterations: int | None = None,
+    recipe: Recipe | None = None,
     data_path: Path | None = None,
     download: bool = False,
     device: str | None = None,
@@ -29,26 +30,37 @@ def round_and_finetune(
     """Rounds the newest checkpoint of the run at `path`, freezes the positions and trains on in a new run.
 
     The new run's recipe is the parent's with the schedule of its `[round_and_finetune]` table (`iterations` overrides
-    that), and names the parent. Its report holds the error before rounding, after it, and after the fine-tuning.
-    Raises UserError when the run has no checkpoint or no active layers, or its recipe says nothing of fine-tuning.
+    that), or else `recipe`, a whole one with a table [start]; either way it names the parent. Its report holds
+    the error before rounding, after it, and after the fine-tuning.
+    Raises UserError when the run has no checkpoint or no active layers, its recipe says nothing of fine-tuning, or
+    `recipe` is of another network.
     """
     events = events or NoEvents()
     parent = RunDirectory.open(path)
-    recipe = parse_recipe(parent.recipe_toml, str(parent.path / "recipe.toml"))
+    trained = parse_recipe(parent.recipe_toml, str(parent.path / "recipe.toml"))
     # Locked: while the parent still trains, its checkpoints come and go.
     with parent.lock():
         checkpoint = load_latest_checkpoint(parent)
         checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
     if checkpoint is None or checkpoint.iteration == 0:
         raise UserError(f"{path} has not been trained yet: go on with it by `acu train --resume {path}`")
-    if recipe.network.unit != "acu":
+    if trained.network.unit != "acu":
         raise UserError(f"{path} has ordinary convolutions only, there are no positions to round")
-    if checkpoint.iteration < recipe.schedule.iterations:
+    if checkpoint.iteration < trained.schedule.iterations:
         events.warn(
-            f"{path} has trained {checkpoint.iteration} of {recipe.schedule.iterations} iterations; "
+            f"{path} has trained {checkpoint.iteration} of {trained.schedule.iterations} iterations; "
             f"`acu train --resume {path}` would finish it"
         )
-    child = finetuning_recipe(recipe, Path(os.path.abspath(path)), checkpoint.iteration, checkpoint_sha256, iterations)
+    if recipe is None:
+        recipe = finetuning_recipe(trained, iterations)
+    elif (recipe.network, recipe.seed) != (trained.network, trained.seed):
+        raise UserError(f"{recipe.name} is of another network or seed than the run {path}")
+    named = {
+        "run": os.path.abspath(path),
+        "iteration": checkpoint.iteration,
+        "checkpoint_sha256": checkpoint_sha256,
+    }
+    child = recipe.changed(start=None, parent=named)
     place = recorded_workplace(
         child, parent.environment, data_path=data_path, download=download, device=device, events=events
     )
@@ -56,10 +68,8 @@ def round_and_finetune(
     return train_in(create_run(child, out, place), child, place, events)
 
 
-def finetuning_recipe(
-    recipe: Recipe, parent: Path, iteration: int, checkpoint_sha256: str, iterations: int | None
-) -> Recipe:
-    """The recipe of the fine-tuning. Raises UserError when neither the recipe nor the caller says how long."""
+def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:
+    """The recipe of the fine-tuning of a run of `recipe`. Raises UserError when neither says how long it is."""
     table = recipe.round_and_finetune
     if table is None and iterations is None:
         raise UserError("the run's recipe has no [round_and_finetune] table: give --iterations")
@@ -77,5 +87,5 @@ def finetuning_recipe(
         schedule=schedule,
         optimizer=optimizer,
         round_and_finetune=None,
-        parent={"run": str(parent), "iteration": iteration, "checkpoint_sha256": checkpoint_sha256},
+        paper=None,
     )

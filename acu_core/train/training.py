@@ -35,17 +35,25 @@ def train(
     *,
     data_path: Path | None = None,
     download: bool = False,
+    place: Workplace | None = None,
     events: Events | None = None,
 ) -> TrainingReport:
     """Trains `recipe` in a new run at `out`, by default `runs/<recipe>-<n>` with the next free n.
 
-    Nothing is written before the recipe, the device and the data have proved usable. On SIGINT and SIGTERM it saves and
-    returns, with `stopped_by` set. Raises UserError for what the user can put right, DivergedError among them.
+    `place` is where several recipes with the same data and machine are trained one after the other: the data is then
+    loaded once. Nothing is written before the recipe, the device and the data have proved usable. On SIGINT and
+    SIGTERM it saves and returns, with `stopped_by` set. Raises UserError for what the user can put right,
+    DivergedError among them.
     """
     events = events or NoEvents()
+    if recipe.start is not None:
+        raise UserError(
+            f"{recipe.name} goes on from a finished run of {recipe.start.recipe}: train that first (`acu train "
+            f"{recipe.start.recipe}`), then `acu round-and-finetune RUN` does what this recipe says"
+        )
     if data_path is not None:
         recipe = recipe.changed(data={"path": os.path.abspath(data_path)})
-    place = new_workplace(recipe, data_path=data_path, download=download, events=events)
+    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events)
     with computing(place.threads):
         # Built twice, so that a recipe whose network cannot be built leaves no directory behind.
         new_network(recipe, place)
@@ -162,6 +170,7 @@ def frozen_recipe(recipe: Recipe) -> Recipe:
         compare_frozen=False,
         optimizer={"freeze_positions": True},
         round_and_finetune=None,
+        paper=None,
     )
 
 

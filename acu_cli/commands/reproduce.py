@@ -1,0 +1,53 @@
+"""`acu reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acu_cli.completion import table_names
+from acu_cli.training_progress import TrainingProgress
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="cifar10, cifar100, ablation or places365.", autocompletion=table_names)],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
+    scale: Annotated[
+        float, typer.Option(help="Shorten every schedule alike, for a trial: 0.05 trains a twentieth as long.")
+    ] = 1.0,
+    data: Annotated[Path | None, typer.Option(help="The data set: a file or a folder.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: reproductions/<table>.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the runs, and how long they would take.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train every row of a table of the paper, and print it beside the paper's figures.
+
+    Each row and seed is a run of its own. Ctrl-C saves and stops; the same command goes on, and repeats nothing.
+    """
+    from acu_core.reproduce.tables import find_table
+
+    find_table(table)
+    # Seconds, so that wrong arguments are answered first.
+    from acu_core.reproduce.scaling import check_scale
+
+    check_scale(scale)
+    with TrainingProgress() as events:
+        events.note("Starting PyTorch ...")
+        from acu_core.reproduce.reproduction import Request, look
+        from acu_core.reproduce.reproduction import reproduce as train_table
+
+        request = Request(table, seeds, scale, data, out, device, download)
+        if not dry_run:
+            reproduction = train_table(request, events=events)
+    from acu_cli import reproduction_summary
+
+    if dry_run:
+        reproduction_summary.announce(request, *look(request), as_json=json)
+    else:
+        reproduction_summary.conclude(request, reproduction, as_json=json)

@@ -1,0 +1,54 @@
+"""The sizes of the paper's data sets, known without reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from acu_core.nn import build_network, parameter_count
+from acu_core.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """Images (channels, size, size) as a network gets them, classes, and how many test images there are."""
+
+    channels: int
+    size: int
+    classes: int
+    test_images: int
+
+
+SIZES = {
+    "planted": DataSize(2, 17, 8, 5_000),
+    "cifar10": DataSize(3, 32, 10, 10_000),
+    "cifar100": DataSize(3, 32, 100, 10_000),
+    "places365": DataSize(3, 224, 365, 36_500),
+}
+
+
+def recipe_network(recipe: Recipe) -> nn.Module | None:
+    """The recipe's network without its data set, on PyTorch's default device; None where the data's sizes are unknown.
+
+    Under `torch.device("meta")` it costs no memory: enough to count parameters.
+    """
+    size = SIZES.get(recipe.data.name)
+    if size is None:
+        return None
+    return build_network(
+        recipe.network.name,
+        in_channels=size.channels,
+        classes=size.classes,
+        unit=recipe.network.unit,
+        pretrained=False,
+        **dict(recipe.network.options),
+    )
+
+
+def parameters(recipe: Recipe) -> int | None:
+    """How many parameters the recipe's network has, for the classes of its data set; None where those are unknown."""
+    with torch.device("meta"):
+        model = recipe_network(recipe)
+    return parameter_count(model) if model is not None else None

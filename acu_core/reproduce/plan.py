@@ -1,0 +1,152 @@
+"""Which runs a table needs, where they lie, and how far they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acu_core.errors import UserError
+from acu_core.reproduce.scaling import scaled
+from acu_core.reproduce.tables import Row, Table
+from acu_core.runs import RunDirectory, read_log
+from acu_core.train.recipe import Recipe
+from acu_core.train.recipe_file import load_recipe, parse_recipe
+
+# What may differ between two runs that stand in one table: where they are computed, and words.
+_FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training: a recipe with its seed, at a path that two tables in one directory share."""
+
+    row: Row
+    recipe: Recipe
+    seed: int
+    path: Path
+    parent: Path | None = None
+    """The run that is rounded to start this one."""
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations it has at its end."""
+        return self.recipe.schedule.iterations
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a run is on disk."""
+
+    exists: bool
+    iteration: int = 0
+    evaluation: Mapping[str, Any] | None = None
+    """The line of `metrics.jsonl` that holds its last evaluation; None while it is not finished."""
+    environment: Mapping[str, Any] | None = None
+    timings: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is finished."""
+        return self.evaluation is not None
+
+
+def plan_runs(table: Table, *, seeds: int, scale: float, out: Path, device: str | None) -> list[PlannedRun]:
+    """The runs of a table in the order in which they are trained: a run to be rounded comes before what it starts.
+
+    All rows of seed 0 come first, then those of seed 1, so that a table is whole as early as it can be.
+    """
+    if seeds < 1:
+        raise UserError(f"at least one seed is needed, got --seeds {seeds}")
+    planned = []
+    for seed in range(seeds):
+        overrides = [f"seed={seed}"] + ([f'machine.device="{device}"'] if device is not None else [])
+        runs = []
+        for row in table.rows:
+            recipe = scaled(load_recipe(row.recipe, overrides), scale)
+            parent = run_path(out, recipe.start.recipe, seed) if recipe.start is not None else None
+            runs.append(PlannedRun(row, recipe, seed, run_path(out, row.recipe, seed), parent))
+        planned += sorted(runs, key=lambda run: run.parent is not None)
+    return planned
+
+
+def run_path(out: Path, recipe: str, seed: int) -> Path:
+    """Where the run of a recipe and a seed lies in a table's directory."""
+    return out / f"{recipe}-seed{seed}"
+
+
+def read_state(run: PlannedRun) -> RunState:
+    """How far `run` is. Raises UserError when what lies at its path was trained with other settings."""
+    if not run.path.exists():
+        return RunState(exists=False)
+    directory = RunDirectory.open(run.path)
+    found = parse_recipe(directory.recipe_toml, str(run.path / "recipe.toml"))
+    different = [
+        f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in _differences(run.recipe, found)
+    ]
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise UserError(
+            f"{run.path} was trained with other settings ({'; '.join(different[:3])}{more}): different settings are "
+            "never mixed into one table, so give the same --scale as then, or another directory by --out"
+        )
+    metrics = read_log(directory.metrics) if directory.metrics.exists() else []
+    last = run.iterations
+    evaluations = [line for line in metrics if "test_errors" in line and line.get("iteration") == last]
+    return RunState(
+        exists=True,
+        iteration=max((int(line.get("iteration", 0)) for line in metrics), default=0),
+        evaluation=evaluations[-1] if evaluations else None,
+        environment=directory.environment,
+        timings=tuple(read_log(directory.timings)) if directory.timings.exists() else (),
+    )
+
+
+def fingerprint(environment: Mapping[str, Any]) -> str:
+    """What identifies the data that a run was trained on, from its `environment.json`."""
+    return json.dumps(environment.get("data", {}).get("fingerprint", {}), sort_keys=True)
+
+
+def check_same_data(states: Mapping[Path, RunState], loaded: Mapping[str, str] | None = None) -> None:
+    """Raises UserError unless all runs, and the data set `loaded` now (its fingerprint), are of the same data."""
+    found: dict[str, Path] = {}
+    for path, state in states.items():
+        if state.environment is not None:
+            found.setdefault(fingerprint(state.environment), path)
+    paths = [str(path) for path in found.values()]
+    if len(paths) > 1:
+        raise UserError(
+            f"{paths[0]} and {paths[1]} were trained on different data, which is never mixed into one table: "
+            "move one of them away"
+        )
+    if loaded is not None and found and fingerprint({"data": {"fingerprint": dict(loaded)}}) not in found:
+        raise UserError(
+            f"{paths[0]} was trained on other data than this, which is never mixed into one table: give the --data of "
+            "then, or another directory by --out"
+        )
+
+
+def _differences(ours: Recipe, theirs: Recipe) -> list[tuple[str, Any, Any]]:
+    flat = [_flat(recipe.model_dump(exclude_none=True)) for recipe in (ours, theirs)]
+    keys = dict.fromkeys([*flat[0], *flat[1]])
+    return [
+        (key, flat[0].get(key), flat[1].get(key))
+        for key in keys
+        if key not in _FREE and key.split(".")[0] not in _FREE and flat[0].get(key) != flat[1].get(key)
+    ]
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is None else str(value)

@@ -1,0 +1,158 @@
+"""What the finished runs of a table come to, beside what the paper reports."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acu_core.errors import UserError
+from acu_core.reproduce.plan import PlannedRun, RunState
+from acu_core.reproduce.tables import Row, Table
+from acu_core.train.recipe import Paper
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run of a row: `value` in the table's measure once it is finished."""
+
+    seed: int
+    path: Path
+    iteration: int
+    iterations: int
+    value: float | None = None
+    errors: int | None = None
+    """Top-1 errors, or top-5 errors where the measure is top-5 accuracy."""
+    images: int | None = None
+    seconds: float | None = None
+    """Time of training and evaluation, as far as it was recorded: an interrupted run's is that up to evaluations."""
+    problem: str | None = None
+
+    @property
+    def state(self) -> str:
+        """Done, failed, begun or waiting."""
+        if self.value is not None:
+            return "done"
+        if self.problem is not None:
+            return "failed"
+        return "begun" if self.iteration else "waiting"
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row: the paper's figures and ours over the seeds that are finished. `spread` is the sample deviation."""
+
+    row: Row
+    paper: Paper
+    runs: tuple[RunResult, ...]
+    mean: float | None
+    spread: float | None
+    improvement: float | None
+    """Points better than the base's mean."""
+
+    @property
+    def n(self) -> int:
+        """How many runs are finished."""
+        return sum(run.value is not None for run in self.runs)
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """A whole table, finished or not, with the command that makes it and the conditions of its runs."""
+
+    table: Table
+    measure: str
+    scale: float
+    seeds: int
+    command: str
+    rows: tuple[RowResult, ...]
+    conditions: tuple[tuple[Mapping[str, Any], tuple[Path, ...]], ...]
+
+    @property
+    def runs(self) -> int:
+        """How many runs the table needs."""
+        return sum(len(row.runs) for row in self.rows)
+
+    @property
+    def done(self) -> int:
+        """How many of them are finished."""
+        return sum(row.n for row in self.rows)
+
+
+def table_result(
+    table: Table,
+    runs: Sequence[PlannedRun],
+    states: Mapping[Path, RunState],
+    problems: Mapping[Path, str],
+    *,
+    scale: float,
+    seeds: int,
+    command: str,
+) -> TableResult:
+    """The table that `states` come to; `problems` says in a sentence what went wrong with a run."""
+    rows: dict[str, RowResult] = {}
+    measures = set()
+    for row in table.rows:
+        planned = sorted((run for run in runs if run.row == row), key=lambda run: run.seed)
+        paper = planned[0].recipe.paper
+        if paper is None:
+            raise UserError(f"the recipe {row.recipe} has no table [paper]")
+        measures.add(paper.measure)
+        results = tuple(_run_result(run, states[run.path], paper.measure, problems.get(run.path)) for run in planned)
+        values = [result.value for result in results if result.value is not None]
+        mean = statistics.fmean(values) if values else None
+        spread = statistics.stdev(values) if len(values) >= 2 else None
+        base = rows[paper.base].mean if paper.base in rows else None
+        rows[row.recipe] = RowResult(row, paper, results, mean, spread, _improvement(paper.measure, base, mean))
+    (measure,) = measures
+    return TableResult(table, measure, scale, seeds, command, tuple(rows.values()), _conditions(runs, states))
+
+
+def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | None) -> RunResult:
+    value = errors = images = None
+    if state.evaluation is not None:
+        key = "test_errors" if measure == "test error %" else "test_top5_errors"
+        errors, images = state.evaluation.get(key), state.evaluation.get("test_images")
+        if not isinstance(errors, int) or not isinstance(images, int) or images < 1:
+            raise UserError(f"{run.path / 'metrics.jsonl'} does not say {key} and test_images: train it again")
+        value = 100 * (errors if measure == "test error %" else images - errors) / images
+    seconds = _seconds(state.timings)
+    return RunResult(run.seed, run.path, state.iteration, run.iterations, value, errors, images, seconds, problem)
+
+
+def _improvement(measure: str, base: float | None, mean: float | None) -> float | None:
+    if base is None or mean is None:
+        return None
+    return base - mean if measure == "test error %" else mean - base
+
+
+def _seconds(timings: Sequence[Mapping[str, Any]]) -> float | None:
+    """The sum over sessions: each counts from its own start, so a smaller number begins a new one."""
+    total, last = 0.0, 0.0
+    for entry in timings:
+        start = float(entry.get("seconds", 0.0))
+        if start < last:
+            total += last
+        last = start + float(entry.get("evaluation_seconds", 0.0))
+    return total + last if timings else None
+
+
+def _conditions(
+    runs: Sequence[PlannedRun], states: Mapping[Path, RunState]
+) -> tuple[tuple[Mapping[str, Any], tuple[Path, ...]], ...]:
+    found: list[tuple[Mapping[str, Any], list[Path]]] = []
+    for run in runs:
+        environment = states[run.path].environment
+        if environment is None:
+            continue
+        # Where the data lay is no condition; what it was is the same for the whole table.
+        kept = {key: value for key, value in environment.items() if key != "data"}
+        for known, paths in found:
+            if known == kept:
+                paths.append(run.path)
+                break
+        else:
+            found.append((kept, [run.path]))
+    return tuple((kept, tuple(paths)) for kept, paths in found)
