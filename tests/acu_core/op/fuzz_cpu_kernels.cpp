@@ -21,7 +21,7 @@ int64_t compared = 0;
 
 int64_t between(int64_t low, int64_t high) { return low + static_cast<int64_t>(generator() % (high - low + 1)); }
 
-// The oracle takes about 50 ns a product, and larger problems are only asked whether every element was written.
+// The oracle is slow: larger problems are only asked whether every element was written.
 constexpr int64_t kMostProducts = 1'000'000;
 
 bool one_in(int64_t n) { return between(1, n) == 1; }

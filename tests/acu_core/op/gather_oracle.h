@@ -9,13 +9,14 @@
 
 #include "geometry.h"
 
-// A sum, and the sum of the sizes of its terms: what rounding errors are measured against.
+// A sum of products with shares, and the sum of the sizes of the products: what rounding errors are measured against. It
+// leaves the shares out, since 1 - share may be rounded before or after it is multiplied.
 struct Sum {
   double value = 0, size = 0;
 
-  void add(double term) {
-    value += term;
-    size += std::abs(term);
+  void add(double share, double product) {
+    value += share * product;
+    size += std::abs(product);
   }
 };
 
@@ -53,8 +54,8 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
         for (int64_t j = 0; j < g.out_width; ++j) {
           const int64_t at = element(n, o, i, j, g.outputs, g.out_height, g.out_width, channels_last);
           const double d = gradient[at];
-          e.grad_bias[o].add(d);
-          if (bias != nullptr) e.output[at].add((*bias)[o]);
+          e.grad_bias[o].add(1, d);
+          if (bias != nullptr) e.output[at].add(1, (*bias)[o]);
           for (int64_t k = 0; k < g.synapses; ++k) {
             const int64_t position = 2 * (o / (g.outputs / g.position_groups) * g.synapses + k);
             const T floor_y = std::floor(positions[position]), floor_x = std::floor(positions[position + 1]);
@@ -74,11 +75,12 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
               for (int64_t c = 0; c < channels; ++c) {
                 const int64_t from = element(n, first + c, row, column, g.channels, g.height, g.width, channels_last);
                 const int64_t w = (o * channels + c) * g.synapses + k;
-                e.output[at].add(corner.share * weight[w] * image[from]);
-                e.grad_input[from].add(corner.share * weight[w] * d);
-                e.grad_weight[w].add(corner.share * image[from] * d);
-                e.grad_positions[position].add(corner.by_y * weight[w] * image[from] * d);
-                e.grad_positions[position + 1].add(corner.by_x * weight[w] * image[from] * d);
+                const double weighted = static_cast<double>(weight[w]) * image[from];
+                e.output[at].add(corner.share, weighted);
+                e.grad_input[from].add(corner.share, weight[w] * d);
+                e.grad_weight[w].add(corner.share, image[from] * d);
+                e.grad_positions[position].add(corner.by_y, weighted * d);
+                e.grad_positions[position + 1].add(corner.by_x, weighted * d);
               }
             }
           }
