@@ -87,28 +87,45 @@ class Images {
 
 template <class T>
 Walk<T> make_walk(const Geometry& g, const Tile& tile, const Synapse<T>& synapse, int64_t column_step) {
-  return {nullptr, nullptr, T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x,
-          synapse.fraction_x, tile.column * g.stride_w - g.left + synapse.column, g.stride_w, tile.width,
-          g.width, g.channels, column_step};
+  Walk<T> walk{T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x, synapse.fraction_x,
+               tile.column * g.stride_w - g.left + synapse.column, g.stride_w, tile.width,
+               g.width, g.channels, column_step, {}, {}};
+  walk.find_spans();
+  return walk;
+}
+
+// Calls f(output row of the tile, image of the tile, image row above the synapse, synapse of the block) in the order in
+// which the image rows in use change least.
+template <class T, class F>
+ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>* synapses, const Block& block, const F& f) {
+  int64_t row = 0;
+  for (int64_t n = 0; n < tile.images; ++n) {
+    for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, ++row) {
+      for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+        f(row, n, i * g.stride_h - g.top + synapses[k].row, k - block.synapse_begin);
+      }
+    }
+  }
 }
 
 // The columns of a block for a tile: [pixel][synapse, channel].
 template <class T>
 void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, const Synapse<T>* synapses,
-                  const Block& block, T* columns) {
+                  const Block& block, std::vector<Walk<T>>& walks, T* columns) {
   const Geometry& g = plan.geometry;
+  walks.clear();
   for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-    Walk<T> walk = make_walk(g, tile, synapses[k], plan.buffer_stride);
-    T* to = columns + (k - block.synapse_begin) * block.channels();
-    for (int64_t n = 0; n < tile.images; ++n) {
-      for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, to += tile.width * plan.buffer_stride) {
-        const int64_t y = i * g.stride_h - g.top + synapses[k].row;
-        walk.upper = y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin : nullptr;
-        walk.lower = y + 1 >= 0 && y + 1 < g.height ? images.row(n, y + 1) + block.channel_begin : nullptr;
-        build_columns(walk, block.channels(), to);
-      }
-    }
+    walks.push_back(without_columns_of_no_share(make_walk(g, tile, synapses[k], plan.buffer_stride)));
   }
+  over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
+    const auto row_at = [&](int64_t n, int64_t y) {
+      return y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin + c : nullptr;
+    };
+    over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
+      build_columns(chunk, walks[k], RowPair<T>(walks[k], row_at(n, y), row_at(n, y + 1)),
+                    columns + row * tile.width * plan.buffer_stride + k * block.channels() + c);
+    });
+  });
 }
 
 template <class T>
@@ -128,6 +145,7 @@ void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
   Buffer<T> columns(plan.largest_tile() * plan.buffer_stride);
   Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
+  std::vector<Walk<T>> walks;
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
@@ -142,7 +160,7 @@ void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
       bool started = problem.bias != nullptr;
       for (const Block& block : part.blocks) {
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
-                     columns.data());
+                     walks, columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
         if (g.depthwise()) {
           multiply_depthwise(pixels, block, columns.data(), plan.buffer_stride, weight,

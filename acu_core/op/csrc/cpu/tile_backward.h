@@ -71,65 +71,71 @@ class ImageGradients {
   int64_t row_size_ = 0, first_row_ = 0, prepared_ = -1;
 };
 
-// A row of zeros to read and a row that nobody reads to write, in place of rows outside the image; and the sums of the
-// positions' gradients, one vector each for y and x.
+// What a walk back over a block needs beside tensors: the walks, a row of zeros to read and a row that nobody reads to
+// write, in place of rows outside the image; and the sums of the positions' gradients, one vector each for y and x.
 template <class T>
 class WalkScratch {
  public:
   explicit WalkScratch(const Geometry& g)
-      : zeros_(g.width * g.channels), nowhere_(g.width * g.channels), sums_(2 * kLanes) {
+      : zeros_(g.width * g.channels), nowhere_(g.width * g.channels), sums_(2 * kLanes * g.synapses) {
     std::fill_n(zeros_.data(), g.width * g.channels, T(0));
     std::fill_n(nowhere_.data(), g.width * g.channels, T(0));
   }
 
+  void start(const Plan& plan, const Tile& tile, const Synapse<T>* synapses, const Block& block) {
+    walks_.clear();
+    for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+      walks_.push_back(make_walk(plan.geometry, tile, synapses[k], plan.buffer_stride));
+    }
+    std::fill_n(sums_.data(), 2 * kLanes * static_cast<int64_t>(walks_.size()), T(0));
+  }
+
+  const Walk<T>& walk(int64_t k) const { return walks_[k]; }
   const T* zeros() const { return zeros_.data(); }
   T* nowhere() const { return nowhere_.data(); }
-  T* sum_y() const { return sums_.data(); }
-  T* sum_x() const { return sums_.data() + kLanes; }
+  T* sum_y(int64_t k) const { return sums_.data() + 2 * k * kLanes; }
+  T* sum_x(int64_t k) const { return sum_y(k) + kLanes; }
 
-  void start() const { std::fill_n(sums_.data(), 2 * kLanes, T(0)); }
-  double total_y() const { return total(sum_y()); }
-  double total_x() const { return total(sum_x()); }
-
- private:
-  static constexpr int64_t kLanes = Wide<T>::kLanes;
   static double total(const T* lanes) {
     double sum = 0;
     for (int64_t i = 0; i < kLanes; ++i) sum += lanes[i];
     return sum;
   }
+
+ private:
+  static constexpr int64_t kLanes = Wide<T>::kLanes;
+  std::vector<Walk<T>> walks_;
   Buffer<T> zeros_, nowhere_, sums_;
 };
 
 template <class T>
 void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>& images,
                             const ImageGradients<T>& gradients, const Synapse<T>* synapses, const Block& block,
-                            const WalkScratch<T>& scratch, T* columns, double* position_sums) {
+                            WalkScratch<T>& scratch, T* columns, double* position_sums) {
   const Geometry& g = plan.geometry;
-  for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-    Walk<T> walk = make_walk(g, tile, synapses[k], plan.buffer_stride);
-    WalkGradient<T> gradient{nullptr, nullptr, scratch.sum_y(), scratch.sum_x()};
-    scratch.start();
-    T* at = columns + (k - block.synapse_begin) * block.channels();
-    for (int64_t n = 0; n < tile.images; ++n) {
-      for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, at += tile.width * plan.buffer_stride) {
-        const int64_t y = i * g.stride_h - g.top + synapses[k].row;
-        const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
-        if (!has_upper && !has_lower) {
-          for (int64_t j = 0; j < tile.width; ++j) std::fill_n(at + j * plan.buffer_stride, block.channels(), T(0));
-          continue;
-        }
-        walk.upper = has_upper ? images.row(n, y) + block.channel_begin : scratch.zeros();
-        walk.lower = has_lower ? images.row(n, y + 1) + block.channel_begin : scratch.zeros();
-        if (gradients.needed()) {
-          gradient.upper = has_upper ? gradients.row(n, y) + block.channel_begin : scratch.nowhere();
-          gradient.lower = has_lower ? gradients.row(n, y + 1) + block.channel_begin : scratch.nowhere();
-        }
-        walk_back(walk, gradient, block.channels(), at);
+  scratch.start(plan, tile, synapses, block);
+  over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
+    over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
+      T* at = columns + row * tile.width * plan.buffer_stride + k * block.channels() + c;
+      const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
+      if (!has_upper && !has_lower) {
+        clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, 0, tile.width, plan.buffer_stride);
+        return;
       }
-    }
-    position_sums[2 * k] += scratch.total_y();
-    position_sums[2 * k + 1] += scratch.total_x();
+      const int64_t channel = block.channel_begin + c;
+      WalkBack<T> rows{scratch.zeros(), scratch.zeros(), nullptr, nullptr, scratch.sum_y(k), scratch.sum_x(k)};
+      if (has_upper) rows.upper = images.row(n, y) + channel;
+      if (has_lower) rows.lower = images.row(n, y + 1) + channel;
+      if (gradients.needed()) {
+        rows.upper_gradient = has_upper ? gradients.row(n, y) + channel : scratch.nowhere();
+        rows.lower_gradient = has_lower ? gradients.row(n, y + 1) + channel : scratch.nowhere();
+      }
+      walk_back(chunk, scratch.walk(k), rows, at);
+    });
+  });
+  for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+    position_sums[2 * k] += scratch.total(scratch.sum_y(k - block.synapse_begin));
+    position_sums[2 * k + 1] += scratch.total(scratch.sum_x(k - block.synapse_begin));
   }
 }
 
@@ -137,8 +143,14 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
 template <class T>
 void pack_gradient(int64_t pixels, int64_t outputs, const T* from, int64_t step, T* to) {
   for (int64_t o = 0; o < outputs; o += kPanel<T>) {
+    using S = Wide<T>;
     const int64_t lanes = std::min(kPanel<T>, outputs - o);
-    for (int64_t p = 0; p < pixels; ++p, to += kPanel<T>) {
+    for (int64_t p = 0; p < pixels && lanes == kPanel<T>; ++p, to += kPanel<T>) {
+      const typename S::Vector first = load<S>(from + p * step + o), second = load<S>(from + p * step + o + S::kLanes);
+      store<S>(to, first);
+      store<S>(to + S::kLanes, second);
+    }
+    for (int64_t p = 0; p < pixels && lanes < kPanel<T>; ++p, to += kPanel<T>) {
       std::copy_n(from + p * step + o, lanes, to);
       std::fill(to + lanes, to + kPanel<T>, T(0));
     }
