@@ -35,6 +35,9 @@ def diagnose() -> list[Verdict]:
         _optional(
             "imageio_ffmpeg", "Can MP4 files be written?", "imageio-ffmpeg", "pip install 'active-convolution[video]'"
         ),
+        _optional(
+            "google.protobuf", "Can Caffe networks be imported?", "protobuf", "pip install 'active-convolution[caffe]'"
+        ),
     ]
     return verdicts
 
