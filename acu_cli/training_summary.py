@@ -40,6 +40,9 @@ def _print(report: TrainingReport) -> None:
         _print_rounding(report.rounding, report.evaluation)
     elif report.evaluation is not None:
         _line("test accuracy", _figures(report.evaluation))
+        if report.classes > 10:
+            top5 = report.evaluation
+            _line("top-5 accuracy", f"{100 * top5.top5_accuracy:.2f} % ({top5.top5_errors:,} errors)")
     if report.recovery is not None and report.rounding is None:
         found = report.recovery
         _line(

@@ -24,7 +24,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The data set: an .npz file or a torchvision folder.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set: an .npz file or a folder.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")

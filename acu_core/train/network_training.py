@@ -34,6 +34,7 @@ def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) ->
     may be gone.
     """
     torch.manual_seed(recipe.seed)
+    options: dict[str, Any] = dict(recipe.network.options)
     try:
         model = build_network(
             recipe.network.name,
@@ -41,7 +42,7 @@ def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) ->
             classes=place.data.classes,
             unit=recipe.network.unit,
             pretrained=pretrained,
-            **dict(recipe.network.options),
+            **options,
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
