@@ -30,7 +30,7 @@ def test_built_in_recipes_are_complete(name: str) -> None:
 @pytest.mark.parametrize("name", built_in_recipes())
 def test_headers_state_command_time_and_expectation(name: str) -> None:
     header = built_in_text(name).split("\nname =")[0]
-    assert f"acu train {name}" in header
+    assert f"acu train {name}" in header or load_recipe(name).start is not None
     assert "# time " in header
     assert "# expected " in header
 
@@ -38,7 +38,8 @@ def test_headers_state_command_time_and_expectation(name: str) -> None:
 def test_base_and_acu_differ_in_the_unit_only() -> None:
     base, acu = (load_recipe(f"cifar10-plain-{kind}").model_dump() for kind in ("base", "acu"))
     for values in (base, acu):
-        del values["name"], values["description"]
+        for key in ("name", "description", "paper", "round_and_finetune"):
+            del values[key]
     assert base.pop("network") == {**acu.pop("network"), "unit": "convolution"}
     assert base == acu
 
@@ -150,3 +151,17 @@ def test_changed_merges_tables() -> None:
     assert (changed.name, changed.schedule.iterations, changed.round_and_finetune) == ("other", 3, None)
     assert changed.schedule.divisions == recipe.schedule.divisions
     assert recipe.schedule.iterations != 3
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("paper={measure='test error %'}", "paper: give a result, an improvement, or both"),
+        ("paper={measure='test error %', base='planted', result=1}", "paper: base and improvement belong together"),
+        ("paper={measure='error', result=1}", "paper.measure"),
+        ("start={recipe='planted', positions='learned'}", "start.positions"),
+    ],
+)
+def test_the_papers_figures_are_whole(table: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        load_recipe("planted", [table])

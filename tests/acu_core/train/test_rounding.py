@@ -127,3 +127,24 @@ def test_shape_recovery() -> None:
     assert found.median_distance == pytest.approx(0.45)
     assert found.largest_distance == pytest.approx(0.8)
     assert (found.near, found.synapses) == (5, 8)
+
+
+def test_a_recipe_that_needs_a_finished_run_is_not_trained_alone(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny("name=rounded", "start={recipe='tiny'}")
+    with pytest.raises(UserError, match="goes on from a finished run of tiny: train that first"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, tmp_path: Path) -> None:
+    overrides = ["name=rounded", "start={recipe='tiny'}", "schedule.iterations=4", "schedule.divisions=[]"]
+    overrides += ["optimizer.freeze_positions=true", "optimizer.learning_rate=0.02"]
+    report = round_and_finetune(parent, tmp_path / "child", recipe=tiny(*overrides))
+    assert (report.recipe, report.iteration) == ("rounded", 4)
+    recipe = parse_recipe(RunDirectory.open(tmp_path / "child").recipe_toml, "child")
+    assert recipe.start is None
+    assert recipe.parent is not None
+    assert recipe.optimizer.learning_rate == 0.02
+    with pytest.raises(UserError, match="rounded is of another network or seed"):
+        round_and_finetune(parent, tmp_path / "other", recipe=tiny(*overrides, "seed=1"))
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,130 @@
+"""The arithmetic of a table, on made-up evaluations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acu_core.errors import UserError
+from acu_core.reproduce.estimate import Estimate, Pace, estimate_runs
+from acu_core.reproduce.plan import PlannedRun, RunState, plan_runs
+from acu_core.reproduce.result_text import as_json, cells, columns, conditions, markdown, remarks
+from acu_core.reproduce.results import TableResult, table_result
+from acu_core.reproduce.tables import TABLES
+
+OUT = Path("out")
+
+
+def evaluated(**figures: int) -> RunState:
+    return RunState(exists=True, iteration=1, evaluation=figures, environment={"device": "cpu", "threads": 2})
+
+
+def result_of(name: str, states: dict[str, list[RunState]], scale: float = 1.0) -> TableResult:
+    seeds = len(next(iter(states.values())))
+    runs = plan_runs(TABLES[name], seeds=seeds, scale=scale, out=OUT, device=None)
+    by_path = {run.path: states.get(run.row.recipe, [RunState(False)] * seeds)[run.seed] for run in runs}
+    return table_result(TABLES[name], runs, by_path, {}, scale=scale, seeds=seeds, command="acu reproduce")
+
+
+def test_error_in_percent_over_seeds() -> None:
+    base = [evaluated(test_errors=errors, test_images=10_000) for errors in (800, 820)]
+    acu = [evaluated(test_errors=742, test_images=10_000), RunState(True, 300)]
+    result = result_of("cifar10", {"cifar10-plain-base": base, "cifar10-plain-acu": acu})
+    rows = {row.row.name: row for row in result.rows}
+    assert rows["Plain, Base"].mean == pytest.approx(8.10)
+    assert rows["Plain, Base"].spread == pytest.approx(0.2 / math.sqrt(2))
+    assert rows["Plain, ACU"].mean == pytest.approx(7.42)
+    assert rows["Plain, ACU"].spread is None, "one run has no spread"
+    assert rows["Plain, ACU"].improvement == pytest.approx(8.10 - 7.42)
+    assert rows["Residual, ACU"].improvement is None
+    assert (result.done, result.runs) == (3, 8)
+    assert remarks(result) == ["Unfinished: 3 of 8 runs are done."]
+    assert cells(result)[1] == ["Plain, ACU", "7.33", "7.42", "-", "1 of 2", "+0.68", "+0.68"]
+    assert cells(result)[0] == ["Plain, Base", "8.01", "8.10", "0.14", "2", "-", "-"]
+    assert len(columns(result)) == 7
+    states = [run["state"] for run in as_json(result, OUT)["rows"][1]["runs"]]
+    assert states == ["done", "begun"]
+
+
+def test_top5_accuracy_in_percent() -> None:
+    result = result_of(
+        "places365",
+        {
+            "places365-alexnet-base": [evaluated(test_errors=5, test_top5_errors=20, test_images=100)],
+            "places365-alexnet-acu": [evaluated(test_errors=9, test_top5_errors=17, test_images=100)],
+        },
+    )
+    assert result.measure == "top-5 accuracy %"
+    assert [row.mean for row in result.rows[:2]] == [80.0, 83.0]
+    assert result.rows[1].improvement == pytest.approx(3.0), "more accuracy is better"
+    assert cells(result)[1] == ["AlexNet, ACU", "82.08", "83.00", "-", "1", "+0.79", "+3.00"]
+
+
+def test_a_log_without_the_figure_is_named() -> None:
+    with pytest.raises(UserError, match="test_top5_errors"):
+        result_of("places365", {"places365-alexnet-base": [evaluated(test_errors=5, test_images=100)]})
+
+
+def test_a_worse_row_has_a_negative_improvement_and_nothing_is_minus_zero() -> None:
+    result = result_of(
+        "ablation",
+        {
+            "cifar10-plain-base": [evaluated(test_errors=80_000, test_images=1_000_000)],
+            "cifar10-plain-base-d2": [evaluated(test_errors=80_200, test_images=1_000_000)],
+            "cifar10-plain-acu-c23": [evaluated(test_errors=80_001, test_images=1_000_000)],
+        },
+    )
+    texts = {row[0]: row[-1] for row in cells(result)}
+    assert texts["Base-D2"] == "-0.02"
+    assert texts["ACU-C23"] == "+0.00"
+
+
+def test_conditions_are_grouped_and_named() -> None:
+    other: dict[str, Any] = {"device": "cuda:0", "device_name": "A GPU", "threads": 8, "versions": {"torch": "3"}}
+    states = [
+        evaluated(test_errors=1, test_images=10),
+        RunState(True, 1, {"test_errors": 2, "test_images": 10}, other),
+    ]
+    result = result_of("cifar10", {"cifar10-plain-base": states})
+    assert [[str(path) for path in paths] for _, paths in result.conditions] == [
+        ["out/cifar10-plain-base-seed0"],
+        ["out/cifar10-plain-base-seed1"],
+    ]
+    assert "A GPU (cuda:0)" in conditions(other)
+    assert "torch 3" in conditions(other)
+    page = markdown(result, OUT)
+    assert "8 threads" in page
+    assert ": cifar10-plain-base-seed1" in page
+
+
+def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measured(recipe: Any) -> Pace:
+        asked.append(recipe.name)
+        return Pace(0.5, 10.0, "measured")
+
+    monkeypatch.setattr("acu_core.reproduce.estimate.measure_pace", measured)
+    runs = plan_runs(TABLES["ablation"], seeds=2, scale=0.01, out=OUT, device=None)
+
+    def state(run: PlannedRun) -> RunState:
+        if run.row.name == "Base":
+            return evaluated(test_errors=1, test_images=10)
+        if run.row.name == "Base-F5" and run.seed == 0:
+            timings = ({"iterations_per_second": 4.0, "evaluation_seconds": 20.0},)
+            return RunState(True, 600, None, None, timings)
+        return RunState(False)
+
+    estimates = estimate_runs(runs, {run.path: state(run) for run in runs})
+    assert estimates[OUT / "cifar10-plain-base-seed0"] == Estimate(0.0, None)
+    # 640 iterations, evaluated after 500 and at the end.
+    assert estimates[OUT / "cifar10-plain-acu-seed1"].seconds == 640 * 0.5 + 2 * 10
+    assert estimates[OUT / "cifar10-plain-acu-round-seed0"].seconds == 200 * 0.5 + 1 * 10
+    # The seed that has begun lends its pace to the other.
+    assert estimates[OUT / "cifar10-plain-base-f5-seed0"].seconds == 40 / 4 + 20
+    assert estimates[OUT / "cifar10-plain-base-f5-seed1"].seconds == 640 / 4 + 2 * 20
+    # Each network once: ACU-Round is that of ACU-all.
+    assert len(asked) == 4
