@@ -100,9 +100,10 @@ bool run_one() {
   const auto image = random_values<T>(image_size), gradient = random_values<T>(output_size);
   const auto weight = random_values<T>(g.outputs * g.channels_per_group() * g.synapses), bias = random_values<T>(g.outputs);
 
+  const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
   auto output = unwritten<T>(output_size);
   Buffer<T> packed(plan.packed_size), transposed(plan.transposed_size);
-  pack_weight(plan, weight.data(), packed.data());
+  pack_weight(plan, weight.data(), packed.data(), in_turn);
   const bool has_bias = one_in(2);
   const ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), has_bias ? bias.data() : nullptr,
                                   output.data(), channels_last};
@@ -110,14 +111,13 @@ bool run_one() {
 
   auto grad_image = unwritten<T>(image_size), grad_weight = unwritten<T>(static_cast<int64_t>(weight.size()));
   auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size())), grad_bias = unwritten<T>(g.outputs);
-  pack_transposed_weight(plan, weight.data(), transposed.data());
+  pack_transposed_weight(plan, weight.data(), transposed.data(), in_turn);
   const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
   const BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
                                     need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
                                     channels_last};
   std::vector<SlotSums<T>> sums(slots);
   for (int64_t slot = slots - 1; slot >= 0; --slot) kernel.backward(backward, slot, slots, sums[slot]);
-  const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
   if (need_image) reduce_partial_images(plan, sums, channels_last, grad_image.data(), in_turn);
   if (need_weight) reduce_weight(plan, sums, grad_weight.data(), in_turn);
   if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());

@@ -103,7 +103,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   const Plan plan(g, kernel.panel, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   Buffer<T> packed(plan.packed_size);
-  pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data());
+  pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data(), in_parallel);
   const ForwardProblem<T> problem{plan,
                                   synapses.data(),
                                   image.const_data_ptr<T>(),
@@ -141,7 +141,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   const Plan plan(g, kernel.panel, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   Buffer<T> transposed(plan.transposed_size);
-  pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data());
+  pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data(), in_parallel);
   T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
   const BackwardProblem<T> problem{plan,
                                    synapses.data(),

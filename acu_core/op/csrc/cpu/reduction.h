@@ -8,20 +8,15 @@
 
 namespace acu {
 
-// Runs f(begin, end) over [0, count) in parallel; given by the caller, so that this file knows nothing of torch.
 template <class T, class Parallel>
 void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, T* grad_weight, const Parallel& parallel) {
-  for (const SegmentPlan& part : plan.segments) {
-    parallel(static_cast<int64_t>(part.blocks.size()), [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        for_each_weight(plan, part, part.blocks[b], [&](int64_t from, int64_t to) {
-          T sum = sums[0].weight.data()[from];
-          for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
-          grad_weight[to] = sum;
-        });
-      }
+  over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
+    for_each_weight(plan, part, block, [&](int64_t from, int64_t to) {
+      T sum = sums[0].weight.data()[from];
+      for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
+      grad_weight[to] = sum;
     });
-  }
+  });
 }
 
 template <class T>

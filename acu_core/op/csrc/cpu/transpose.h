@@ -5,34 +5,62 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "vector.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
 
-// Both sides of a square of 16 x 16 floats fit in 32 cache lines.
-constexpr int64_t kSquare = 16;
+// Exchanges the upper right and the lower left blocks of H lanes in every pair of blocks of the vectors a and b.
+template <int H, class V, std::size_t... LANE>
+ACU_INLINE void exchange(V& a, V& b, std::index_sequence<LANE...>) {
+  constexpr std::size_t n = sizeof...(LANE);
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  const V first = __builtin_shufflevector(a, b, (LANE & H ? n + LANE - H : LANE)...);
+  const V second = __builtin_shufflevector(a, b, (LANE & H ? n + LANE : LANE + H)...);
+#else
+  const V first{(LANE & H ? b[LANE - H] : a[LANE])...}, second{(LANE & H ? b[LANE] : a[LANE + H])...};
+#endif
+  a = first;
+  b = second;
+}
+
+// A square of as many vectors as one has lanes, in registers: halves are exchanged, then quarters, and so on.
+template <class S, int H = S::kLanes / 2>
+ACU_INLINE void transpose_in_registers(typename S::Vector (&v)[S::kLanes]) {
+  if constexpr (H > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < S::kLanes; ++i) {
+      if ((i & H) == 0) exchange<H>(v[i], v[i + H], std::make_index_sequence<S::kLanes>());
+    }
+    transpose_in_registers<S, H / 2>(v);
+  }
+}
 
 // to[c * to_step + r] = from[r * from_step + c] for r < rows, c < columns.
+//
+// 512 bytes of a few rows before the next: planes of 32 x 32 pixels are 4 KiB apart, so that lines of more than eight of
+// them throw each other out of the cache; and along a row the processor fetches ahead. (64 bytes took twice as long.)
 template <class T>
 void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_step, T* to, int64_t to_step) {
-  for (int64_t r0 = 0; r0 < rows; r0 += kSquare) {
-    const int64_t r1 = std::min(r0 + kSquare, rows);
-    for (int64_t c0 = 0; c0 < columns; c0 += kSquare) {
-      const int64_t c1 = std::min(c0 + kSquare, columns);
-      if (r1 - r0 == kSquare && c1 - c0 == kSquare) {
-        for (int64_t c = 0; c < kSquare; ++c) {
-          T* line = to + (c0 + c) * to_step + r0;
-          const T* source = from + r0 * from_step + c0 + c;
+  using S = Wide<T>;
+  constexpr int64_t kSide = S::kLanes, kRun = 512 / sizeof(T);
+  const int64_t whole_rows = rows / kSide * kSide, whole_columns = columns / kSide * kSide;
+  for (int64_t run = 0; run < whole_columns; run += kRun) {
+    const int64_t run_end = std::min(run + kRun, whole_columns);
+    for (int64_t r = 0; r < whole_rows; r += kSide) {
+      for (int64_t c = run; c < run_end; c += kSide) {
+        typename S::Vector square[kSide];
 #pragma GCC unroll 16
-          for (int64_t r = 0; r < kSquare; ++r) line[r] = source[r * from_step];
-        }
-      } else {
-        for (int64_t c = c0; c < c1; ++c) {
-          for (int64_t r = r0; r < r1; ++r) to[c * to_step + r] = from[r * from_step + c];
-        }
+        for (int64_t i = 0; i < kSide; ++i) square[i] = load<S>(from + (r + i) * from_step + c);
+        transpose_in_registers<S>(square);
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kSide; ++i) store<S>(to + (c + i) * to_step + r, square[i]);
       }
     }
+  }
+  for (int64_t c = 0; c < columns; ++c) {
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) to[c * to_step + r] = from[r * from_step + c];
   }
 }
 
