@@ -1,0 +1,66 @@
+"""The authors' network leaves in every format and errs on the same 742 images of CIFAR-10.
+
+Runs when ACU_TEST_CAFFE names the folder of the authors' models and ACU_TEST_CIFAR10 an .npz file of CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from acu_core.caffe import import_caffe
+from acu_core.data import DataSet, load_data_set
+from acu_core.export import FORMATS
+from acu_core.export.architecture import describe_modules
+from acu_core.nn import build_network, to_conv2d
+from acu_core.runs import RunDirectory, load_checkpoint
+from acu_core.train.evaluation import evaluate_network
+
+pytestmark = pytest.mark.skipif(
+    not {"ACU_TEST_CAFFE", "ACU_TEST_CIFAR10"} <= set(os.environ),
+    reason="ACU_TEST_CAFFE does not name the folder of the authors' models, or ACU_TEST_CIFAR10 no .npz of CIFAR-10",
+)
+
+
+class Recorded(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.kept: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        self.kept.append(logits)
+        return logits
+
+    def errors(self, data: DataSet) -> int:
+        return evaluate_network(self, data, batch_size=500).errors
+
+    @property
+    def logits(self) -> Tensor:
+        return torch.cat(self.kept)
+
+
+def test_742_errors_in_every_format(tmp_path: Path) -> None:
+    data = load_data_set("cifar10", path=Path(os.environ["ACU_TEST_CIFAR10"]), cache=tmp_path / "cache")
+    run = tmp_path / "authors"
+    import_caffe([Path(os.environ["ACU_TEST_CAFFE"]) / "plain_iter_50000.caffemodel"], run)
+    model = build_network("plain", in_channels=3, classes=10)
+    model.load_state_dict(load_checkpoint(RunDirectory.open(run), 50_000).state["model"])
+    ours = Recorded(model.eval())
+    assert abs(ours.errors(data) - 742) <= 2
+    plain = to_conv2d(model)
+    description = {"modules": describe_modules(plain), "input": {"preprocessing": "GCN and ZCA"}}
+    for suffix, chosen in FORMATS.items():
+        file = tmp_path / f"authors{suffix}"
+        file.write_bytes(chosen.encode(plain, torch.zeros(2, 3, 32, 32), description))
+        # The file alone: nothing of the network that it was made from can help.
+        theirs = Recorded(chosen.load(file, nn.Identity()))
+        assert abs(theirs.errors(data) - 742) <= 2, suffix
+        difference = (theirs.logits - ours.logits).abs().max()
+        print(f"{suffix}: largest difference {difference:.2g}")
+        assert difference <= 1e-4, suffix
