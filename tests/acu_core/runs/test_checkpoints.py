@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from acu_core.errors import UserError
-from acu_core.runs import RunDirectory, load_latest_checkpoint, save_checkpoint
+from acu_core.runs import RunDirectory, load_checkpoint, load_latest_checkpoint, save_checkpoint
 from acu_core.runs.checkpoints import FORMAT_VERSION
 
 ROOT = Path(__file__).parents[3]
@@ -65,6 +65,18 @@ def test_only_the_newest_are_kept(run: RunDirectory) -> None:
     assert names(run) == ["00000010.pt", "100000000.pt"]
     save_checkpoint(run, 100_000_001, state(1), {}, keep=1)
     assert names(run) == ["100000001.pt"]
+
+
+def test_one_iteration_is_loaded_and_no_other(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match="no checkpoint of iteration 1: it keeps none"):
+        load_checkpoint(run, 1)
+    older, newer = (save_checkpoint(run, iteration, state(iteration), {}) for iteration in (1, 2))
+    found = load_checkpoint(run, 1)
+    assert (found.iteration, found.path) == (1, older)
+    assert torch.equal(found.state["model"]["weight"], torch.full((40, 3), 1.0))
+    older.write_bytes(newer.read_bytes()[:-200])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_checkpoint(run, 1)
 
 
 def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(run: RunDirectory) -> None:
