@@ -119,7 +119,7 @@ def other_work(seed: int) -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_same_call_again(shape: Shape, channels_last: bool) -> None:
     tensors = draw(shape, channels_last)
-    for count in (1, 2, 3):
+    for count in THREADS:
         with threads(count):
             first = call(shape, tensors)
             for repetition in range(2):
