@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from acu_cli.app import main
+from acu_core.export import FORMATS, formats
+from acu_core.train.recipe_file import load_recipe
+from acu_core.train.training import train
+
+TINY = (
+    "compare_frozen=false",
+    "machine.threads=1",
+    "machine.device=cpu",
+    "data.batch_size=16",
+    "data.options={train_count=100, test_count=50}",
+    "schedule.iterations=3",
+    "schedule.warm_up=1",
+    "schedule.divisions=[]",
+)
+
+
+def acu(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["acu", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    return exited.value.code if isinstance(exited.value.code, int) else 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "planted"
+    train(load_recipe("planted", TINY), path)
+    return path
+
+
+def test_both_counts_and_the_difference_are_printed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "n.onnx"
+    assert acu(monkeypatch, "export", run, "-o", file, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["written"], figures["images"], figures["opset"]) == (True, 50, 18)
+    assert figures["errors"] == figures["exported_errors"]
+    assert figures["largest_logit_difference"] <= 1e-4
+    assert acu(monkeypatch, "export", run, "-o", file) == 0
+    out = capsys.readouterr().out
+    assert f"{file}: {run}, iteration 3, as ONNX, opset 18" in out
+    assert f"the run's network  {figures['errors']} errors in 50 images" in out
+    assert f"the written file   {figures['errors']} errors" in out
+    assert "largest difference of two logits  " in out
+    assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.safetensors", "--no-check", "--iteration", 3) == 0
+    assert "not evaluated (--no-check)" in capsys.readouterr().out
+
+
+def test_a_file_that_differs_is_status_1(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = FORMATS[".safetensors"]
+
+    def load(path: Path, network: torch.nn.Module) -> torch.nn.Module:
+        loaded = chosen.load(path, network)
+        with torch.no_grad():
+            loaded.get_parameter("classifier.weight").mul_(1.5)
+        return loaded
+
+    monkeypatch.setattr(formats, "FORMATS", {".safetensors": replace(chosen, load=load)})
+    file = tmp_path / "n.safetensors"
+    assert acu(monkeypatch, "export", run, "-o", file) == 1
+    written = capsys.readouterr()
+    assert "the written file" in written.out
+    assert f"error: {file} was not written, because its logits differ by more than 0.0001" in written.err
+    assert not file.exists()
+    assert acu(monkeypatch, "export", run, "-o", file, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["written"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "n.pth"), "does not say its format"),
+        (("-o", "missing/n.pt2"), "cannot be written"),
+        (("-o", "n.pt2", "--iteration", "2"), "has no checkpoint of iteration 2"),
+    ],
+)
+def test_errors_of_the_user(
+    run: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert acu(monkeypatch, "export", run, *arguments) == 2
+    written = capsys.readouterr()
+    assert message in written.err
+    assert "Traceback" not in written.err
+    assert not any(tmp_path.iterdir())
