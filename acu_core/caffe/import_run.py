@@ -142,13 +142,14 @@ def _recipe(networks: Sequence[_Network]) -> Recipe:
 
 
 def _model(recipe: Recipe, network: _Network) -> nn.Module:
+    options: dict[str, Any] = dict(recipe.network.options)
     with torch.random.fork_rng(devices=[]):
         return build_network(
             recipe.network.name,
             in_channels=network.state["conv0.weight"].shape[1],
             classes=_classes(network),
             unit=recipe.network.unit,
-            **dict(recipe.network.options),
+            **options,
         )
 
 
