@@ -49,6 +49,7 @@ struct Plan {
   int64_t packed_size = 0, transposed_size = 0;   // elements of the packed weight and of its transpose
   int64_t widest_block = 0, buffer_stride = 0;    // columns of the widest block; elements between rows of the buffer
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
+  int64_t images_per_share, tiles_per_share;      // a share: the images of one slot, where tiles are whole images
 
   Plan(const Geometry& g, int64_t panel_width, int64_t slots) : geometry(g), panel(panel_width) {
     for (const Segment& segment : cut_into_segments(g)) {
@@ -63,11 +64,15 @@ struct Plan {
 
   Tile tile(int64_t index) const {
     const Geometry& g = geometry;
-    const int64_t group = index / tiles_per_image_group, within = index % tiles_per_image_group;
-    Tile tile{group * images_per_tile, 1, 0, g.out_height, 0, g.out_width};
     if (tiles_per_image_group == 1) {
-      tile.images = std::min(images_per_tile, g.images - tile.image);
-    } else if (pixels_per_tile_row == g.out_width) {
+      const int64_t share = index / tiles_per_share, image = index % tiles_per_share * images_per_tile;
+      const int64_t share_images = std::min(images_per_share, g.images - share * images_per_share);
+      return {share * images_per_share + image, std::min(images_per_tile, share_images - image), 0, g.out_height, 0,
+              g.out_width};
+    }
+    const int64_t within = index % tiles_per_image_group;
+    Tile tile{index / tiles_per_image_group, 1, 0, g.out_height, 0, g.out_width};
+    if (pixels_per_tile_row == g.out_width) {
       tile.row = within * rows_per_tile;
       tile.rows = std::min(rows_per_tile, g.out_height - tile.row);
     } else {
@@ -123,7 +128,14 @@ struct Plan {
       pixels_per_tile_row = ceil_div(g.out_width, ceil_div(g.out_width, target));
       tiles_per_image_group = g.out_height * ceil_div(g.out_width, pixels_per_tile_row);
     }
-    tile_count = ceil_div(g.images, images_per_tile) * tiles_per_image_group;
+    // Each share ends with a short tile rather than that one slot has a tile more than the others.
+    images_per_share = std::max<int64_t>(ceil_div(g.images, slots), 1);
+    tiles_per_share = ceil_div(images_per_share, images_per_tile);
+    tile_count = g.images * tiles_per_image_group;
+    if (tiles_per_image_group == 1) {
+      tile_count = g.images / images_per_share * tiles_per_share +
+                   ceil_div(g.images % images_per_share, images_per_tile);
+    }
   }
 };
 

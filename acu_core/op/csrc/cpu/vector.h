@@ -1,5 +1,5 @@
 // The compiler's own vectors, as wide as the instruction set for which this file is compiled (ACU_VECTOR_BYTES).
-// Included inside a region that sets the target (see instruction_sets/), hence no intrinsics: the same source serves
+// Included inside a region that sets the target (see kernels_avx2.cpp), hence no intrinsics: the same source serves
 // x86-64 and ARM64.
 
 #pragma once
