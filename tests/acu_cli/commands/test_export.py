@@ -43,9 +43,9 @@ def test_both_counts_and_the_difference_are_printed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "n.onnx"
-    assert acu(monkeypatch, "export", run, "-o", file, "--json") == 0
+    assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.pt2", "--json") == 0
     figures = json.loads(capsys.readouterr().out)
-    assert (figures["written"], figures["images"], figures["opset"]) == (True, 50, 18)
+    assert (figures["written"], figures["images"], figures["opset"]) == (True, 50, None)
     assert figures["errors"] == figures["exported_errors"]
     assert figures["largest_logit_difference"] <= 1e-4
     assert acu(monkeypatch, "export", run, "-o", file) == 0
