@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from acu_core.caffe import import_caffe
 from acu_core.data import DataSet, load_data_set
 from acu_core.nn import active_layers, build_network
 from acu_core.op import active_conv2d_reference
+from acu_core.op.library import has_kernel
 from acu_core.runs import RunDirectory, SnapshotFile, load_checkpoint
 from acu_core.train.evaluation import evaluate_network
 
@@ -51,12 +53,20 @@ def test_the_errors_are_the_authors(run: RunDirectory, data: DataSet, iteration:
 
     # All 10,000 take the reference minutes: where each logit is the same, so are the errors.
     images = next(iter(data.test_batches(300)))[0].contiguous(memory_format=torch.channels_last)
+    calls = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        return active_conv2d_reference(*arguments)
+
     with torch.no_grad():
         compiled = model(images)
         for layer in active_layers(model).values():
-            layer.operator = active_conv2d_reference
+            layer.operator = counted
         reference = model(images)
-    assert not torch.equal(compiled, reference), "both were computed by the same code"
+    # Not by unequal bits: at iteration 10,000 every synapse is on a pixel, and both add in the same order.
+    assert has_kernel("cpu")
+    assert len(calls) == 6
     assert (compiled - reference).abs().max() < 1e-3
     assert torch.equal(compiled.argmax(1), reference.argmax(1))
 
