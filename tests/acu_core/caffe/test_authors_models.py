@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from acu_core.caffe import import_caffe
 from acu_core.data import DataSet, load_data_set
@@ -41,34 +42,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return RunDirectory.open(import_caffe(files, tmp_path_factory.mktemp("runs") / "authors").run)
 
 
+def reference_everywhere(model: nn.Module) -> list[int]:
+    """Makes every unit compute in plain PyTorch; the list grows with each call."""
+    calls: list[int] = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        calls.append(len(calls))
+        return active_conv2d_reference(*arguments)
+
+    for layer in active_layers(model).values():
+        layer.operator = counted
+    return calls
+
+
 # Published by the authors: 7.42 % at iteration 50,000. Two images more or less are rounding.
+@pytest.mark.timeout(1800)  # the reference takes two minutes of processor time a network
+@pytest.mark.parametrize("operator", ["compiled", "reference"])
 @pytest.mark.parametrize(("iteration", "errors"), [(50_000, 742), (10_000, 1832)])
-def test_the_errors_are_the_authors(run: RunDirectory, data: DataSet, iteration: int, errors: int) -> None:
+def test_the_errors_are_the_authors(
+    run: RunDirectory, data: DataSet, iteration: int, errors: int, operator: str
+) -> None:
     model = build_network("plain", in_channels=3, classes=10).eval()
     model.load_state_dict(load_checkpoint(run, iteration).state["model"])
     model = model.to(memory_format=torch.channels_last)
+    assert has_kernel("cpu")
+    calls = reference_everywhere(model) if operator == "reference" else []
     found = evaluate_network(model, data, batch_size=100, memory_format="channels_last")
     assert found.images == 10_000
     assert abs(found.errors - errors) <= 2
-
-    # All 10,000 take the reference minutes: where each logit is the same, so are the errors.
-    images = next(iter(data.test_batches(300)))[0].contiguous(memory_format=torch.channels_last)
-    calls = []
-
-    def counted(*arguments: Any) -> torch.Tensor:
-        calls.append(arguments)
-        return active_conv2d_reference(*arguments)
-
-    with torch.no_grad():
-        compiled = model(images)
-        for layer in active_layers(model).values():
-            layer.operator = counted
-        reference = model(images)
-    # Not by unequal bits: at iteration 10,000 every synapse is on a pixel, and both add in the same order.
-    assert has_kernel("cpu")
-    assert len(calls) == 6
-    assert (compiled - reference).abs().max() < 1e-3
-    assert torch.equal(compiled.argmax(1), reference.argmax(1))
+    assert len(calls) == (600 if operator == "reference" else 0)
 
 
 def test_the_warm_up_is_seen(run: RunDirectory) -> None:
