@@ -89,6 +89,16 @@ def _before_step(
     return args[:1], {**kwargs, "closure": normalizing_closure}
 
 
+def _keep_roles(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
+    # A state saved without roles would take them away from the groups, and the positions would silently no longer be
+    # normalised.
+    if len(state["param_groups"]) != len(optimizer.param_groups):
+        return None  # torch says what is wrong
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    groups = [{"role": now["role"], **saved} if "role" in now else saved for saved, now in pairs]
+    return {**state, "param_groups": groups}
+
+
 def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
     """Makes `optimizer` normalise the gradient of the group with the role "positions" at each step.
 
@@ -106,4 +116,5 @@ def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
         raise ValueError(
             'no parameter group has the role "positions": make the groups with parameter_groups(model, ...)'
         )
+    optimizer.register_load_state_dict_pre_hook(_keep_roles)
     return optimizer.register_step_pre_hook(_before_step)

@@ -177,3 +177,19 @@ def test_shared_positions_are_stepped_once() -> None:
     model[1].positions = model[0].positions
     (group,) = (g for g in parameter_groups(model, lr=0.1) if g["role"] == "positions")
     assert len(group["params"]) == 1
+
+
+def test_a_state_without_roles_takes_no_role_away() -> None:
+    layer = ActiveConv2d(2, 3, 3, padding=1)
+    optimizer = torch.optim.SGD(parameter_groups(layer, lr=0.1, position_lr=0.1), momentum=0.9)
+    normalize_positions(optimizer)
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["role"]
+    optimizer.load_state_dict(state)
+    before = layer.positions.detach().clone()
+    layer(torch.randn(2, 2, 7, 7)).square().sum().backward()
+    optimizer.step()
+    steps = (layer.positions.detach() - before)[0]
+    moved = steps.norm(dim=1)
+    torch.testing.assert_close(moved[torch.arange(9) != 4], torch.full((8,), 0.1))
