@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from acu_core.errors import UserError
 from acu_core.export.architecture import describe_modules
+from acu_core.export.comparison import Comparison, compare
 from acu_core.export.formats import Format, format_of
 from acu_core.nn import to_conv2d
 from acu_core.runs import RunDirectory
 from acu_core.runs.durable_file import write_durably
 from acu_core.train.environment import Workplace, computing, recorded_workplace
-from acu_core.train.evaluation import Evaluation, evaluate_network
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.network_training import load_network_state, new_network
 from acu_core.train.recipe import Recipe
 from acu_core.train.recipe_file import parse_recipe
 from acu_core.train.stored_network import stored_checkpoint
-
-LARGEST_DIFFERENCE = 1e-4
-"""Between two logits of the same image, in float32: beyond it a file is refused."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The run's network beside the file, over all test images."""
-
-    images: int
-    errors: int
-    exported_errors: int
-    largest_difference: float
-
-    @property
-    def equal(self) -> bool:
-        """Whether the logits are the same at float32's rounding. False where one is not a number."""
-        return self.largest_difference <= LARGEST_DIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -166,41 +147,3 @@ def _description(
         },
         "modules": describe_modules(plain),
     }
-
-
-class _Recorded(nn.Module):
-    """Passes images on and keeps the logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.logits: list[Tensor] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)
-        self.logits.append(logits)
-        return logits
-
-
-def compare(model: nn.Module, written: nn.Module, recipe: Recipe, place: Workplace, events: Events) -> Comparison:
-    """Evaluates both networks on all test images."""
-    count = place.data.test_count
-    events.begin(2 * count, 0)
-
-    def evaluated(network: nn.Module, memory_format: str, stage: str, before: int) -> tuple[Evaluation, Tensor]:
-        progress: Callable[[int], None] = lambda done: events.advance(before + done, stage, None, None)  # noqa: E731
-        recorded = _Recorded(network)
-        result = evaluate_network(
-            recorded,
-            place.data,
-            batch_size=recipe.data.evaluation_batch_size,
-            memory_format=memory_format,
-            progress=progress,
-        )
-        return result, torch.cat(recorded.logits)
-
-    ours, expected = evaluated(model, recipe.machine.memory_format, "evaluating the run", 0)
-    theirs, logits = evaluated(written, "contiguous", "evaluating the file", count)
-    # Not max(): of a NaN nobody knows whether it is larger, and it must not pass.
-    difference = float((logits.double() - expected.double()).abs().amax())
-    return Comparison(ours.images, ours.errors, theirs.errors, difference)

@@ -1,0 +1,68 @@
+"""A run's network beside the file that was written of it, over all test images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from acu_core.train.environment import Workplace
+from acu_core.train.evaluation import Evaluation, evaluate_network
+from acu_core.train.events import Events
+from acu_core.train.recipe import Recipe
+
+LARGEST_DIFFERENCE = 1e-4
+"""Between two logits of the same image, in float32: beyond it a file is refused."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The run's network beside the file, over all test images."""
+
+    images: int
+    errors: int
+    exported_errors: int
+    largest_difference: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the logits are the same at float32's rounding. False where one is not a number."""
+        return self.largest_difference <= LARGEST_DIFFERENCE
+
+
+class _Recorded(nn.Module):
+    """Passes images on and keeps the logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.logits: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        self.logits.append(logits)
+        return logits
+
+
+def compare(model: nn.Module, written: nn.Module, recipe: Recipe, place: Workplace, events: Events) -> Comparison:
+    """Evaluates both networks on all test images."""
+    count = place.data.test_count
+    events.begin(2 * count, 0)
+
+    def evaluated(network: nn.Module, memory_format: str, stage: str, before: int) -> tuple[Evaluation, Tensor]:
+        recorded = _Recorded(network)
+        result = evaluate_network(
+            recorded,
+            place.data,
+            batch_size=recipe.data.evaluation_batch_size,
+            memory_format=memory_format,
+            progress=lambda done: events.advance(before + done, stage, None, None),
+        )
+        return result, torch.cat(recorded.logits)
+
+    ours, expected = evaluated(model, recipe.machine.memory_format, "evaluating the run", 0)
+    theirs, logits = evaluated(written, "contiguous", "evaluating the file", count)
+    # A NaN stays one, in amax and in float: `equal` is False then.
+    difference = float((logits.double() - expected.double()).abs().amax())
+    return Comparison(ours.images, ours.errors, theirs.errors, difference)
