@@ -38,6 +38,8 @@ class Recorded(nn.Module):
         return logits
 
 
+# Whitening statistics and 10,000 images: minutes, or many on a machine that does other work too.
+@pytest.mark.timeout(3600)
 def test_742_errors_in_every_format(tmp_path: Path) -> None:
     data = load_data_set("cifar10", path=Path(os.environ["ACU_TEST_CIFAR10"]), cache=tmp_path / "cache")
     run = tmp_path / "authors"
