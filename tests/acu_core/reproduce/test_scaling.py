@@ -22,6 +22,13 @@ def test_everything_is_shortened_alike() -> None:
     assert (rounded.iterations, rounded.warm_up, rounded.divisions) == (1000, 0, [500])
 
 
+@pytest.mark.parametrize(("scale", "fraction"), [(1, 0.001), (0.5, 0.002), (0.05, 0.02), (0.01, 0.02)])
+def test_the_time_of_batch_norm_is_shortened_too(scale: float, fraction: float) -> None:
+    network = scaled(load_recipe("cifar10-plain-acu"), scale).network
+    assert network.batch_norm_fraction == pytest.approx(fraction)
+    assert network.options == load_recipe("cifar10-plain-acu").network.options
+
+
 def test_intervals_of_large_scales_are_not_clipped() -> None:
     schedule = scaled(load_recipe("places365-alexnet-acu"), 0.5).schedule
     assert (schedule.evaluate_every, schedule.checkpoint_every) == (5000, 500)
