@@ -5,18 +5,20 @@
 
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <vector>
 
 #include "geometry.h"
 
-// A sum of products with shares, and the sum of the sizes of the products: what rounding errors are measured against. It
-// leaves the shares out, since 1 - share may be rounded before or after it is multiplied.
+// A sum of products with shares, and what rounding errors are measured against: the sum of the terms' sizes, and that of
+// the products without their shares, since 1 - share may be rounded before or after it is multiplied.
 struct Sum {
-  double value = 0, size = 0;
+  double value = 0, terms = 0, products = 0;
 
   void add(double share, double product) {
     value += share * product;
-    size += std::abs(product);
+    terms += std::abs(share * product);
+    products += std::abs(product);
   }
 };
 
@@ -95,8 +97,10 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
 template <class T>
 bool near(const std::vector<T>& actual, const std::vector<Sum>& expected, const char* name) {
   const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-13;
+  constexpr double kRounding = 4.0 * std::numeric_limits<T>::epsilon();
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (!(std::abs(actual[i] - expected[i].value) <= tolerance * expected[i].size)) {
+    const double allowed = tolerance * expected[i].terms + kRounding * expected[i].products;
+    if (!(std::abs(actual[i] - expected[i].value) <= allowed)) {
       std::printf("%s[%lld] is %.9g and should be %.9g\n", name, static_cast<long long>(i),
                   static_cast<double>(actual[i]), expected[i].value);
       return false;
