@@ -94,8 +94,7 @@ def recorded_workplace(
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or torch.get_num_threads()
     place = Workplace(data.to(chosen), chosen, threads)
-    # An imported run was trained elsewhere: no conditions were recorded, so none can have changed.
-    changes = [] if "imported" in environment else differences(environment, describe(recipe, place))
+    changes = differences(environment, describe(recipe, place)) if has_conditions(environment) else []
     if changes:
         events.warn(
             "this run goes on under other conditions, so its bits will differ from an uninterrupted run's: "
@@ -134,6 +133,11 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
             "numpy": _version("numpy"),
         },
     }
+
+
+def has_conditions(environment: Mapping[str, Any]) -> bool:
+    """Whether `environment` says where the run was trained: an imported one does only once it is trained on here."""
+    return "imported" not in environment or "threads" in environment
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

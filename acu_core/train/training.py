@@ -12,7 +12,14 @@ from pathlib import Path
 from acu_core.errors import UserError
 from acu_core.nn import active_layers
 from acu_core.runs import Checkpoint, RunDirectory, SnapshotFile, load_latest_checkpoint
-from acu_core.train.environment import Workplace, computing, describe, new_workplace, recorded_workplace
+from acu_core.train.environment import (
+    Workplace,
+    computing,
+    describe,
+    has_conditions,
+    new_workplace,
+    recorded_workplace,
+)
 from acu_core.train.evaluation import Evaluation
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.interruption import Interruption
@@ -98,6 +105,8 @@ def resume(
             events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
         if recipe != old:
             run.replace_recipe(recipe_toml(recipe))
+        if not has_conditions(run.environment):
+            run.replace_environment({**run.environment, **describe(recipe, place)})
         with computing(place.threads):
             return _Stages(run, recipe, place, events).train(checkpoint)
 

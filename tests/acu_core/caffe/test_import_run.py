@@ -134,17 +134,33 @@ class Warned(NoEvents):
         self.warnings.append(text)
 
 
-def test_it_is_trained_on_with_a_warning(run: Path, cifar10: Path) -> None:
+def test_it_is_trained_on_with_a_warning(run: Path, cifar10: Path, tmp_path: Path) -> None:
     events = Warned()
     overrides = ["schedule.iterations=10002", "schedule.divisions=[]", "schedule.checkpoint_every=1"]
     report = resume(run, overrides, data_path=cifar10, device="cpu", events=events)
     assert report.iteration == 10002
+    assert RunDirectory.open(run).environment["imported"]["network"] == "PlainC"
     (warning,) = events.warnings
     assert "momentum starts at zero" in warning
     assert SnapshotFile(run / "positions.bin").iterations.tolist() == [9000, 10000, 10001, 10002]
     events = Warned()
     resume(run, ["schedule.iterations=10003"], data_path=cifar10, device="cpu", events=events)
     assert events.warnings == []
+    with np.load(cifar10) as arrays:
+        other = {name: array[::-1] if name == "train_images" else array for name, array in arrays.items()}
+    np.savez(tmp_path / "other.npz", **other)
+    resume(run, ["schedule.iterations=10004"], data_path=tmp_path / "other.npz", events=events)
+    (warning,) = events.warnings
+    assert "other conditions" in warning
+    assert warning.endswith(": the data itself")
+
+
+def test_looking_at_it_records_nothing(run: Path, cifar10: Path) -> None:
+    before = RunDirectory.open(run).environment
+    events = Warned()
+    evaluate_run(run, data_path=cifar10, device="cpu", events=events)
+    assert events.warnings == []
+    assert RunDirectory.open(run).environment == before
 
 
 def test_it_is_rounded_and_fine_tuned(run: Path, cifar10: Path, tmp_path: Path) -> None:
