@@ -45,7 +45,7 @@ class Request:
     def command(self) -> str:
         """The command line that asks for the same."""
         words = ["acu", "reproduce", self.table, "--seeds", str(self.seeds)]
-        words += ["--scale", f"{self.scale:g}"] if self.scale != 1 else []
+        words += ["--scale", repr(self.scale)] if self.scale != 1 else []
         for option, value in (("--data", self.data), ("--out", self.out), ("--device", self.device)):
             words += [option, str(value)] if value is not None else []
         words += ["--download"] if self.download else []

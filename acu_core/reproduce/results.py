@@ -129,13 +129,15 @@ def _improvement(measure: str, base: float | None, mean: float | None) -> float 
 
 
 def _seconds(timings: Sequence[Mapping[str, Any]]) -> float | None:
-    """The sum over sessions: each counts from its own start, so a smaller number begins a new one."""
-    total, last = 0.0, 0.0
+    """The sum over sessions: each counts from its own start."""
+    total, last, session = 0.0, 0.0, None
     for entry in timings:
         start = float(entry.get("seconds", 0.0))
-        if start < last:
+        # A smaller number begins a new one too: lines of earlier versions do not name their session, and a run that was
+        # stopped before it came further begins at the same iteration again.
+        if start < last or entry.get("session") != session:
             total += last
-        last = start + float(entry.get("evaluation_seconds", 0.0))
+        last, session = start + float(entry.get("evaluation_seconds", 0.0)), entry.get("session")
     return total + last if timings else None
 
 

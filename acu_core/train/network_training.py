@@ -66,6 +66,15 @@ class _Logs:
     recorder: Recorder
 
 
+@dataclass
+class _Session:
+    """What one process trains of a run: the iteration and the time at which it began, and what it spent evaluating."""
+
+    first: int
+    started: float
+    evaluating: float = 0.0
+
+
 class NetworkTraining:
     """Owns the network, the optimizer and the logs of a run. Call `begin` or `restore`, then `run`, then `close`."""
 
@@ -131,13 +140,13 @@ class NetworkTraining:
         Raises DivergedError when a loss is not finite; the checkpoints stay as they were.
         """
         recorder = self._logs.recorder
-        started, first = time.monotonic(), self.iteration
+        session = _Session(self.iteration, time.monotonic())
         self.model.train()
         try:
             # A checkpoint is always saved before the evaluation of its iteration, so a resumed run begins with that,
             # and a run that is extended has no trace of where it once ended.
             if self.iteration > 0 and evaluates(self.recipe, self.iteration):
-                self._evaluate(started, first)
+                self._evaluate(session)
             while self.iteration < self.recipe.schedule.iterations:
                 if self._stop():
                     raise EvaluationStopped
@@ -149,7 +158,7 @@ class NetworkTraining:
                 if evaluation_due or saves(self.recipe, self.iteration):
                     self._save()
                 if evaluation_due:
-                    self._evaluate(started, first)
+                    self._evaluate(session)
         except EvaluationStopped:
             self._save()
             return False
@@ -257,7 +266,7 @@ class NetworkTraining:
         )
         self._saved = self.iteration
 
-    def _evaluate(self, started: float, first: int) -> None:
+    def _evaluate(self, session: _Session) -> None:
         self._flush()
         begun = time.monotonic()
         data = self.place.data
@@ -278,16 +287,22 @@ class NetworkTraining:
             "test_errors": result.errors,
             "test_images": result.images,
         }
-        if data.classes > 10:
-            # With ten classes or fewer nobody asks for it, and the file keeps the bytes that it always had.
+        paper = self.recipe.paper
+        if data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %"):
+            # Else nobody asks for it, and the file keeps the bytes that it always had.
             figures["test_top5_errors"] = result.top5_errors
         self._logs.metrics.append(figures)
-        seconds = begun - started
+        ended = time.monotonic()
+        # Evaluations are counted apart: how often they come is no part of the speed.
+        training = begun - session.started - session.evaluating
+        session.evaluating += ended - begun
+        speed = round((self.iteration - session.first) / training, 3) if training > 0 else None
         self._logs.timings.append(
             {
                 "iteration": self.iteration,
-                "seconds": round(seconds, 3),
-                "iterations_per_second": round((self.iteration - first) / seconds, 3) if seconds > 0 else None,
-                "evaluation_seconds": round(time.monotonic() - begun, 3),
+                "session": session.first,
+                "seconds": round(begun - session.started, 3),
+                "iterations_per_second": speed,
+                "evaluation_seconds": round(ended - begun, 3),
             }
         )

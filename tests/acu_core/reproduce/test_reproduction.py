@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from image_data import make_places365
 
 from acu_core.errors import UserError
-from acu_core.reproduce import reproduction
+from acu_core.reproduce import plan, reproduction, scaling
 from acu_core.reproduce.reproduction import Request, look, reproduce
 from acu_core.runs import SnapshotFile, read_log
 from acu_core.train.events import NoEvents
+from acu_core.train.recipe import Recipe
 from acu_core.train.recipe_file import load_recipe
 
 SCALE = 1e-9
@@ -246,6 +249,23 @@ def test_a_broken_row_does_not_lose_the_others(
     assert "Base-D2, seed 0, failed: out of memory" in (out / "ablation.md").read_text()
 
 
+def test_places365_with_few_categories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(name: str, overrides: Iterable[str] = ()) -> Recipe:
+        options = ["data.batch_size=2", "data.options.crop=63", "data.options.resize=63"]
+        options += ["network.options.hidden=16"] if "alexnet" in name else []
+        return load_recipe(name, [*overrides, *options, "machine.threads=1", "machine.workers=1"])
+
+    monkeypatch.setattr(plan, "load_recipe", small)
+    monkeypatch.setattr(scaling, "LEAST_ITERATIONS", 1)
+    data, out = make_places365(tmp_path / "places"), tmp_path / "out"
+    result = reproduce(Request("places365", 1, SCALE, data, out, "cpu")).result
+    assert (result.done, result.runs) == (4, 4)
+    for row in result.rows:
+        last = read_log(row.runs[0].path / "metrics.jsonl")[-1]
+        assert last["test_top5_errors"] <= last["test_errors"]
+        assert row.mean == pytest.approx(100 * (12 - last["test_top5_errors"]) / 12)
+
+
 def test_missing_data_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         reproduce(Request("cifar10", 1, SCALE, tmp_path / "none.npz", tmp_path / "out", "cpu"))
@@ -256,3 +276,9 @@ def test_the_command_asks_for_the_same() -> None:
     request = Request("ablation", 3, 0.05, Path("my data.npz"), None, "cpu")
     assert request.command == "acu reproduce ablation --seeds 3 --scale 0.05 --data 'my data.npz' --device cpu"
     assert request.directory == Path("reproductions/ablation")
+
+
+def test_the_command_keeps_every_digit_of_the_scale() -> None:
+    scale = 0.0117265625
+    words = shlex.split(Request("ablation", scale=scale).command)
+    assert float(words[words.index("--scale") + 1]) == scale

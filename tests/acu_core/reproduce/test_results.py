@@ -100,6 +100,24 @@ def test_conditions_are_grouped_and_named() -> None:
     assert ": cifar10-plain-base-seed1" in page
 
 
+def lasting(*sessions: int | None, seconds: tuple[float, ...]) -> float | None:
+    """The time that a run's lines come to, each of a session, an evaluation taking 1 s."""
+    lines: list[dict[str, Any]] = [{"seconds": start, "evaluation_seconds": 1.0} for start in seconds]
+    for line, session in zip(lines, sessions, strict=True):
+        line |= {} if session is None else {"session": session}
+    state = RunState(True, 1, timings=tuple(lines))
+    return result_of("cifar10", {"cifar10-plain-base": [state]}).rows[0].runs[0].seconds
+
+
+def test_a_runs_time_is_that_of_all_its_sessions() -> None:
+    assert lasting(0, 0, seconds=(10, 100)) == 101
+    assert lasting(0, 500, seconds=(10, 100)) == 11 + 101
+    assert lasting(500, 500, seconds=(0, 0)) == 1 + 1, "stopped and resumed at the same iteration"
+    # As earlier versions wrote them.
+    assert lasting(None, None, None, seconds=(10, 100, 5)) == 101 + 6
+    assert lasting(None, 500, seconds=(10, 100)) == 11 + 101
+
+
 def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,32 @@ def test_metrics_hold_every_iteration_and_evaluation(whole: Path) -> None:
     assert [entry["iteration"] for entry in entries if "test_loss" in entry] == [4, 8, 12]
     assert "seconds" not in (whole / "metrics.jsonl").read_text()
     assert [entry["iteration"] for entry in read_log(whole / "timings.jsonl")] == [4, 8, 12]
+
+
+def test_the_speed_is_that_of_training_alone(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def longer(*arguments: Any, **options: Any) -> Any:
+            clock[0] += seconds
+            return work(*arguments, **options)
+
+        return longer
+
+    monkeypatch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(network_training, "evaluate_network", taking(100.0, network_training.evaluate_network))
+    one = network_training.NetworkTraining._train_one
+    monkeypatch.setattr(network_training.NetworkTraining, "_train_one", taking(0.5, one))
+    train(tiny(), tmp_path / "run")
+    resume(tmp_path / "run", ["schedule.iterations=16"])
+    names = ("iteration", "session", "seconds", "iterations_per_second", "evaluation_seconds")
+    assert [tuple(line[name] for name in names) for line in read_log(tmp_path / "run" / "timings.jsonl")] == [
+        (4, 0, 2.0, 2.0, 100.0),
+        (8, 0, 104.0, 2.0, 100.0),
+        (12, 0, 206.0, 2.0, 100.0),
+        (12, 12, 0.0, None, 100.0),
+        (16, 12, 102.0, 2.0, 100.0),
+    ]
 
 
 def test_the_environment_is_recorded(whole: Path) -> None:
