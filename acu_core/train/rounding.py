@@ -33,7 +33,7 @@ def round_and_finetune(
     that), or else `recipe`, a whole one with a table [start]; either way it names the parent. Its report holds
     the error before rounding, after it, and after the fine-tuning.
     Raises UserError when the run has no checkpoint or no active layers, its recipe says nothing of fine-tuning, or
-    `recipe` is of another network.
+    `recipe` starts from another recipe, network, seed or data.
     """
     events = events or NoEvents()
     parent = RunDirectory.open(path)
@@ -53,8 +53,8 @@ def round_and_finetune(
         )
     if recipe is None:
         recipe = finetuning_recipe(trained, iterations)
-    elif (recipe.network, recipe.seed) != (trained.network, trained.seed):
-        raise UserError(f"{recipe.name} is of another network or seed than the run {path}")
+    else:
+        _check_start(recipe, trained, path)
     named = {
         "run": os.path.abspath(path),
         "iteration": checkpoint.iteration,
@@ -89,3 +89,21 @@ def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:
         round_and_finetune=None,
         paper=None,
     )
+
+
+def _check_start(recipe: Recipe, trained: Recipe, path: Path) -> None:
+    if recipe.start is None:
+        raise UserError(f"{recipe.name} has no table [start], so it cannot go on from the run {path}: train it alone")
+    if recipe.start.recipe != trained.name:
+        raise UserError(
+            f"{recipe.name} goes on from a run of {recipe.start.recipe}, but {path} is one of {trained.name}: give one "
+            f"that `acu train {recipe.start.recipe}` made"
+        )
+    if (recipe.network, recipe.seed) != (trained.network, trained.seed):
+        raise UserError(f"{recipe.name} is of another network or seed than the run {path}")
+    if (recipe.data.name, recipe.data.options) != (trained.data.name, trained.data.options):
+        raise UserError(f"{recipe.name} is of other data ({_data(recipe)}) than the run {path} ({_data(trained)})")
+
+
+def _data(recipe: Recipe) -> str:
+    return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in recipe.data.options.items())])

@@ -24,8 +24,11 @@ class StoredEvaluation:
     run: str
     iteration: int
     device: str
-    operator: str
-    """What computed the active layers: "compiled" or "reference" (plain PyTorch, `acu_core/op/reference.py`)."""
+    operator: str | None
+    """What computed the active layers: "compiled" or "reference" (plain PyTorch, `acu_core/op/reference.py`).
+
+    None where there are none.
+    """
     classes: int
     evaluation: Evaluation
 
@@ -65,8 +68,10 @@ def evaluate_run(
     with computing(place.threads):
         model = new_network(recipe, place, pretrained=False)
         load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        layers = active_layers(model).values()
+        operator = "reference" if reference or not has_kernel(place.device.type) else "compiled"
         if reference:
-            for layer in active_layers(model).values():
+            for layer in layers:
                 layer.operator = active_conv2d_reference
         events.begin(place.data.test_count, 0)
         evaluation = evaluate_network(
@@ -80,7 +85,7 @@ def evaluate_run(
         run=str(run.path),
         iteration=checkpoint.iteration,
         device=str(place.device),
-        operator="compiled" if has_kernel(place.device.type) and not reference else "reference",
+        operator=operator if layers else None,
         classes=place.data.classes,
         evaluation=evaluation,
     )

@@ -111,6 +111,7 @@ def test_a_changed_parent_is_noticed(parent: Path, tmp_path: Path, monkeypatch: 
 
 def test_what_cannot_be_rounded(tmp_path: Path, tiny: Tiny) -> None:
     train(tiny("network.unit=convolution", "schedule.iterations=1"), tmp_path / "base")
+    assert evaluate_run(tmp_path / "base").operator is None
     with pytest.raises(UserError, match="no positions to round"):
         round_and_finetune(tmp_path / "base")
     with pytest.raises(UserError, match="there is no run"):
@@ -145,6 +146,15 @@ def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, t
     assert recipe.start is None
     assert recipe.parent is not None
     assert recipe.optimizer.learning_rate == 0.02
-    with pytest.raises(UserError, match="rounded is of another network or seed"):
-        round_and_finetune(parent, tmp_path / "other", recipe=tiny(*overrides, "seed=1"))
+    for override, message in (
+        ("seed=1", "rounded is of another network or seed than the run"),
+        ("start={recipe='huge'}", "rounded goes on from a run of huge, but .*parent is one of tiny: give one that"),
+        ("data.name=cifar10", "rounded is of other data .cifar10, .* than the run .*parent .planted, train_count"),
+        ("data.options.train_count=100", "rounded is of other data .planted, train_count = 100, test_count = 50. than"),
+    ):
+        with pytest.raises(UserError, match=message) as raised:
+            round_and_finetune(parent, tmp_path / "other", recipe=tiny(*overrides, override))
+        assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match=r"tiny has no table \[start\]"):
+        round_and_finetune(parent, tmp_path / "other", recipe=tiny())
     assert not (tmp_path / "other").exists()
