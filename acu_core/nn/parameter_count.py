@@ -8,7 +8,7 @@ from acu_core.nn.active_conv2d import ActiveConv2d
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers of a network training may change: weights, biases, BatchNorm's scale and shift, positions.
+    """How many parameters a network has: weights, biases, BatchNorm's scale and shift, positions, frozen ones too.
 
     A centre synapse that stays where it starts is not counted, so a 3x3 unit adds 16 numbers to its convolution. The
     paper's 0.82M and 1.66M are this count over 2**20.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, check_unit, convolution_unit
+from acu_core.nn.pooled_network import PooledNetwork
 
-from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, check_unit, classifier, convolution_unit
 
-
-class Plain(nn.Module):
+class Plain(PooledNetwork):
     """The paper's plain CIFAR network.
 
     1x1 16; 3x3 48, 48, 96 (stride 2), 96, 192 (stride 2), 192; 1x1 1000, each followed by BatchNorm (eps 1e-5) and
@@ -56,11 +55,4 @@ class Plain(nn.Module):
                 append_convolution(self, f"{stage}_{place}", layer)
                 channels = width
         append_convolution(self, "4", convolution_unit("convolution", channels, 1000, 1))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = classifier(1000, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, classes)."""
-        for module in self.children():
-            images = module(images)
-        return images.flatten(1)
+        self.append_classifier(1000, classes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, classifier, convolution_unit
+from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, convolution_unit
+from acu_core.nn.pooled_network import PooledNetwork
 from acu_core.nn.residual_block import PaddedShortcut, ResidualBlock
 
 
-class Residual(nn.Module):
+class Residual(PooledNetwork):
     """The residual network for CIFAR of 6 * blocks + 2 layers.
 
     3x3 16; three stages of `blocks` blocks of two 3x3 convolutions, 16, 32 and 64 channels wide, the second and third
@@ -47,11 +48,4 @@ class Residual(nn.Module):
                 shortcut = nn.Identity() if same else PaddedShortcut(width - channels, stride)
                 self.add_module(f"block{stage}_{place}", ResidualBlock(convolutions, shortcut))
                 channels = width
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = classifier(channels, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, classes)."""
-        for module in self.children():
-            images = module(images)
-        return images.flatten(1)
+        self.append_classifier(channels, classes)

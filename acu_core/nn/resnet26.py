@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from acu_core.nn.convolution_unit import Unit, append_convolution, classifier, convolution_unit
+from acu_core.nn.convolution_unit import Unit, append_convolution, convolution_unit
+from acu_core.nn.pooled_network import PooledNetwork
 from acu_core.nn.residual_block import ResidualBlock, projected_shortcut
 
 
-class ResNet26(nn.Module):
+class ResNet26(PooledNetwork):
     """The paper's residual network for Places365: 26 layers, four stages of two bottleneck blocks.
 
     7x7 64 (stride 2); 3x3 max pooling (stride 2); blocks of 1x1, 3x3 and 1x1 convolutions, 64, 128, 256 and 512 wide
@@ -45,11 +46,4 @@ class ResNet26(nn.Module):
                 shortcut = nn.Identity() if place == 2 else projected_shortcut(channels, 4 * width, stride)
                 self.add_module(f"block{stage}_{place}", ResidualBlock(convolutions, shortcut))
                 channels = 4 * width
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = classifier(channels, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, classes)."""
-        for module in self.children():
-            images = module(images)
-        return images.flatten(1)
+        self.append_classifier(channels, classes)
