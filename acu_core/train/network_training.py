@@ -186,7 +186,9 @@ class NetworkTraining:
         try:
             # Whatever the network draws is a function of seed and iteration too, so no generator is ever saved.
             torch.manual_seed(network_seed(self.recipe.seed, iteration))
-            set_corrected_average(self.model, iteration, self.recipe.network.batch_norm_fraction)
+            network = self.recipe.network
+            pretrained = bool(network.options.get("weights"))
+            set_corrected_average(self.model, iteration, network.batch_norm_fraction, pretrained=pretrained)
             self._set_learning_rates(iteration)
             logits = self.model(images)
             loss = functional.cross_entropy(logits, labels)

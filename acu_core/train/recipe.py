@@ -58,7 +58,10 @@ class Network(_Table):
     name: str
     unit: Literal["acu", "convolution"] = "acu"
     batch_norm_fraction: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """Weight of the newest batch in BatchNorm's corrected running average (Caffe's 1 - moving_average_fraction)."""
+    """Weight of the newest batch in BatchNorm's corrected running average (Caffe's 1 - moving_average_fraction).
+
+    Statistics that come with the option `weights` are averaged on.
+    """
     options: Options = Field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_acu_and_convolution_start_as_the_same_network(key: str) -> None:
     assert not active_layers(base)
     moving = sum(2 * (layer.synapses - 1) for layer in layers.values())
     assert parameter_count(active) == parameter_count(base) + moving
+    assert parameter_count(copy.deepcopy(active).requires_grad_(False)) == parameter_count(active)
     with torch.no_grad():
         logits = base(images)
         assert logits.shape == (2, 10)
@@ -245,6 +247,7 @@ def test_unknown_names() -> None:
         ("alexnet", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1, not 1.0"),
         ("alexnet", {"hidden": "wide"}, "hidden must be a whole number of at least 1, not 'wide'"),
         ("resnet26", {"blocks": 2}, "the network resnet26 has no option 'blocks'; it has none"),
+        ("planted", {"width": 0}, "width must be a whole number of at least 1, not 0"),
         ("plain", {"first_active_stage": 4}, "first_active_stage must be a whole number from 1 to 3, not 4"),
     ],
 )
@@ -264,6 +267,16 @@ def test_the_corrected_average_is_caffes() -> None:
         weighted = 0.999 * weighted + batch.mean(dim=(0, 2, 3))
         weight = 0.999 * weight + 1
     torch.testing.assert_close(norm.running_mean, weighted / weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_of_pretrained_statistics_goes_on() -> None:
+    norm = nn.BatchNorm2d(2)
+    with torch.no_grad():
+        norm.get_buffer("running_mean").fill_(5.0)
+    batch = torch.randn(4, 2, 3, 3)
+    set_corrected_average(norm, 1, 0.1, pretrained=True)
+    norm(batch)
+    torch.testing.assert_close(norm.running_mean, 0.9 * 5 + 0.1 * batch.mean(dim=(0, 2, 3)))
 
 
 def test_a_module_that_is_used_twice_stays_one() -> None:
