@@ -106,6 +106,13 @@ def test_the_rule_of_the_recipe() -> None:
         assert relative_error(model(image), base(image)) < 1e-5
 
 
+def test_models_that_compute_their_widths() -> None:
+    # torchvision's regnets read values while they are built, so PyTorch's meta device cannot build them; the CPU can.
+    model = made("regnet_y_400mf", classes=3)
+    assert len(active_layers(model)) == 17
+    assert model(torch.randn(1, 3, 32, 32)).shape == (1, 3)
+
+
 @pytest.mark.parametrize("name", SIDE_CLASSIFIERS)
 def test_models_with_side_classifiers_have_one_output(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
