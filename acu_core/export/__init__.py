@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from acu_core.export.comparison import LARGEST_DIFFERENCE, Comparison
+from acu_core.export.comparison import Comparison
 from acu_core.export.exported_run import ExportReport, export_run
 from acu_core.export.formats import FORMATS
 
-__all__ = ["FORMATS", "LARGEST_DIFFERENCE", "Comparison", "ExportReport", "export_run"]
+__all__ = ["FORMATS", "Comparison", "ExportReport", "export_run"]
