@@ -80,6 +80,11 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         (("round-and-finetune", "nowhere"), "there is no run at nowhere"),
         (("recipes", "check", "nowhere.toml"), "there is no recipe at nowhere.toml"),
         (("recipes", "copy", "nowhere"), "there is no recipe 'nowhere'"),
+        (("reproduce", "ablatin"), "did you mean ablation"),
+        (("reproduce", "cifar10", "--scale", "0"), "the scale must be above 0 and at most 1"),
+        (("reproduce", "cifar10", "--data", "nowhere.npz"), "nowhere.npz"),
+        (("reproduce", "cifar10", "--seeds", "0"), "seeds"),
+        (("reproduce", "cifar10", "--device", "abacus"), "machine.device"),
     ],
 )
 def test_errors_of_the_user(

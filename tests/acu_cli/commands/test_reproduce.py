@@ -92,29 +92,6 @@ def test_a_dry_run_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("ablatin",), "did you mean ablation"),
-        (("cifar10", "--scale", "0"), "the scale must be above 0 and at most 1"),
-        (("cifar10", "--data", "nowhere.npz"), "nowhere.npz"),
-        (("cifar10", "--seeds", "0"), "seeds"),
-        (("cifar10", "--device", "abacus"), "machine.device"),
-    ],
-)
-def test_errors_of_the_user(
-    arguments: tuple[str, ...],
-    expected: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert acu(monkeypatch, "reproduce", *arguments) == 2
-    assert expected in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_recipes_are_listed_with_what_the_paper_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
