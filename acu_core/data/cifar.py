@@ -112,12 +112,15 @@ def find_cifar(cifar: Cifar, path: Path | None = None, *, download: bool = False
 
 
 def _refuse_other_classes(cifar: Cifar, raw: RawImages) -> None:
-    # CIFAR-10's labels are valid ones of CIFAR-100: the one mistake that would train for hours without a word. A file
-    # of some images of the right data set has them all, by far, from 50 images a class on.
+    # CIFAR-10's labels are valid ones of CIFAR-100: the one mistake that would train for hours without a word. Some
+    # images of the right data set have later labels too; from 50 images a class on, they have all classes by far.
     expected, present = len(cifar.class_names), len(np.unique(raw.train_labels))
-    if len(raw.train_labels) >= 50 * expected and present <= expected // 2:
+    others = len(CIFAR10.class_names)
+    smaller = expected > others and max(raw.train_labels.max(), raw.test_labels.max()) < others
+    if smaller or (len(raw.train_labels) >= 50 * expected and present <= expected // 2):
         raise UserError(
-            f"{raw.source} has {present} classes among {len(raw.train_labels)} training images, {cifar.title} has "
+            f"{raw.source} has {present} classes among {len(raw.train_labels)} training images"
+            f"{f', all of labels below {others}, as {CIFAR10.title} has them' if smaller else ''}; {cifar.title} has "
             f"{expected}: name a file of {cifar.title}."
         )
 

@@ -220,9 +220,23 @@ def test_cifar10_is_not_taken_for_cifar100(tmp_path: Path) -> None:
     arrays = _arrays(2)
     arrays["train_images"] = np.resize(arrays["train_images"], (5000, 2, 2, 3))
     arrays["train_labels"] = np.arange(5000) % 10
-    with pytest.raises(UserError, match=r"has 10 classes among 5000 training images, CIFAR-100 has 100: name a file"):
+    with pytest.raises(UserError, match=r"has 10 classes among 5000 training .* CIFAR-100 has 100: name a file"):
         cifar_data(CIFAR100, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path)
     assert cifar_data(CIFAR10, path=tmp_path / "c.npz", cache=tmp_path).train_count == 5000
+
+
+def test_a_few_images_of_cifar10_are_not_taken_for_cifar100(tmp_path: Path) -> None:
+    file = _npz(tmp_path / "c.npz", _arrays(2))
+    with pytest.raises(UserError, match=r"classes among 20 training .* below 10, as CIFAR-10 has them; CIFAR-100 has"):
+        cifar_data(CIFAR100, path=file, cache=tmp_path)
+
+
+def test_coarse_labels_are_not_taken_for_cifar100(tmp_path: Path) -> None:
+    arrays = _arrays(2)
+    arrays["train_images"] = np.resize(arrays["train_images"], (5000, 2, 2, 3))
+    arrays["train_labels"] = np.arange(5000) % 20
+    with pytest.raises(UserError, match=r"has 20 classes among 5000 training images; CIFAR-100 has 100: name a file"):
+        cifar_data(CIFAR100, path=_npz(tmp_path / "c.npz", arrays), cache=tmp_path)
 
 
 @pytest.fixture
