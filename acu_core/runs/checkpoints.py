@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,16 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: RunDirectory, iteration: int, state: Mapping[str, Any], log_lengths: Mapping[str, int], keep: int = 2
+    run: RunDirectory,
+    iteration: int,
+    state: Mapping[str, Any],
+    log_lengths: Mapping[str, int],
+    keep: int = 2,
+    never_delete: Collection[int] = (),
 ) -> Path:
     """Writes checkpoints/<iteration>.pt in one step and returns its path; the newest `keep` stay.
+
+    Those of the iterations in `never_delete` stay too, and are not counted.
 
     The caller holds the run's lock and has called `sync` on the logs whose lengths it gives. `state` holds tensors,
     numbers, strings, None, and dicts, lists and tuples of those: a TypeError names what `weights_only=True` would
@@ -59,7 +66,7 @@ def save_checkpoint(
     for number, later in found:
         if number > iteration:
             later.rename(later.with_name(f"{later.name}.set-aside"))
-    for _, old in [entry for entry in found if entry[0] <= iteration][keep:]:
+    for _, old in [entry for entry in found if entry[0] <= iteration and entry[0] not in never_delete][keep:]:
         old.unlink(missing_ok=True)
     sync_directory(run.checkpoints)
     return path

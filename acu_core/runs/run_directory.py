@@ -17,6 +17,7 @@ from acu_core.runs.run_lock import hold_lock
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
+_TABLES = ("data", "operator", "versions", "imported")
 
 
 class RunDirectory:
@@ -56,8 +57,10 @@ class RunDirectory:
             write_text_durably(building / _ENVIRONMENT, facts)
             write_text_durably(building / _RECIPE, recipe_toml)
             os.rename(building, target)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             raise UserError(f"the run directory {path} cannot be made: {error.strerror}") from error
         sync_directory(target.parent)
         return cls(path)
@@ -86,7 +89,17 @@ class RunDirectory:
             raise UserError(f"{self.path / _ENVIRONMENT} is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise UserError(f"{self.path / _ENVIRONMENT} is not a JSON object")
+        for table in _TABLES:
+            if not isinstance(content.get(table, {}), dict):
+                raise UserError(f"{self.path / _ENVIRONMENT} is damaged: {table} is not a JSON object")
         return content
+
+    @property
+    def imported_iterations(self) -> frozenset[int]:
+        """The iterations that came from elsewhere: no training here can make their checkpoints again."""
+        files = self.environment.get("imported", {}).get("files")
+        found = [file.get("iteration") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+        return frozenset(iteration for iteration in found if isinstance(iteration, int))
 
     def replace_recipe(self, recipe_toml: str) -> None:
         """Writes another recipe in one step: a finished run is extended so."""

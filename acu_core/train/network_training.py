@@ -100,6 +100,7 @@ class NetworkTraining:
         self._optimizer = new_optimizer(self.model, recipe)
         self._opened: _Logs | None = None
         self._saved = -1
+        self._imported: frozenset[int] = frozenset()
         self._written = time.monotonic()
 
     def begin(self, initial_state: Mapping[str, Any] | None = None) -> None:
@@ -132,6 +133,7 @@ class NetworkTraining:
         exists = self.directory.timings.exists()
         timings = LogWriter.open_for_append(self.directory.timings) if exists else LogWriter(self.directory.timings)
         self._open(snapshots, metrics, timings)
+        self._imported = self.directory.imported_iterations
         self.iteration = self._saved = checkpoint.iteration
 
     def run(self) -> bool:
@@ -265,6 +267,7 @@ class NetworkTraining:
             self.iteration,
             {"model": dict(self.model.state_dict()), "optimizer": self._optimizer.state_dict()},
             {"positions": snapshots.length, "metrics": metrics.length},
+            never_delete=self._imported,
         )
         self._saved = self.iteration
 

@@ -67,6 +67,12 @@ def test_only_the_newest_are_kept(run: RunDirectory) -> None:
     assert names(run) == ["100000001.pt"]
 
 
+def test_some_are_never_deleted_and_not_counted(run: RunDirectory) -> None:
+    for iteration in (1, 2, 3, 4, 5):
+        save_checkpoint(run, iteration, state(iteration), {}, never_delete=(1, 4))
+    assert names(run) == [f"0000000{iteration}.pt" for iteration in (1, 3, 4, 5)]
+
+
 def test_one_iteration_is_loaded_and_no_other(run: RunDirectory) -> None:
     with pytest.raises(UserError, match="no checkpoint of iteration 1: it keeps none"):
         load_checkpoint(run, 1)

@@ -71,6 +71,8 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
     with pytest.raises(ValueError, match="JSON"):
         RunDirectory.create(tmp_path / "nan", "", {"x": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        RunDirectory.create(tmp_path / "surrogate", "\udcff", {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "full", "run"]
 
 
@@ -80,7 +82,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"recipe\.toml"):
         RunDirectory.open(tmp_path)
     run = make(tmp_path / "run")
-    for content in ("[1]", "{", "\x00"):
+    for content in ("[1]", "{", "\x00", '{"data": 3}', '{"versions": null}'):
         (run.path / "environment.json").write_text(content)
         with pytest.raises(UserError, match=r"environment\.json"):
             _ = run.environment
