@@ -69,8 +69,13 @@ def import_caffe(files: Sequence[Path], out: Path | None = None, *, iterations: 
         recipe=recipe.name,
         classes=_classes(networks[0]),
         iterations=tuple(network.iteration for network in networks),
-        files=tuple(str(network.model.path) for network in networks),
+        files=tuple(_text(network.model.path) for network in networks),
     )
+
+
+def _text(path: str | Path) -> str:
+    """A path that can be written into a file and printed: bytes that are no UTF-8 become their numbers."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _read(files: Sequence[Path], iterations: Sequence[int]) -> list[_Network]:
@@ -132,9 +137,9 @@ def _recipe(networks: Sequence[_Network]) -> Recipe:
     return recipe.changed(
         name=f"{name}-imported",
         description=(
-            f"imported from Caffe: {', '.join(network.model.path.name for network in networks)}; the files tell the "
-            f"network, its weights, statistics and positions; everything else is taken from {name}, and the seed, the "
-            "momentum and the order of the images are not known"
+            f"imported from Caffe: {', '.join(_text(network.model.path.name) for network in networks)}; the files "
+            f"tell the network, its weights, statistics and positions; everything else is taken from {name}, and the "
+            "seed, the momentum and the order of the images are not known"
         ),
         schedule={"iterations": max(recipe.schedule.iterations, networks[-1].iteration)},
         paper=None,
@@ -168,11 +173,14 @@ def _write(networks: Sequence[_Network], recipe: Recipe, model: nn.Module, out: 
     for path in candidates:
         if out is None and path.exists():
             continue
-        _refuse_taken(path)
         # Filled under another name: a run that was killed half way would be trained from the beginning by --resume.
         target = path.resolve()
         building = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
+            _refuse_taken(path)
+            # Made here, where a place that cannot be written to still has the user's name.
+            target.parent.mkdir(parents=True, exist_ok=True)
+            building.mkdir()
             _fill(RunDirectory.create(building, recipe_toml(recipe), _environment(networks)), networks, recipe, model)
             os.rename(building, target)
         except OSError as error:
@@ -224,7 +232,7 @@ def _environment(networks: Sequence[_Network]) -> dict[str, Any]:
             "format": "caffe",
             "network": networks[0].model.name,
             "files": [
-                {"name": n.model.path.name, "sha256": n.model.sha256, "iteration": n.iteration} for n in networks
+                {"name": _text(n.model.path.name), "sha256": n.model.sha256, "iteration": n.iteration} for n in networks
             ],
         },
         "versions": {"acu": version},

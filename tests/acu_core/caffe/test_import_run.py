@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from pathlib import Path
 
 import caffe_network
@@ -143,6 +145,8 @@ def test_it_is_trained_on_with_a_warning(run: Path, cifar10: Path, tmp_path: Pat
     (warning,) = events.warnings
     assert "momentum starts at zero" in warning
     assert SnapshotFile(run / "positions.bin").iterations.tolist() == [9000, 10000, 10001, 10002]
+    kept = sorted(int(path.stem) for path in RunDirectory.open(run).checkpoints.iterdir())
+    assert kept == [9000, 10000, 10001, 10002]
     events = Warned()
     resume(run, ["schedule.iterations=10003"], data_path=cifar10, device="cpu", events=events)
     assert events.warnings == []
@@ -150,6 +154,8 @@ def test_it_is_trained_on_with_a_warning(run: Path, cifar10: Path, tmp_path: Pat
         other = {name: array[::-1] if name == "train_images" else array for name, array in arrays.items()}
     np.savez(tmp_path / "other.npz", **other)
     resume(run, ["schedule.iterations=10004"], data_path=tmp_path / "other.npz", events=events)
+    kept = sorted(int(path.stem) for path in RunDirectory.open(run).checkpoints.iterdir())
+    assert kept == [9000, 10000, 10003, 10004]
     (warning,) = events.warnings
     assert "other conditions" in warning
     assert warning.endswith(": the data itself")
@@ -222,6 +228,27 @@ def test_a_failure_while_writing_leaves_nothing(
     with pytest.raises(UserError, match="No space left"):
         import_caffe(files, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_utf8_is_written_with_its_bytes(tmp_path: Path) -> None:
+    file = os.fsencode(tmp_path) + b"/x\xff_iter_7.caffemodel"
+    try:
+        Path(os.fsdecode(file)).write_bytes(caffe_network.encode(LATER))
+    except OSError as error:
+        pytest.skip(f"this file system refuses such names ({error})")
+    imported = import_caffe([Path(os.fsdecode(file))], tmp_path / "run")
+    name = r"x\xff_iter_7.caffemodel"
+    assert imported.files == (str(tmp_path / name),)
+    run = RunDirectory.open(tmp_path / "run")
+    assert run.environment["imported"]["files"][0]["name"] == name
+    assert name in parse_recipe(run.recipe_toml, "run").description
+
+
+def test_a_place_that_cannot_be_is_named_as_the_user_did(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "run"
+    with pytest.raises(UserError, match=rf"^the run directory {re.escape(str(out))} cannot be made: [A-Z]"):
+        import_caffe(files, out)
 
 
 def _replace(layers: list[Layer], index: int, **changes: object) -> list[Layer]:
