@@ -23,6 +23,8 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")
 @app.callback(invoke_without_command=True)
 def recipes(context: typer.Context, json: _Json = False) -> None:
     """List the built-in recipes, copy one to change it, check your own."""
+    # Given before the subcommand, it means the same as after it.
+    context.default_map = {name: {"json": json} for name in ("list", "check")}
     if context.invoked_subcommand is None:
         list_recipes(json)
 

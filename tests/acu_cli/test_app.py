@@ -173,6 +173,8 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert acu(monkeypatch, "recipes", "check", "mine.toml", "--json") == 0
     assert json.loads(capsys.readouterr().out)["seed"] == 5
+    assert acu(monkeypatch, "recipes", "--json", "check", "mine.toml") == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 5
     (tmp_path / "mine.toml").write_text("seed = 'x'")
     assert acu(monkeypatch, "recipes", "check", "mine.toml") == 2
     assert "seed: should be a valid integer" in capsys.readouterr().err
