@@ -26,8 +26,9 @@ def image_folder_data(
     place, origin = data_place(path)
     for part in (place, place / "train", place / "val"):
         if not part.is_dir():
+            problem = "is not a folder" if part.exists() else "is not there"
             raise UserError(
-                f"no image folder at {place} ({origin}): {part} is not there; {_LAYOUT}; name another {HOW_TO_NAME_IT}."
+                f"no image folder at {place} ({origin}): {part} {problem}; {_LAYOUT}; name another {HOW_TO_NAME_IT}."
             )
     root = str(place.resolve())
     classes = _classes(os.path.join(root, "train"))
