@@ -103,14 +103,18 @@ def copy_recipe(
 
 
 @app.command("check", epilog="Example: acu recipes check mine.toml")
-def check_recipe(
+def check(
     file: Annotated[str, typer.Argument(help="A TOML file, or a built-in recipe.", autocompletion=recipe_names)],
     json: _Json = False,
 ) -> None:
-    """Check a recipe; every unknown key and wrong value is named."""
+    """Check a recipe: its keys and values, its network and its data's options. No data is read."""
     from acu_core.train.recipe_file import load_recipe
 
     recipe = load_recipe(file)
+    terminal.note("Starting PyTorch ...")
+    from acu_core.train.recipe_check import check_recipe
+
+    check_recipe(recipe)
     if json:
         terminal.json(recipe.model_dump(exclude_none=True))
         return

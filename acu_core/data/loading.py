@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 NAMES = tuple(_OPTIONS)
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless there is a data set `name` and it has these options."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UserError(f"there is no data set called {name!r}{hint}; the known ones are {', '.join(NAMES)}.")
+    unknown = sorted(set(options) - set(_OPTIONS[name]))
+    if unknown:
+        known = ", ".join(_OPTIONS[name]) or "none"
+        raise UserError(f"the data set {name!r} has no option {', '.join(unknown)}; its options are: {known}.")
+    if name in ("imagefolder", "places365"):
+        Preprocessing.from_options(**{key: value for key, value in options.items() if key != "large"})
+
+
 def load_data_set(
     name: str,
     *,
@@ -46,14 +61,7 @@ def load_data_set(
 
     Raises `UserError` for an unknown name or option, and for data that is missing or damaged.
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UserError(f"there is no data set called {name!r}{hint}; the known ones are {', '.join(NAMES)}.")
-    unknown = sorted(set(options) - set(_OPTIONS[name]))
-    if unknown:
-        known = ", ".join(_OPTIONS[name]) or "none"
-        raise UserError(f"the data set {name!r} has no option {', '.join(unknown)}; its options are: {known}.")
+    check_options(name, options)
     if name == "planted":
         return planted_data(seed=seed, **options)
     if name in _CIFAR:

@@ -17,6 +17,8 @@ from acu_core.train.recipe_file import load_recipe, parse_recipe
 
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
+# What --scale changes beside the schedules.
+_SCALED = ("network.batch_norm_fraction",)
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,17 @@ def read_state(run: PlannedRun) -> RunState:
         return RunState(exists=False)
     directory = RunDirectory.open(run.path)
     found = parse_recipe(directory.recipe_toml, str(run.path / "recipe.toml"))
-    different = [
-        f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in _differences(run.recipe, found)
-    ]
+    differences = _differences(run.recipe, found)
+    different = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in differences]
     if different:
+        by_scale = all(
+            key.startswith(("schedule.", "round_and_finetune.")) or key in _SCALED for key, *_ in differences
+        )
+        remedy = "give the same --scale as then, or another directory by --out" if by_scale else "give another --out"
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise UserError(
             f"{run.path} was trained with other settings ({'; '.join(different[:3])}{more}): different settings are "
-            "never mixed into one table, so give the same --scale as then, or another directory by --out"
+            f"never mixed into one table, so {remedy}"
         )
     metrics = read_log(directory.metrics) if directory.metrics.exists() else []
     last = run.iterations

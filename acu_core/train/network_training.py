@@ -27,6 +27,22 @@ BLOCK_SECONDS = 0.5
 """A block of records is written after so many iterations or seconds: how it is cut is seen in no file."""
 
 
+def recipe_network(recipe: Recipe, channels: int, classes: int, *, pretrained: bool) -> nn.Module:
+    """The network of the recipe's table. Raises UserError when its name or its options cannot be used."""
+    options: dict[str, Any] = dict(recipe.network.options)
+    try:
+        return build_network(
+            recipe.network.name,
+            in_channels=channels,
+            classes=classes,
+            unit=recipe.network.unit,
+            pretrained=pretrained,
+            **options,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
+
+
 def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> nn.Module:
     """The recipe's network on its device, initialised from the recipe's seed. Changes PyTorch's global generator.
 
@@ -34,18 +50,7 @@ def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) ->
     may be gone.
     """
     torch.manual_seed(recipe.seed)
-    options: dict[str, Any] = dict(recipe.network.options)
-    try:
-        model = build_network(
-            recipe.network.name,
-            in_channels=place.data.channels,
-            classes=place.data.classes,
-            unit=recipe.network.unit,
-            pretrained=pretrained,
-            **options,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
+    model = recipe_network(recipe, place.data.channels, place.data.classes, pretrained=pretrained)
     moved: nn.Module = model.to(place.device).to(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
     return moved
 

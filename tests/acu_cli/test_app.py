@@ -175,6 +175,16 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["seed"] == 5
     assert acu(monkeypatch, "recipes", "--json", "check", "mine.toml") == 0
     assert json.loads(capsys.readouterr().out)["seed"] == 5
+    good = (tmp_path / "mine.toml").read_text()
+    for right, wrong, named in (
+        ('name = "planted"\nunit', 'name = "plan"\nunit', "there is no network 'plan'"),
+        ("options = {}\n\n[optimizer]", "options = { widht = 5 }\n\n[optimizer]", "widht"),
+        ("options = {}\n\n[network]", "options = { train_cuont = 5 }\n\n[network]", "train_cuont"),
+    ):
+        assert right in good, right
+        (tmp_path / "mine.toml").write_text(good.replace(right, wrong))
+        assert acu(monkeypatch, "recipes", "check", "mine.toml") == 2
+        assert named in capsys.readouterr().err
     (tmp_path / "mine.toml").write_text("seed = 'x'")
     assert acu(monkeypatch, "recipes", "check", "mine.toml") == 2
     assert "seed: should be a valid integer" in capsys.readouterr().err

@@ -157,6 +157,14 @@ def test_settings_are_never_mixed(finished: Path, tiny_cifar10: Path, other_cifa
     before = hashes(finished)
     with pytest.raises(UserError, match=r"schedule\.iterations is 20 there, not 640.*--scale"):
         reproduce(Request("ablation", 2, 0.01, tiny_cifar10, finished, "cpu"))
+    # What --scale never changes is not blamed on it.
+    text = (finished / "cifar10-plain-base-seed0" / "recipe.toml").read_text()
+    changed = text.replace("momentum = 0.9", "momentum = 0.8")
+    assert changed != text
+    (finished / "cifar10-plain-base-seed0" / "recipe.toml").write_text(changed)
+    with pytest.raises(UserError, match=r"momentum is 0\.8 there, not 0\.9.*so give another --out"):
+        reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu"))
+    (finished / "cifar10-plain-base-seed0" / "recipe.toml").write_text(text)
     # Another seed makes the runs to come new ones.
     with pytest.raises(UserError, match="was trained on other data"):
         reproduce(Request("ablation", 3, SCALE, other_cifar10, finished, "cpu"))
