@@ -139,7 +139,7 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("acu tr", {"train"}), ("acu ro", {"round-and-finetune"}), ("acu train cifar10-plain-b", {"cifar10-plain-base"})],
+    [("acu tr", {"train"}), ("acu ro", {"round-and-finetune"}), ("acu train plan", {"planted"})],
 )
 def test_completion(words: str, expected: set[str]) -> None:
     environment = {
