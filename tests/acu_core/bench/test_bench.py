@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from acu_core.bench import OperatorRow, Shape, Timing, measure_operator, measure_training
 from acu_core.bench.contestants import make_contestants
+from acu_core.bench.peak_memory import peak_memory
 from acu_core.bench.timing import alternate
 from acu_core.errors import UserError
 
@@ -83,3 +84,12 @@ def test_the_commands() -> None:
     result = CliRunner().invoke(app, ["bench", "train", "--rounds", "2", "--batch", "2"])
     assert result.exit_code == 0, result.output
     assert "cifar10-plain-acu" in result.stdout
+
+
+def test_memory_is_that_of_the_fresh_process_alone() -> None:
+    # This process has long used more than the fresh one will.
+    assert torch.ones(100_000_000).sum() > 0
+    shape = Shape(16, 48, 48, 32, 32, 9, 1)
+    output_and_gradient = 2 * 4 * shape.images * shape.outputs * shape.height * shape.width
+    for name in ("acu channels_last", "conv2d channels_last"):
+        assert output_and_gradient <= peak_memory(shape, name, processes=1, threads=1) < 20 * output_and_gradient
