@@ -5,6 +5,8 @@
 // Channels are innermost and go a chunk at a time: two vectors, one cache line. A chunk visits all rows and synapses of
 // the tile before the next chunk, so that the few image rows in use (2 KiB each at 32 pixels) stay in the first-level
 // cache, and only the column buffer comes from the second.
+//
+// The column buffer is [panel][pixel][kPanel]: a walk writes lines that follow each other, and the products read them so.
 
 #pragma once
 
@@ -26,7 +28,6 @@ struct Walk {
   T upper_share, lower_share, left_share, right_share;
   int64_t first, stride, pixels;  // pixels: of the output row
   int64_t width, pixel_step;      // of the image row: columns, and elements from one to the next
-  int64_t column_step;            // elements from one pixel to the next in the column buffer
   Span left, right;               // pixels whose left and whose right column are inside the image
 
   void find_spans() {
@@ -50,13 +51,17 @@ struct Chunk {
   static constexpr int kVectors = VECTORS;
 };
 
-// Calls f(Chunk, first channel): two vectors at a time, then one, then channel by channel.
+// Calls f(Chunk, first channel): two vectors at a time, then one, then four channels, then one by one, as
+// chunk_channels says.
 template <class T, class F>
 ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   using S = Wide<T>;
   int64_t c = 0;
   for (; c + 2 * S::kLanes <= channels; c += 2 * S::kLanes) f(Chunk<S, 2>{}, c);
   for (; c + S::kLanes <= channels; c += S::kLanes) f(Chunk<S, 1>{}, c);
+  if constexpr (S::kLanes > 4) {
+    for (; c + 4 <= channels; c += 4) f(Chunk<Four<T>, 1>{}, c);
+  }
   for (; c < channels; ++c) f(Chunk<Narrow<T>, 1>{}, c);
 }
 
@@ -71,8 +76,8 @@ ACU_INLINE void write_column(T* to, T share, const Pack<S, VECTORS>& value) {
 }
 
 template <class T, class S, int VECTORS>
-ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end, int64_t step) {
-  for (int64_t j = begin; j < end; ++j) write_column<T, S, VECTORS>(to + j * step, T(0), {});
+ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) write_column<T, S, VECTORS>(to + j * kPanel<T>, T(0), {});
 }
 
 // ---------------------------------------------------------------------------------------------------- forward
@@ -125,17 +130,17 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
   };
   const Span left = walk.left, right = walk.right;
   if (walk.right_share == T(0)) {
-    clear_columns<T, S, VECTORS>(to, 0, left.begin, walk.column_step);
+    clear_columns<T, S, VECTORS>(to, 0, left.begin);
     for (int64_t j = left.begin; j < left.end; ++j) {
-      write_column<T, S, VECTORS>(to + j * walk.column_step, walk.left_share, blend(at(j)));
+      write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
     }
-    clear_columns<T, S, VECTORS>(to, left.end, walk.pixels, walk.column_step);
+    clear_columns<T, S, VECTORS>(to, left.end, walk.pixels);
     return;
   }
   // From left to right: pixels that see nothing, only a right column, both, only a left one, nothing.
-  clear_columns<T, S, VECTORS>(to, 0, right.begin, walk.column_step);
+  clear_columns<T, S, VECTORS>(to, 0, right.begin);
   for (int64_t j = right.begin; j < left.begin; ++j) {
-    write_column<T, S, VECTORS>(to + j * walk.column_step, walk.right_share, blend(at(j) + walk.pixel_step));
+    write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.right_share, blend(at(j) + walk.pixel_step));
   }
   if (left.begin < right.end) {
     Pack<S, VECTORS> here = blend(at(left.begin));
@@ -143,16 +148,16 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
       if constexpr (!SLIDES) here = blend(at(j));
       const Pack<S, VECTORS> next = blend(at(j) + walk.pixel_step);
       for (int i = 0; i < VECTORS; ++i) {
-        store<S>(to + j * walk.column_step + i * S::kLanes,
+        store<S>(to + j * kPanel<T> + i * S::kLanes,
                  walk.left_share * here.v[i] + walk.right_share * next.v[i]);
       }
       if constexpr (SLIDES) here = next;
     }
   }
   for (int64_t j = right.end; j < left.end; ++j) {
-    write_column<T, S, VECTORS>(to + j * walk.column_step, walk.left_share, blend(at(j)));
+    write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
   }
-  clear_columns<T, S, VECTORS>(to, left.end, walk.pixels, walk.column_step);
+  clear_columns<T, S, VECTORS>(to, left.end, walk.pixels);
 }
 
 // The columns of one synapse along one output row, for a chunk of channels.
@@ -160,7 +165,7 @@ template <class T, class S, int VECTORS>
 ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowPair<T>& rows, T* to) {
   const bool slides = walk.stride == 1;
   if (rows.upper == nullptr) {
-    clear_columns<T, S, VECTORS>(to, 0, walk.pixels, walk.column_step);
+    clear_columns<T, S, VECTORS>(to, 0, walk.pixels);
   } else if (rows.lower != nullptr) {
     slides ? build_columns<T, S, VECTORS, 2, true>(walk, rows, to)
            : build_columns<T, S, VECTORS, 2, false>(walk, rows, to);
@@ -225,10 +230,10 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
   BackwardStep<T, S, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
   const Span left = walk.left, right = walk.right;
-  const int64_t pixel_step = walk.pixel_step, column_step = walk.column_step;
+  const int64_t pixel_step = walk.pixel_step;
   int64_t j = std::min(left.begin, right.begin), at = (walk.first + left.begin) * pixel_step;
-  clear_columns<T, S, 1>(columns, 0, j, column_step);
-  T* column = columns + j * column_step;
+  clear_columns<T, S, 1>(columns, 0, j);
+  T* column = columns + j * kPanel<T>;
   V here{}, down{}, carry{};  // of the column that is the next pixel's left one, and what the pixel before gave it
   if (right.begin < left.begin) {
     const V d = load<S>(column);
@@ -236,11 +241,11 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
     step.sum_x += d * here;
     carry = step.right_share * d;
     store<S>(column, step.right_share * here);
-    ++j, column += column_step;
+    ++j, column += kPanel<T>;
   } else if (left.begin < left.end) {
     step.look(at, here, down);
   }
-  for (; j < right.end; ++j, column += column_step, at += pixel_step) {
+  for (; j < right.end; ++j, column += kPanel<T>, at += pixel_step) {
     V next, next_down;
     step.look(at + pixel_step, next, next_down);
     const V d = load<S>(column), across = next - here, to_right = step.right_share * d;
@@ -264,7 +269,7 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
     step.sum_y += e * down;
     step.give(at, e);
   }
-  clear_columns<T, S, 1>(columns, std::max(left.end, right.end), walk.pixels, column_step);
+  clear_columns<T, S, 1>(columns, std::max(left.end, right.end), walk.pixels);
   step.finish();
 }
 
@@ -275,7 +280,7 @@ void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   BackwardStep<T, S, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
   const Span left = walk.left, right = walk.right;
   int64_t at = walk.first * walk.pixel_step;
-  for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += walk.column_step) {
+  for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += kPanel<T>) {
     const V d = load<S>(columns), to_right = step.right_share * d, to_left = d - to_right;
     V here{}, next{}, down;
     if (j >= left.begin && j < left.end) {

@@ -1,5 +1,5 @@
 // The weight (O, C/groups, K) in the order in which the micro-kernel reads it, once a call: panels of output channels
-// for forward, panels of columns for backward. The gradient of the weight comes back in the order of forward.
+// for forward, panels of columns for backward. The gradient of the weight comes back in the order of backward.
 
 #pragma once
 
@@ -22,61 +22,67 @@ void over_blocks(const Plan& plan, const Parallel& parallel, const F& f) {
   });
 }
 
-// Calls f(place in the packed weight, place in the weight) for every element of a block.
-template <class F>
-void for_each_weight(const Plan& plan, const SegmentPlan& part, const Block& block, F f) {
+// Where each column of a block is found in the weight of the segment's first output; -1: a padded channel, which has none.
+inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPlan& part, const Block& block) {
   const Geometry& g = plan.geometry;
-  if (g.depthwise()) {
-    int64_t row = 0;
+  std::vector<int64_t> places;
+  const int64_t first = part.segment.out_begin * g.channels_per_group() * g.synapses;
+  for (int64_t c = block.channel_begin; c < block.channel_end;) {
+    const int64_t together = chunk_channels(plan.panel, block.channel_end - c);
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-      for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
-        f(block.weight_offset + row, c * g.synapses + k);
+      for (int64_t i = c; i < c + together; ++i) {
+        const int64_t channel = i - (g.depthwise() ? 0 : part.segment.in_begin);
+        places.push_back(i < g.channels ? first + channel * g.synapses + k : -1);
       }
     }
-    return;
+    c += together;
   }
-  for (int64_t o = 0; o < part.outputs(); ++o) {
-    const int64_t panel = o / plan.panel, lane = o % plan.panel;
-    int64_t row = 0;
-    for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-      for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
-        const int64_t weight =
-            ((part.segment.out_begin + o) * g.channels_per_group() + c - part.segment.in_begin) * g.synapses + k;
-        f(block.weight_offset + (panel * block.columns() + row) * plan.panel + lane, weight);
-      }
-    }
-  }
+  return places;
 }
 
+// [panel of outputs][column][lane]; depthwise [column].
 template <class T, class Parallel>
 void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& parallel) {
+  const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    if (part.outputs() % plan.panel != 0 && !plan.geometry.depthwise()) {  // lanes behind the last output
-      std::fill_n(packed + block.weight_offset, round_up(part.outputs(), plan.panel) * block.columns(), T(0));
+    const std::vector<int64_t> places = columns_in_weight(plan, part, block);
+    const int64_t columns = block.columns(), outputs = plan.geometry.depthwise() ? 1 : part.outputs();
+    T* to = packed + block.weight_offset;
+    if (plan.geometry.depthwise()) {
+      for (int64_t i = 0; i < columns; ++i) to[i] = weight[places[i]];
+      return;
     }
-    for_each_weight(plan, part, block, [&](int64_t to, int64_t from) { packed[to] = weight[from]; });
+    for (int64_t o = 0; o < round_up(outputs, panel); ++o) {
+      for (int64_t i = 0; i < columns; ++i) {
+        const bool present = o < outputs && places[i] >= 0;
+        to[(o / panel * columns + i) * panel + o % panel] = present ? weight[places[i] + o * output_step] : T(0);
+      }
+    }
   });
 }
 
-// [panel of columns][output][lane]
+// Calls f(place in the transposed weight, place in the weight) for every column of a block; -1: there is none.
+// [panel of columns][output][lane]; depthwise [column].
+template <class F>
+void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
+  const std::vector<int64_t> places = columns_in_weight(plan, part, block);
+  const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
+  const bool depthwise = plan.geometry.depthwise();
+  const int64_t outputs = depthwise ? 1 : part.outputs();
+  const int64_t columns = block.columns(), lanes = depthwise ? columns : round_up(columns, panel);
+  for (int64_t o = 0; o < outputs; ++o) {
+    for (int64_t i = 0; i < lanes; ++i) {
+      const bool present = i < columns && places[i] >= 0;
+      f(block.transposed_offset + (depthwise ? i : (i / panel * outputs + o) * panel + i % panel),
+        present ? places[i] + o * output_step : -1);
+    }
+  }
+}
+
 template <class T, class Parallel>
 void pack_transposed_weight(const Plan& plan, const T* weight, T* packed, const Parallel& parallel) {
-  const Geometry& g = plan.geometry;
-  // One row a block: there is nothing to transpose.
-  if (g.depthwise()) return pack_weight(plan, weight, packed, parallel);
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    if (block.columns() % plan.panel != 0) {
-      std::fill_n(packed + block.transposed_offset, round_up(block.columns(), plan.panel) * part.outputs(), T(0));
-    }
-    int64_t row = 0;
-    for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-      for (int64_t c = block.channel_begin; c < block.channel_end; ++c, ++row) {
-        T* to = packed + block.transposed_offset + row / plan.panel * part.outputs() * plan.panel + row % plan.panel;
-        const T* from =
-            weight + (part.segment.out_begin * g.channels_per_group() + c - part.segment.in_begin) * g.synapses + k;
-        for (int64_t o = 0; o < part.outputs(); ++o) to[o * plan.panel] = from[o * g.channels_per_group() * g.synapses];
-      }
-    }
+    for_each_transposed(plan, part, block, [&](int64_t to, int64_t from) { packed[to] = from < 0 ? T(0) : weight[from]; });
   });
 }
 

@@ -7,15 +7,16 @@
 
 namespace acu {
 
-// Synapses [synapse_begin, synapse_end) of input channels [channel_begin, channel_end): one width of the column buffer.
-// A column is ordered synapse first, channel second.
+// Synapses [synapse_begin, synapse_end) of input channels [channel_begin, channel_end): what is in the column buffer at
+// once. Columns are ordered by chunks of channels (see chunk_channels), then synapses, then the channels of the chunk.
 struct Block {
   int64_t synapse_begin, synapse_end, channel_begin, channel_end;
-  int64_t weight_offset;     // where the block's weight stands in the packed forward weight (and in its gradient)
-  int64_t transposed_offset;  // where it stands in the packed transposed weight
+  int64_t weight_offset;      // where the block's weight stands in the packed forward weight
+  int64_t transposed_offset;  // where it stands in the packed transposed weight, and in the weight's gradient
 
+  int64_t synapses() const { return synapse_end - synapse_begin; }
   int64_t channels() const { return channel_end - channel_begin; }
-  int64_t columns() const { return (synapse_end - synapse_begin) * channels(); }
+  int64_t columns() const { return synapses() * channels(); }
 };
 
 struct SegmentPlan {
@@ -36,29 +37,37 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
+// How many of `left` channels the column pass takes together: a panel, half of it (one vector), four, or one. Each width
+// divides the wider ones, so that no chunk lies across two panels.
+constexpr int64_t chunk_channels(int64_t panel, int64_t left) {
+  if (left >= panel) return panel;
+  if (left >= panel / 2) return panel / 2;
+  return left >= 4 ? 4 : 1;
+}
+
 // About 192 pixels keep the buffer of a block (192 x 432 floats) within a 512 KiB second-level cache, and are enough
 // to amortise one pass over the weight's gradient. Speed is flat within 10 % from half to twice of it.
-constexpr int64_t kTilePixels = 192;
+constexpr int64_t kTilePixels = 96;
 // A panel of the packed weight (432 rows of 16 floats) fits in a first-level cache of 32 KiB.
 constexpr int64_t kBlockColumns = 432;
 
 struct Plan {
   Geometry geometry;
-  int64_t panel;  // output channels in a panel of the packed weight: two vectors of the instruction set
+  int64_t panel;            // columns or outputs in a panel: two vectors of the instruction set
+  int64_t padded_channels;  // of an image as the kernels see it
   std::vector<SegmentPlan> segments;
-  int64_t packed_size = 0, transposed_size = 0;   // elements of the packed weight and of its transpose
-  int64_t widest_block = 0, buffer_stride = 0;    // columns of the widest block; elements between rows of the buffer
+  int64_t packed_size = 0, transposed_size = 0;  // elements of the packed weight and of its transpose
+  int64_t widest_block = 0;                      // columns of the widest block
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
   int64_t images_per_share, tiles_per_share;      // a share: the images of one slot, where tiles are whole images
 
   Plan(const Geometry& g, int64_t panel_width, int64_t slots) : geometry(g), panel(panel_width) {
+    // A few channels of each pixel fill no vector: four do. Groups would each need their own padding.
+    padded_channels = g.groups == 1 ? round_up(g.channels, 4) : g.channels;
     for (const Segment& segment : cut_into_segments(g)) {
       segments.push_back({segment, {}});
       cut_into_blocks(segments.back());
     }
-    // An odd number of cache lines between rows spreads a column of the buffer over all sets of the cache.
-    buffer_stride = round_up(widest_block, 16);
-    if (buffer_stride / 16 % 2 == 0) buffer_stride += 16;
     cut_into_tiles(slots);
   }
 
@@ -85,22 +94,30 @@ struct Plan {
     return tile;
   }
 
+  // Elements from one panel of the column buffer to the next: [panel][pixel][column of the panel].
+  int64_t panel_step() const { return largest_tile() * panel; }
+  int64_t buffer_size() const { return ceil_div(widest_block, panel) * panel_step(); }
+
   int64_t largest_tile() const { return images_per_tile * rows_per_tile * pixels_per_tile_row; }
 
   // Tiles of slot `slot` of `slots`: contiguous, and the same for the same number of slots, so that sums come out alike.
   int64_t first_tile(int64_t slot, int64_t slots) const { return tile_count * slot / slots; }
 
  private:
+  // Few channels with all their synapses before more channels: the columns of a block then come from few lines of the
+  // image, which stay in the first-level cache.
   void cut_into_blocks(SegmentPlan& plan) {
-    const int64_t channels = plan.segment.in_end - plan.segment.in_begin, synapses = geometry.synapses;
-    const int64_t channel_pieces = ceil_div(channels, kBlockColumns);
-    const int64_t channels_at_once = ceil_div(channels, channel_pieces);
-    const int64_t most_synapses = std::max<int64_t>(1, kBlockColumns / channels_at_once);
+    const int64_t begin = plan.segment.in_begin;
+    const int64_t end = geometry.groups == 1 ? padded_channels : plan.segment.in_end, channels = end - begin;
+    const int64_t synapses = geometry.synapses;
+    const int64_t most_channels = std::max(panel, kBlockColumns / synapses / panel * panel);
+    const int64_t channels_at_once = round_up(ceil_div(channels, ceil_div(channels, most_channels)), panel);
+    const int64_t most_synapses = std::max<int64_t>(1, kBlockColumns / std::min(channels, channels_at_once));
     const int64_t synapses_at_once = ceil_div(synapses, ceil_div(synapses, most_synapses));
-    for (int64_t c = plan.segment.in_begin; c < plan.segment.in_end; c += channels_at_once) {
+    for (int64_t c = begin; c < end; c += channels_at_once) {
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
-        Block block{k, std::min(k + synapses_at_once, synapses), c,
-                    std::min(c + channels_at_once, plan.segment.in_end), packed_size, transposed_size};
+        Block block{k, std::min(k + synapses_at_once, synapses), c, std::min(c + channels_at_once, end), packed_size,
+                    transposed_size};
         const bool depthwise = geometry.depthwise();
         packed_size += depthwise ? block.columns() : round_up(plan.outputs(), panel) * block.columns();
         transposed_size += depthwise ? block.columns() : round_up(block.columns(), panel) * plan.outputs();

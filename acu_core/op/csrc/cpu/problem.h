@@ -62,7 +62,7 @@ struct PartialImage {
 
 template <class T>
 struct SlotSums {
-  Buffer<T> weight;               // in the layout of the packed weight
+  Buffer<T> weight;               // in the layout of the transposed weight
   std::vector<double> positions;  // [position group][synapse][y, x]
   std::vector<double> bias;
   PartialImage<T> partial;

@@ -11,7 +11,8 @@ namespace acu {
 template <class T, class Parallel>
 void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, T* grad_weight, const Parallel& parallel) {
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    for_each_weight(plan, part, block, [&](int64_t from, int64_t to) {
+    for_each_transposed(plan, part, block, [&](int64_t from, int64_t to) {
+      if (to < 0) return;
       T sum = sums[0].weight.data()[from];
       for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
       grad_weight[to] = sum;
@@ -42,22 +43,18 @@ template <class T, class Parallel>
 void reduce_partial_images(const Plan& plan, const std::vector<SlotSums<T>>& sums, bool channels_last, T* grad_input,
                            const Parallel& parallel) {
   const Geometry& g = plan.geometry;
-  const int64_t row_size = g.width * g.channels;
+  const int64_t row_size = g.width * plan.padded_channels, pixels = g.height * g.width;
   for (const SlotSums<T>& slot : sums) {
     const PartialImage<T>& partial = slot.partial;
     if (partial.image < 0) continue;
-    T* image = grad_input + partial.image * g.height * row_size;
+    T* image = grad_input + partial.image * g.channels * pixels;
+    const int64_t channel_step = channels_last ? 1 : pixels, pixel_step = channels_last ? g.channels : 1;
     parallel(partial.row_end - partial.row_begin, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const T* from = partial.rows.data() + r * row_size;
-        const int64_t y = partial.row_begin + r;
-        if (channels_last) {
-          for (int64_t i = 0; i < row_size; ++i) image[y * row_size + i] += from[i];
-        } else {
-          for (int64_t c = 0; c < g.channels; ++c) {
-            T* to = image + (c * g.height + y) * g.width;
-            for (int64_t x = 0; x < g.width; ++x) to[x] += from[x * g.channels + c];
-          }
+        T* to = image + (partial.row_begin + r) * g.width * pixel_step;
+        for (int64_t x = 0; x < g.width; ++x) {
+          for (int64_t c = 0; c < g.channels; ++c) to[x * pixel_step + c * channel_step] += from[x * plan.padded_channels + c];
         }
       }
     });

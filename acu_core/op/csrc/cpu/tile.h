@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "columns.h"
 #include "depthwise.h"
 #include "micro_kernel.h"
 #include "problem.h"
@@ -41,21 +40,35 @@ inline RowRange rows_of_image(const Plan& plan, int64_t image, int64_t begin, in
   return {a.row, b.row + b.rows};
 }
 
-// The images of the current tile in channels_last: the tensor itself, or a transposed copy of the rows in use.
+// `count` pixels of a plain tensor, from `pixel` of an image on, to channels_last with padded channels.
+template <class T>
+void copy_in(const Plan& plan, bool channels_last, const T* image, int64_t pixel, int64_t count, T* to) {
+  const Geometry& g = plan.geometry;
+  const int64_t step = plan.padded_channels;
+  if (!channels_last) {
+    transpose(g.channels, count, image + pixel, g.height * g.width, to, step);
+  } else {
+    for (int64_t p = 0; p < count; ++p) std::copy_n(image + (pixel + p) * g.channels, g.channels, to + p * step);
+  }
+  for (int64_t c = g.channels; c < step; ++c) {
+    for (int64_t p = 0; p < count; ++p) to[p * step + c] = T(0);
+  }
+}
+
+// The images of the current tile in channels_last: the tensor itself, or a copy of the rows in use.
 template <class T>
 class Images {
  public:
   Images(const Plan& plan, const Synapse<T>* synapses, const T* input, bool channels_last)
       : plan_(plan), synapses_(synapses), input_(input), channels_last_(channels_last) {
-    if (!channels_last) copy_ = Buffer<T>(plan.images_per_tile * image_size());
+    copies_ = !channels_last || plan.padded_channels != plan.geometry.channels;
+    if (copies_) copy_ = Buffer<T>(plan.images_per_tile * image_size());
   }
 
   // Makes the images of `tile` ready; [begin, end) are the tiles of the slot.
   void prepare(const Tile& tile, int64_t begin, int64_t end) {
-    if (channels_last_ || tile.image == prepared_) {
-      if (channels_last_) base_ = input_ + tile.image * image_size();
-      return;
-    }
+    if (!copies_) base_ = input_ + tile.image * image_size();
+    if (!copies_ || tile.image == prepared_) return;
     const Geometry& g = plan_.geometry;
     prepared_ = tile.image;
     base_ = copy_.data();
@@ -63,33 +76,35 @@ class Images {
     if (plan_.tiles_per_image_group > 1) out = rows_of_image(plan_, tile.image, begin, end);
     const RowRange rows = touched_rows(g, synapses_, out.begin, out.end);
     for (int64_t n = 0; n < tile.images; ++n) {
-      transpose(g.channels, (rows.end - rows.begin) * g.width,
-                input_ + (tile.image + n) * image_size() + rows.begin * g.width, g.height * g.width,
-                copy_.data() + n * image_size() + rows.begin * g.width * g.channels, g.channels);
+      copy_in(plan_, channels_last_, input_ + (tile.image + n) * g.channels * g.height * g.width,
+              rows.begin * g.width, (rows.end - rows.begin) * g.width,
+              copy_.data() + n * image_size() + rows.begin * g.width * plan_.padded_channels);
     }
   }
 
   const T* row(int64_t image_in_tile, int64_t y) const {
-    return base_ + image_in_tile * image_size() + y * plan_.geometry.width * plan_.geometry.channels;
+    return base_ + image_in_tile * image_size() + y * plan_.geometry.width * plan_.padded_channels;
   }
 
  private:
-  int64_t image_size() const { return plan_.geometry.height * plan_.geometry.width * plan_.geometry.channels; }
+  int64_t image_size() const { return plan_.geometry.height * plan_.geometry.width * plan_.padded_channels; }
 
   const Plan& plan_;
   const Synapse<T>* synapses_;
   const T* input_;
   const bool channels_last_;
+  bool copies_;
   Buffer<T> copy_;
   const T* base_ = nullptr;
   int64_t prepared_ = -1;
 };
 
 template <class T>
-Walk<T> make_walk(const Geometry& g, const Tile& tile, const Synapse<T>& synapse, int64_t column_step) {
+Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse) {
+  const Geometry& g = plan.geometry;
   Walk<T> walk{T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x, synapse.fraction_x,
                tile.column * g.stride_w - g.left + synapse.column, g.stride_w, tile.width,
-               g.width, g.channels, column_step, {}, {}};
+               g.width, plan.padded_channels, {}, {}};
   walk.find_spans();
   return walk;
 }
@@ -108,14 +123,14 @@ ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>*
   }
 }
 
-// The columns of a block for a tile: [pixel][synapse, channel].
+// The columns of a block for a tile.
 template <class T>
 void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, const Synapse<T>* synapses,
                   const Block& block, std::vector<Walk<T>>& walks, T* columns) {
   const Geometry& g = plan.geometry;
   walks.clear();
   for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-    walks.push_back(without_columns_of_no_share(make_walk(g, tile, synapses[k], plan.buffer_stride)));
+    walks.push_back(without_columns_of_no_share(make_walk(plan, tile, synapses[k])));
   }
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     const auto row_at = [&](int64_t n, int64_t y) {
@@ -123,7 +138,7 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
     };
     over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
       build_columns(chunk, walks[k], RowPair<T>(walks[k], row_at(n, y), row_at(n, y + 1)),
-                    columns + row * tile.width * plan.buffer_stride + k * block.channels() + c);
+                    columns_of(chunk, plan, block, c, k, columns) + row * tile.width * kPanel<T>);
     });
   });
 }
@@ -143,7 +158,7 @@ void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
   const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
   if (begin == end) return;
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
-  Buffer<T> columns(plan.largest_tile() * plan.buffer_stride);
+  Buffer<T> columns(plan.buffer_size());
   Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
   std::vector<Walk<T>> walks;
 
@@ -163,15 +178,14 @@ void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
                      walks, columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
         if (g.depthwise()) {
-          multiply_depthwise(pixels, block, columns.data(), plan.buffer_stride, weight,
-                             problem.bias != nullptr || block.synapse_begin > 0, part_out + block.channel_begin,
-                             g.outputs);
+          multiply_depthwise(plan, pixels, block, columns.data(), weight, problem.bias != nullptr || block.synapse_begin > 0,
+                             part_out + block.channel_begin);
         } else if (started) {
-          multiply<T, Result::kAdd>(pixels, part.outputs(), block.columns(), columns.data(), plan.buffer_stride, 1,
-                                    weight, part_out, g.outputs);
+          multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), columns.data(), plan.panel_step(),
+                                            weight, part_out, g.outputs);
         } else {
-          multiply<T, Result::kStore>(pixels, part.outputs(), block.columns(), columns.data(), plan.buffer_stride, 1,
-                                      weight, part_out, g.outputs);
+          multiply_columns<T, Result::kStore>(pixels, part.outputs(), block.columns(), columns.data(), plan.panel_step(),
+                                              weight, part_out, g.outputs);
         }
         started = true;
       }

@@ -15,8 +15,9 @@ class ImageGradients {
       : problem_(problem), plan_(problem.plan), begin_(begin), end_(end), partial_(partial) {
     if (problem.grad_input == nullptr) return;
     const Geometry& g = plan_.geometry;
-    row_size_ = g.width * g.channels;
-    if (!problem.channels_last) copy_ = Buffer<T>(plan_.images_per_tile * g.height * row_size_);
+    row_size_ = g.width * plan_.padded_channels;
+    copies_ = !problem.channels_last || plan_.padded_channels != g.channels;
+    if (copies_) copy_ = Buffer<T>(plan_.images_per_tile * g.height * row_size_);
     if (plan_.tiles_per_image_group > 1 && begin % plan_.tiles_per_image_group != 0) {
       partial_.image = begin / plan_.tiles_per_image_group;
       const RowRange out = rows_of_image(plan_, partial_.image, begin, end);
@@ -38,7 +39,7 @@ class ImageGradients {
       base_ = partial_.rows.data();
       first_row_ = partial_.row_begin;
     } else {
-      base_ = problem_.channels_last ? problem_.grad_input + tile.image * size : copy_.data();
+      base_ = copies_ ? copy_.data() : problem_.grad_input + tile.image * size;
       first_row_ = 0;
       std::fill_n(base_, tile.images * size, T(0));
     }
@@ -46,14 +47,19 @@ class ImageGradients {
 
   // Called after a tile: the last one of an image sends a copy home.
   void finish(const Tile& tile, int64_t index) {
-    if (!needed() || problem_.channels_last || tile.image == partial_.image) return;
+    if (!needed() || !copies_ || tile.image == partial_.image) return;
     const bool image_goes_on = (index + 1) % plan_.tiles_per_image_group != 0 && index + 1 < end_;
     if (image_goes_on) return;
     const Geometry& g = plan_.geometry;
-    const int64_t size = g.height * row_size_;
+    const int64_t pixels = g.height * g.width, step = plan_.padded_channels;
     for (int64_t n = 0; n < tile.images; ++n) {
-      transpose(g.height * g.width, g.channels, copy_.data() + n * size, g.channels,
-                problem_.grad_input + (tile.image + n) * size, g.height * g.width);
+      const T* from = copy_.data() + n * pixels * step;
+      T* to = problem_.grad_input + (tile.image + n) * pixels * g.channels;
+      if (problem_.channels_last) {
+        for (int64_t p = 0; p < pixels; ++p) std::copy_n(from + p * step, g.channels, to + p * g.channels);
+      } else {
+        transpose(pixels, g.channels, from, step, to, pixels);
+      }
     }
   }
 
@@ -68,6 +74,7 @@ class ImageGradients {
   PartialImage<T>& partial_;
   Buffer<T> copy_;
   T* base_ = nullptr;
+  bool copies_ = false;
   int64_t row_size_ = 0, first_row_ = 0, prepared_ = -1;
 };
 
@@ -76,16 +83,16 @@ class ImageGradients {
 template <class T>
 class WalkScratch {
  public:
-  explicit WalkScratch(const Geometry& g)
-      : zeros_(g.width * g.channels), nowhere_(g.width * g.channels), sums_(2 * kLanes * g.synapses) {
-    std::fill_n(zeros_.data(), g.width * g.channels, T(0));
-    std::fill_n(nowhere_.data(), g.width * g.channels, T(0));
+  explicit WalkScratch(const Plan& plan)
+      : zeros_(row_size(plan)), nowhere_(row_size(plan)), sums_(2 * kLanes * plan.geometry.synapses) {
+    std::fill_n(zeros_.data(), row_size(plan), T(0));
+    std::fill_n(nowhere_.data(), row_size(plan), T(0));
   }
 
   void start(const Plan& plan, const Tile& tile, const Synapse<T>* synapses, const Block& block) {
     walks_.clear();
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-      walks_.push_back(make_walk(plan.geometry, tile, synapses[k], plan.buffer_stride));
+      walks_.push_back(make_walk(plan, tile, synapses[k]));
     }
     std::fill_n(sums_.data(), 2 * kLanes * static_cast<int64_t>(walks_.size()), T(0));
   }
@@ -103,6 +110,8 @@ class WalkScratch {
   }
 
  private:
+  static int64_t row_size(const Plan& plan) { return plan.geometry.width * plan.padded_channels; }
+
   static constexpr int64_t kLanes = Wide<T>::kLanes;
   std::vector<Walk<T>> walks_;
   Buffer<T> zeros_, nowhere_, sums_;
@@ -116,10 +125,10 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
   scratch.start(plan, tile, synapses, block);
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
-      T* at = columns + row * tile.width * plan.buffer_stride + k * block.channels() + c;
+      T* at = columns_of(chunk, plan, block, c, k, columns) + row * tile.width * kPanel<T>;
       const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
       if (!has_upper && !has_lower) {
-        clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, 0, tile.width, plan.buffer_stride);
+        clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, 0, tile.width);
         return;
       }
       const int64_t channel = block.channel_begin + c;
@@ -139,24 +148,6 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
   }
 }
 
-// Packs grad_output of a segment in panels: [panel][pixel][kPanel], zeros behind the last output.
-template <class T>
-void pack_gradient(int64_t pixels, int64_t outputs, const T* from, int64_t step, T* to) {
-  for (int64_t o = 0; o < outputs; o += kPanel<T>) {
-    using S = Wide<T>;
-    const int64_t lanes = std::min(kPanel<T>, outputs - o);
-    for (int64_t p = 0; p < pixels && lanes == kPanel<T>; ++p, to += kPanel<T>) {
-      const typename S::Vector first = load<S>(from + p * step + o), second = load<S>(from + p * step + o + S::kLanes);
-      store<S>(to, first);
-      store<S>(to + S::kLanes, second);
-    }
-    for (int64_t p = 0; p < pixels && lanes < kPanel<T>; ++p, to += kPanel<T>) {
-      std::copy_n(from + p * step + o, lanes, to);
-      std::fill(to + lanes, to + kPanel<T>, T(0));
-    }
-  }
-}
-
 template <class T>
 void add_bias_gradient(int64_t pixels, int64_t outputs, const T* gradient, std::vector<T>& row, double* sums) {
   std::fill(row.begin(), row.end(), T(0));
@@ -173,18 +164,17 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
   sums.positions.assign(2 * g.position_groups * g.synapses, 0.0);
   sums.bias.assign(problem.need_bias ? g.outputs : 0, 0.0);
   if (problem.need_weight) {
-    sums.weight = Buffer<T>(plan.packed_size);
-    std::fill_n(sums.weight.data(), plan.packed_size, T(0));
+    sums.weight = Buffer<T>(plan.transposed_size);
+    std::fill_n(sums.weight.data(), plan.transposed_size, T(0));
   }
   const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
   if (begin == end) return;
   const bool need_columns = problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
   ImageGradients<T> gradients(problem, begin, end, sums.partial);
-  WalkScratch<T> scratch(g);
-  Buffer<T> columns(plan.largest_tile() * plan.buffer_stride);
+  WalkScratch<T> scratch(plan);
+  Buffer<T> columns(plan.buffer_size());
   Buffer<T> gradient_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
-  Buffer<T> packed(plan.largest_tile() * round_up(g.outputs, kPanel<T>));
   std::vector<T> bias_row(g.outputs);
 
   for (int64_t index = begin; index < end; ++index) {
@@ -206,26 +196,23 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
     for (const SegmentPlan& part : plan.segments) {
       const T* part_gradient = gradient + part.segment.out_begin;
       const int64_t group = part.segment.position_group * g.synapses;
-      if (problem.need_weight && !g.depthwise()) pack_gradient(pixels, part.outputs(), part_gradient, g.outputs, packed.data());
       for (const Block& block : part.blocks) {
         const T* weight = problem.transposed_weight + block.transposed_offset;
         if (g.depthwise()) {
-          spread_depthwise(pixels, block, gradient + block.channel_begin, g.outputs, weight, columns.data(),
-                           plan.buffer_stride);
+          spread_depthwise(plan, pixels, block, gradient + block.channel_begin, weight, columns.data());
         } else {
-          multiply<T, Result::kStore>(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, 1, weight,
-                                      columns.data(), plan.buffer_stride);
+          multiply_gradient(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, weight, columns.data(),
+                            plan.panel_step());
         }
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
         if (!problem.need_weight) continue;
-        T* grad_weight = sums.weight.data() + block.weight_offset;
+        T* grad_weight = sums.weight.data() + block.transposed_offset;
         if (g.depthwise()) {
-          gather_depthwise(pixels, block, columns.data(), plan.buffer_stride, gradient + block.channel_begin,
-                           g.outputs, grad_weight);
+          gather_depthwise(plan, pixels, block, columns.data(), gradient + block.channel_begin, grad_weight);
         } else {
-          multiply_transposed<T>(block.columns(), ceil_div(part.outputs(), kPanel<T>), pixels, columns.data(),
-                                 plan.buffer_stride, packed.data(), grad_weight);
+          multiply_transposed(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, columns.data(),
+                              plan.panel_step(), grad_weight);
         }
       }
     }

@@ -27,7 +27,19 @@ struct Wide<double> {
   static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 8;
 };
 
-// One channel at a time, for the channels that do not fill a vector: the same code with a vector of one.
+// Two vectors: the width of a panel of columns or outputs, and of the channels that go through the column pass together.
+template <class T>
+constexpr int64_t kPanel = 2 * Wide<T>::kLanes;
+
+// Four channels at a time, for those that do not fill a vector: images of a few channels are padded to four.
+template <class T>
+struct Four {
+  typedef T Vector __attribute__((vector_size(4 * sizeof(T))));
+  typedef T Unaligned __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  static constexpr int64_t kLanes = 4;
+};
+
+// One channel at a time, for the channels that are still left: the same code with a vector of one.
 template <class T>
 struct Narrow {
   typedef T Vector;
