@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "vector.h"
 
@@ -82,22 +83,23 @@ ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end) {
 
 // ---------------------------------------------------------------------------------------------------- forward
 
-// The two image rows of a walk, at the chunk's first channel, and how they are blended. A row outside the image or
-// without a share is never read, it may hold inf: the one that counts is then `upper`, and `lower` is null.
+// The two image rows of a walk, at the chunk's first channel: their blend is scale * (major + ratio * minor), so that one
+// multiply-add blends and the scale goes into the shares of the columns. A row outside the image or without a share is
+// never read, it may hold inf: the one that counts is then `major`, and `minor` is null.
 template <class T>
 struct RowPair {
-  const T *upper, *lower;
-  T upper_share, lower_share;
+  const T *major, *minor;
+  T scale, ratio;
 
   RowPair(const Walk<T>& walk, const T* above, const T* below)
-      : upper(above), lower(below), upper_share(walk.upper_share), lower_share(walk.lower_share) {
-    if (lower_share == T(0)) lower = nullptr;
-    if (upper_share == T(0)) upper = nullptr;
-    if (upper == nullptr) {
-      upper = lower;
-      upper_share = lower_share;
-      lower = nullptr;
+      : major(above), minor(below), scale(walk.upper_share), ratio(walk.lower_share) {
+    if (ratio == T(0)) minor = nullptr;
+    if (scale == T(0)) major = nullptr;
+    if (major == nullptr || (minor != nullptr && scale < ratio)) {
+      std::swap(major, minor);
+      std::swap(scale, ratio);
     }
+    if (minor != nullptr) ratio /= scale;
   }
 };
 
@@ -113,18 +115,20 @@ Walk<T> without_columns_of_no_share(Walk<T> walk) {
   return walk;
 }
 
-// ROWS: 1 when only `upper` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
+// ROWS: 1 when only `major` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
 template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
 void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) {
   // Copies of our own: for all the compiler knows, a store could change the shared ones.
-  const Walk<T> walk = shared;
+  Walk<T> walk = shared;
   const RowPair<T> rows = shared_rows;
+  walk.left_share *= rows.scale;
+  walk.right_share *= rows.scale;
   const auto at = [&](int64_t j) { return (walk.first + j * walk.stride) * walk.pixel_step; };
   const auto blend = [&](int64_t offset) {
     Pack<S, VECTORS> out;
     for (int i = 0; i < VECTORS; ++i) {
-      out.v[i] = rows.upper_share * load<S>(rows.upper + offset + i * S::kLanes);
-      if constexpr (ROWS == 2) out.v[i] += rows.lower_share * load<S>(rows.lower + offset + i * S::kLanes);
+      out.v[i] = load<S>(rows.major + offset + i * S::kLanes);
+      if constexpr (ROWS == 2) out.v[i] += rows.ratio * load<S>(rows.minor + offset + i * S::kLanes);
     }
     return out;
   };
@@ -142,17 +146,25 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
   for (int64_t j = right.begin; j < left.begin; ++j) {
     write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.right_share, blend(at(j) + walk.pixel_step));
   }
-  if (left.begin < right.end) {
-    Pack<S, VECTORS> here = blend(at(left.begin));
-    for (int64_t j = left.begin; j < right.end; ++j) {
-      if constexpr (!SLIDES) here = blend(at(j));
-      const Pack<S, VECTORS> next = blend(at(j) + walk.pixel_step);
-      for (int i = 0; i < VECTORS; ++i) {
-        store<S>(to + j * kPanel<T> + i * S::kLanes,
-                 walk.left_share * here.v[i] + walk.right_share * next.v[i]);
-      }
-      if constexpr (SLIDES) here = next;
+  const auto write = [&](int64_t j, const Pack<S, VECTORS>& here, const Pack<S, VECTORS>& next) {
+    for (int i = 0; i < VECTORS; ++i) {
+      store<S>(to + j * kPanel<T> + i * S::kLanes, walk.left_share * here.v[i] + walk.right_share * next.v[i]);
     }
+  };
+  int64_t j = left.begin;
+  if constexpr (SLIDES) {
+    if (j < right.end) {
+      Pack<S, VECTORS> here = blend(at(j));
+      for (; j + 2 <= right.end; j += 2) {
+        const Pack<S, VECTORS> next = blend(at(j) + walk.pixel_step);
+        write(j, here, next);
+        here = blend(at(j) + 2 * walk.pixel_step);
+        write(j + 1, next, here);
+      }
+      if (j < right.end) write(j, here, blend(at(j) + walk.pixel_step));
+    }
+  } else {
+    for (; j < right.end; ++j) write(j, blend(at(j)), blend(at(j) + walk.pixel_step));
   }
   for (int64_t j = right.end; j < left.end; ++j) {
     write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
@@ -164,9 +176,9 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
 template <class T, class S, int VECTORS>
 ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowPair<T>& rows, T* to) {
   const bool slides = walk.stride == 1;
-  if (rows.upper == nullptr) {
+  if (rows.major == nullptr) {
     clear_columns<T, S, VECTORS>(to, 0, walk.pixels);
-  } else if (rows.lower != nullptr) {
+  } else if (rows.minor != nullptr) {
     slides ? build_columns<T, S, VECTORS, 2, true>(walk, rows, to)
            : build_columns<T, S, VECTORS, 2, false>(walk, rows, to);
   } else {

@@ -46,16 +46,17 @@ void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& p
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
     const std::vector<int64_t> places = columns_in_weight(plan, part, block);
-    const int64_t columns = block.columns(), outputs = plan.geometry.depthwise() ? 1 : part.outputs();
+    const int64_t columns = block.columns(), outputs = part.outputs();
     T* to = packed + block.weight_offset;
     if (plan.geometry.depthwise()) {
       for (int64_t i = 0; i < columns; ++i) to[i] = weight[places[i]];
       return;
     }
-    for (int64_t o = 0; o < round_up(outputs, panel); ++o) {
+    for (int64_t first = 0; first < outputs; first += panel) {
       for (int64_t i = 0; i < columns; ++i) {
-        const bool present = o < outputs && places[i] >= 0;
-        to[(o / panel * columns + i) * panel + o % panel] = present ? weight[places[i] + o * output_step] : T(0);
+        for (int64_t o = first; o < first + panel; ++o, ++to) {
+          *to = o < outputs && places[i] >= 0 ? weight[places[i] + o * output_step] : T(0);
+        }
       }
     }
   });
@@ -67,14 +68,17 @@ template <class F>
 void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
   const std::vector<int64_t> places = columns_in_weight(plan, part, block);
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
-  const bool depthwise = plan.geometry.depthwise();
-  const int64_t outputs = depthwise ? 1 : part.outputs();
-  const int64_t columns = block.columns(), lanes = depthwise ? columns : round_up(columns, panel);
-  for (int64_t o = 0; o < outputs; ++o) {
-    for (int64_t i = 0; i < lanes; ++i) {
-      const bool present = i < columns && places[i] >= 0;
-      f(block.transposed_offset + (depthwise ? i : (i / panel * outputs + o) * panel + i % panel),
-        present ? places[i] + o * output_step : -1);
+  const int64_t columns = block.columns();
+  int64_t to = block.transposed_offset;
+  if (plan.geometry.depthwise()) {
+    for (int64_t i = 0; i < columns; ++i) f(to + i, places[i]);
+    return;
+  }
+  for (int64_t first = 0; first < columns; first += panel) {
+    for (int64_t o = 0; o < part.outputs(); ++o) {
+      for (int64_t i = first; i < first + panel; ++i, ++to) {
+        f(to, i < columns && places[i] >= 0 ? places[i] + o * output_step : -1);
+      }
     }
   }
 }
