@@ -130,33 +130,39 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   const Tensor gradient = torch::stable::contiguous(grad_output, format(channels_last));
   const Tensor image = torch::stable::contiguous(input, format(channels_last));
   const Tensor plain_weight = torch::stable::contiguous(weight);
-  const auto nothing = [&] { return torch::stable::new_empty(input, {0}); };
-  Tensor grad_input = needs.input ? new_image(input, g.images, g.channels, g.height, g.width, channels_last) : nothing();
-  Tensor grad_weight = needs.weight ? torch::stable::new_zeros(weight, weight.sizes()) : nothing();
-  Tensor grad_positions = needs.positions ? torch::stable::new_zeros(positions, positions.sizes()) : nothing();
-  Tensor grad_bias = needs.bias ? torch::stable::new_zeros(weight, {g.outputs}) : nothing();
-  if (g.images == 0) return {grad_input, grad_weight, grad_positions, grad_bias};
+  const auto zeros = [](bool needed, const Tensor& like, auto sizes) {
+    return needed ? torch::stable::new_zeros(like, sizes) : torch::stable::new_empty(like, {0});
+  };
+  Tensor grad_input = needs.input ? new_image(input, g.images, g.channels, g.height, g.width, channels_last)
+                                  : torch::stable::new_empty(input, {0});
+  Tensor grad_positions = zeros(needs.positions, positions, positions.sizes());
+  Tensor grad_bias = zeros(needs.bias, weight, std::initializer_list<int64_t>{g.outputs});
+  if (g.images == 0) return {grad_input, zeros(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
 
   const Kernels<T>& kernel = kernels<T>();
   const Plan plan(g, kernel.panel, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
-  Buffer<T> transposed(plan.transposed_size);
-  pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data(), in_parallel);
   T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
-  const BackwardProblem<T> problem{plan,
-                                   synapses.data(),
-                                   gradient.const_data_ptr<T>(),
-                                   image.const_data_ptr<T>(),
-                                   transposed.data(),
-                                   grad_input_data,
-                                   needs.weight,
-                                   needs.positions,
-                                   needs.bias,
-                                   channels_last};
   std::vector<SlotSums<T>> sums(slots);
-  in_parallel(slots, [&](int64_t begin, int64_t end) {
-    for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
-  });
+  {
+    Buffer<T> transposed(plan.transposed_size);
+    pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data(), in_parallel);
+    const BackwardProblem<T> problem{plan,
+                                     synapses.data(),
+                                     gradient.const_data_ptr<T>(),
+                                     image.const_data_ptr<T>(),
+                                     transposed.data(),
+                                     grad_input_data,
+                                     needs.weight,
+                                     needs.positions,
+                                     needs.bias,
+                                     channels_last};
+    in_parallel(slots, [&](int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
+    });
+  }
+  // Only now, in the memory that the transposed weight has left.
+  Tensor grad_weight = zeros(needs.weight, weight, weight.sizes());
   if (needs.input) reduce_partial_images(plan, sums, channels_last, grad_input_data, in_parallel);
   if (needs.weight) reduce_weight(plan, sums, grad_weight.mutable_data_ptr<T>(), in_parallel);
   if (needs.positions) reduce_positions(sums, positions.numel(), grad_positions.mutable_data_ptr<T>());
