@@ -133,7 +133,7 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
     return out;
   };
   const Span left = walk.left, right = walk.right;
-  if (walk.right_share == T(0)) {
+  if (shared.right_share == T(0)) {
     clear_columns<T, S, VECTORS>(to, 0, left.begin);
     for (int64_t j = left.begin; j < left.end; ++j) {
       write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
