@@ -87,10 +87,10 @@ def reason_to_skip_cuda() -> str | None:
 
 def cpu_extension() -> Extension:
     """The library `_C`: schema and CPU kernels."""
+    compile_flags = ["-O3", "-std=c++20", "-ffp-contract=fast", "-Wall", "-Wno-unknown-pragmas", STABLE_ABI]
     # The kernels say themselves what is a vector: GCC's own search for them turns the micro-kernel's broadcasts into
     # shuffles once its loop is unrolled.
-    compile_flags = ["-O3", "-std=c++20", "-ffp-contract=fast", "-fno-tree-slp-vectorize", "-Wall", "-Wno-unknown-pragmas"]
-    compile_flags.append(STABLE_ABI)
+    compile_flags.append("-fno-tree-slp-vectorize")
     link_flags: list[str] = []
     if os.environ.get("ACU_SANITIZE") == "1":
         sanitize = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]

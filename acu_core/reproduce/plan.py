@@ -80,10 +80,15 @@ def run_path(out: Path, recipe: str, seed: int) -> Path:
 
 
 def read_state(run: PlannedRun) -> RunState:
-    """How far `run` is. Raises UserError when what lies at its path was trained with other settings."""
-    if not run.path.exists():
+    """How far `run` is. Raises UserError when what lies at its path was trained with other settings, or is no run."""
+    if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
         return RunState(exists=False)
-    directory = RunDirectory.open(run.path)
+    try:
+        directory = RunDirectory.open(run.path)
+    except UserError as error:
+        raise UserError(
+            f"{run.path} is no run, but a run of this table belongs there: move it away, or give another --out"
+        ) from error
     found = parse_recipe(directory.recipe_toml, str(run.path / "recipe.toml"))
     differences = _differences(run.recipe, found)
     different = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in differences]

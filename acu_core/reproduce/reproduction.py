@@ -72,11 +72,17 @@ def reproduce(request: Request, *, events: Events | None = None) -> Reproduction
 
 
 def look(request: Request) -> tuple[Table, list[PlannedRun], dict[Path, RunState]]:
-    """The table, its runs and how far they are. Raises UserError where other settings were used in the directory."""
+    """The table, its runs and how far they are.
+
+    Raises UserError where other settings were used in the directory, and where there is no data for what is missing.
+    """
     table = find_table(request.table)
     runs = plan_runs(table, seeds=request.seeds, scale=request.scale, out=request.directory, device=request.device)
     states = {run.path: read_state(run) for run in runs}
     check_same_data(states)
+    data, complete = request.data, all(state.done for state in states.values())
+    if not complete and data is not None and not request.download and not data.exists():
+        raise UserError(f"{data} does not exist: give the path of the data set by --data, or add --download")
     return table, runs, states
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.reproduce.results import RowResult, RunResult, TableResult
+from acu_core.reproduce.scaling import LEAST_ITERATIONS
 
 NONE = "-"
 
@@ -16,8 +17,8 @@ def remarks(result: TableResult) -> list[str]:
     found = []
     if result.scale != 1:
         found.append(
-            f"A trial: every schedule is shortened to {result.scale:g} of the paper's, so the figures cannot be "
-            "compared with the paper's."
+            f"A trial: every schedule is shortened to {result.scale:g} of the paper's ({LEAST_ITERATIONS} iterations "
+            "at least), so the figures cannot be compared with the paper's."
         )
     if result.done < result.runs:
         found.append(f"Unfinished: {result.done} of {result.runs} runs are done.")

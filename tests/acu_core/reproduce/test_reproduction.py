@@ -290,3 +290,24 @@ def test_the_command_keeps_every_digit_of_the_scale() -> None:
     scale = 0.0117265625
     words = shlex.split(Request("ablation", scale=scale).command)
     assert float(words[words.index("--scale") + 1]) == scale
+
+
+def test_what_is_no_run_is_named_and_an_empty_directory_is_used(tmp_path: Path, tiny_cifar10: Path) -> None:
+    request = Request("ablation", 1, SCALE, tiny_cifar10, tmp_path, "cpu")
+    place = tmp_path / f"{SEVEN[0]}-seed0"
+    place.write_text("notes")
+    with pytest.raises(UserError, match="seed0 is no run, but a run of this table belongs there: move it away"):
+        look(request)
+    assert place.read_text() == "notes"
+    place.unlink()
+    place.mkdir()
+    assert not look(request)[2][place].exists
+
+
+def test_data_that_does_not_exist_is_said_before_anything_else(tmp_path: Path, finished: Path) -> None:
+    missing = tmp_path / "missing.npz"
+    with pytest.raises(UserError, match=r"missing.npz does not exist: give the path of the data set by --data"):
+        look(Request("ablation", 1, SCALE, missing, tmp_path / "out", "cpu"))
+    assert list(tmp_path.iterdir()) == []
+    # A table that is complete needs none.
+    look(Request("ablation", 2, SCALE, missing, finished, "cpu"))
