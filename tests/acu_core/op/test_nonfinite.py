@@ -44,6 +44,27 @@ def test_it_reaches_the_outputs_that_see_it(
     assert finite.any()
 
 
+@pytest.mark.parametrize("offset", [(0.5, 0.0), (0.0, 0.5), (0.3, 0.7)])
+def test_a_blend_of_the_largest_numbers_is_finite(offset: tuple[float, float]) -> None:
+    image = torch.full((1, 4, 4, 4), 3e38)
+    weight = torch.zeros(1, 4, 1)
+    weight[0, 0, 0] = 1
+    inside = active_conv2d(image, weight, torch.tensor([[offset]]))[..., :3, :3]
+    torch.testing.assert_close(inside, torch.full((1, 1, 3, 3), 3e38))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 8])
+def test_inf_in_the_gradient_of_the_output_makes_no_nan_of_its_own(channels: int) -> None:
+    # Growing to the right alone: inf times a step from column to column that no channel lacks.
+    image = torch.arange(5.0).expand(1, channels, 5, 5).contiguous()
+    positions = torch.tensor([[[0.0, 0.3]]], requires_grad=True)
+    output = active_conv2d(image, torch.ones(1, channels, 1), positions)
+    gradient = torch.zeros_like(output)
+    gradient[0, 0, 2, 2] = math.inf
+    (grad_positions,) = torch.autograd.grad(output, positions, gradient)
+    assert grad_positions[0, 0, 1] == math.inf
+
+
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 @pytest.mark.parametrize("operator", [active_conv2d, active_conv2d_reference])
 def test_positions_must_be_finite_on_the_cpu(value: float, operator) -> None:

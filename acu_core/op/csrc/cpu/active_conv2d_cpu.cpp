@@ -83,9 +83,6 @@ int64_t slot_count(const Plan& plan) {
   return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(plan.tile_count, 1));
 }
 
-// Enough for an even end, and few enough that what a portion sets up for itself does not count.
-constexpr int64_t kPortionsPerSlot = 32;
-
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
 template <class T>
@@ -117,7 +114,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
                                   channels_last};
   // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
   // that a core which is slower, or busy with something else, does not hold up the others.
-  const int64_t portions = std::min(plan.tile_count, slots * kPortionsPerSlot);
+  const int64_t portions = plan.portions(slots, channels_last);
   std::atomic<int64_t> next_portion = 0;
   in_parallel(slots, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {

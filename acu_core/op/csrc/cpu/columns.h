@@ -2,16 +2,15 @@
 // backward the same walk in reverse. A position is a constant of the layer, so the shift is constant along the row:
 // no gather, and each blend of two image rows is used twice.
 //
-// Channels are innermost and go a chunk at a time: two vectors, one cache line. A chunk visits all rows and synapses of
-// the tile before the next chunk, so that the few image rows in use (2 KiB each at 32 pixels) stay in the first-level
-// cache, and only the column buffer comes from the second.
+// Channels are innermost and go a chunk at a time: two vectors (with AVX2 one cache line), fewer at the end. A chunk
+// visits all rows and synapses of the tile before the next chunk, so that the few image rows in use (2 KiB each at 32
+// pixels) stay in the first-level cache, and only the column buffer comes from the second.
 //
 // The column buffer is [panel][pixel][kPanel]: a walk writes lines that follow each other, and the products read them so.
 
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "vector.h"
 
@@ -52,8 +51,8 @@ struct Chunk {
   static constexpr int kVectors = VECTORS;
 };
 
-// Calls f(Chunk, first channel): two vectors at a time, then one, then four channels, then one by one, as
-// chunk_channels says.
+// Calls f(Chunk, first channel): two vectors at a time, then one, then four channels, then one by one. The same chunks
+// as chunk_channels (plan.h), by which the weight is packed.
 template <class T, class F>
 ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   using S = Wide<T>;
@@ -83,23 +82,22 @@ ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end) {
 
 // ---------------------------------------------------------------------------------------------------- forward
 
-// The two image rows of a walk, at the chunk's first channel: their blend is scale * (major + ratio * minor), so that one
-// multiply-add blends and the scale goes into the shares of the columns. A row outside the image or without a share is
-// never read, it may hold inf: the one that counts is then `major`, and `minor` is null.
+// The two image rows of a walk, at the chunk's first channel, and how they are blended. A row outside the image or
+// without a share is never read, it may hold inf: the one that counts is then `upper`, and `lower` is null.
 template <class T>
 struct RowPair {
-  const T *major, *minor;
-  T scale, ratio;
+  const T *upper, *lower;
+  T upper_share, lower_share;
 
   RowPair(const Walk<T>& walk, const T* above, const T* below)
-      : major(above), minor(below), scale(walk.upper_share), ratio(walk.lower_share) {
-    if (ratio == T(0)) minor = nullptr;
-    if (scale == T(0)) major = nullptr;
-    if (major == nullptr || (minor != nullptr && scale < ratio)) {
-      std::swap(major, minor);
-      std::swap(scale, ratio);
+      : upper(above), lower(below), upper_share(walk.upper_share), lower_share(walk.lower_share) {
+    if (lower_share == T(0)) lower = nullptr;
+    if (upper_share == T(0)) upper = nullptr;
+    if (upper == nullptr) {
+      upper = lower;
+      upper_share = lower_share;
+      lower = nullptr;
     }
-    if (minor != nullptr) ratio /= scale;
   }
 };
 
@@ -115,25 +113,23 @@ Walk<T> without_columns_of_no_share(Walk<T> walk) {
   return walk;
 }
 
-// ROWS: 1 when only `major` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
+// ROWS: 1 when only `upper` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
 template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
 void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) {
   // Copies of our own: for all the compiler knows, a store could change the shared ones.
-  Walk<T> walk = shared;
+  const Walk<T> walk = shared;
   const RowPair<T> rows = shared_rows;
-  walk.left_share *= rows.scale;
-  walk.right_share *= rows.scale;
   const auto at = [&](int64_t j) { return (walk.first + j * walk.stride) * walk.pixel_step; };
   const auto blend = [&](int64_t offset) {
     Pack<S, VECTORS> out;
     for (int i = 0; i < VECTORS; ++i) {
-      out.v[i] = load<S>(rows.major + offset + i * S::kLanes);
-      if constexpr (ROWS == 2) out.v[i] += rows.ratio * load<S>(rows.minor + offset + i * S::kLanes);
+      out.v[i] = rows.upper_share * load<S>(rows.upper + offset + i * S::kLanes);
+      if constexpr (ROWS == 2) out.v[i] += rows.lower_share * load<S>(rows.lower + offset + i * S::kLanes);
     }
     return out;
   };
   const Span left = walk.left, right = walk.right;
-  if (shared.right_share == T(0)) {
+  if (walk.right_share == T(0)) {
     clear_columns<T, S, VECTORS>(to, 0, left.begin);
     for (int64_t j = left.begin; j < left.end; ++j) {
       write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
@@ -176,9 +172,9 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
 template <class T, class S, int VECTORS>
 ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowPair<T>& rows, T* to) {
   const bool slides = walk.stride == 1;
-  if (rows.major == nullptr) {
+  if (rows.upper == nullptr) {
     clear_columns<T, S, VECTORS>(to, 0, walk.pixels);
-  } else if (rows.minor != nullptr) {
+  } else if (rows.lower != nullptr) {
     slides ? build_columns<T, S, VECTORS, 2, true>(walk, rows, to)
            : build_columns<T, S, VECTORS, 2, false>(walk, rows, to);
   } else {
@@ -191,7 +187,7 @@ ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowP
 
 // The image rows of a walk, at the chunk's first channel, and the rows of the input's gradient (null when that is not
 // needed). A row outside the image is a row of zeros to read and a row that nobody reads to write, so that the walk need
-// not ask. The sums are one vector each: the gradient of the position, to be summed over its lanes.
+// not ask. The sums: the gradient of the position, of each channel by itself.
 template <class T>
 struct WalkBack {
   const T *upper, *lower;
@@ -322,6 +318,8 @@ ACU_INLINE void walk_back(Chunk<S, VECTORS>, const Walk<T>& walk, WalkBack<T> ro
     }
     rows.upper += S::kLanes;
     rows.lower += S::kLanes;
+    rows.sum_y += S::kLanes;
+    rows.sum_x += S::kLanes;
     if (need_input) {
       rows.upper_gradient += S::kLanes;
       rows.lower_gradient += S::kLanes;

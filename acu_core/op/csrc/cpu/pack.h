@@ -22,7 +22,8 @@ void over_blocks(const Plan& plan, const Parallel& parallel, const F& f) {
   });
 }
 
-// Where each column of a block is found in the weight of the segment's first output; -1: a padded channel, which has none.
+// Where each column of a block is found in the weight of the segment's first output, in the order of the columns (see
+// chunk_channels); -1: a padded channel, which has none. Depthwise has no padded channels.
 inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPlan& part, const Block& block) {
   const Geometry& g = plan.geometry;
   std::vector<int64_t> places;

@@ -1,5 +1,5 @@
 // How the work of a call is cut: into column blocks (which synapses and channels are in the buffer at once), tiles
-// (which output pixels), and slots (which thread owns which tiles).
+// (which output pixels), and slots (which tiles one thread owns in backward; forward hands out smaller portions).
 
 #pragma once
 
@@ -37,8 +37,9 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// How many of `left` channels the column pass takes together: a panel, half of it (one vector), four, or one. Each width
-// divides the wider ones, so that no chunk lies across two panels.
+// How many of `left` channels the column pass takes together: a panel, half of it (one vector), four where a vector is
+// wider, or one. Each width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these
+// chunks: over_chunks (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
 constexpr int64_t chunk_channels(int64_t panel, int64_t left) {
   if (left >= panel) return panel;
   if (left >= panel / 2) return panel / 2;
@@ -102,8 +103,20 @@ struct Plan {
 
   int64_t largest_tile() const { return images_per_tile * rows_per_tile * pixels_per_tile_row; }
 
-  // Tiles of slot `slot` of `slots`: contiguous, and the same for the same number of slots, so that sums come out alike.
-  int64_t first_tile(int64_t slot, int64_t slots) const { return tile_count * slot / slots; }
+  // Where part `part` of `parts` begins, a slot or a portion: contiguous, and the same for the same number of parts, so that
+  // sums come out alike.
+  int64_t first_tile(int64_t part, int64_t parts) const { return tile_count * part / parts; }
+
+  // Whether the kernels work on copies of the images, in channels_last and with padded channels.
+  bool copies_images(bool channels_last) const { return !channels_last || padded_channels != geometry.channels; }
+
+  // Portions of forward for `slots` threads: enough for an even end. Where images are copied a portion is whole images,
+  // since each one copies all rows that its tiles can touch.
+  int64_t portions(int64_t slots, bool channels_last) const {
+    if (slots == 1) return 1;
+    if (copies_images(channels_last)) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
+    return std::min(tile_count, slots * 32);
+  }
 
  private:
   // Few channels with all their synapses before more channels: the columns of a block then come from few lines of the

@@ -72,7 +72,7 @@ struct SlotSums {
 template <class T>
 struct Kernels {
   int64_t panel;
-  void (*forward)(const ForwardProblem<T>&, int64_t slot, int64_t slots);
+  void (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
 };
 

@@ -1,4 +1,4 @@
-// The tile: a few hundred output pixels whose columns, products and gradients stay in the cache. Forward builds the
+// The tile: about a hundred output pixels whose columns, products and gradients stay in the cache. Forward builds the
 // columns of a block and multiplies; backward multiplies, walks back over the columns, and multiplies again. Nothing
 // but the inputs is kept from forward to backward.
 
@@ -60,12 +60,12 @@ template <class T>
 class Images {
  public:
   Images(const Plan& plan, const Synapse<T>* synapses, const T* input, bool channels_last)
-      : plan_(plan), synapses_(synapses), input_(input), channels_last_(channels_last) {
-    copies_ = !channels_last || plan.padded_channels != plan.geometry.channels;
+      : plan_(plan), synapses_(synapses), input_(input), channels_last_(channels_last),
+        copies_(plan.copies_images(channels_last)) {
     if (copies_) copy_ = Buffer<T>(plan.images_per_tile * image_size());
   }
 
-  // Makes the images of `tile` ready; [begin, end) are the tiles of the slot.
+  // Makes the images of `tile` ready; [begin, end) are the tiles of the slot or portion.
   void prepare(const Tile& tile, int64_t begin, int64_t end) {
     if (!copies_) base_ = input_ + tile.image * image_size();
     if (!copies_ || tile.image == prepared_) return;
@@ -92,8 +92,7 @@ class Images {
   const Plan& plan_;
   const Synapse<T>* synapses_;
   const T* input_;
-  const bool channels_last_;
-  bool copies_;
+  const bool channels_last_, copies_;
   Buffer<T> copy_;
   const T* base_ = nullptr;
   int64_t prepared_ = -1;
@@ -152,10 +151,10 @@ void start_with_bias(const Plan& plan, const SegmentPlan& part, const T* bias, i
 // ---------------------------------------------------------------------------------------------------- forward
 
 template <class T>
-void forward(const ForwardProblem<T>& problem, int64_t slot, int64_t slots) {
+void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions) {
   const Plan& plan = problem.plan;
   const Geometry& g = plan.geometry;
-  const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
+  const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
   if (begin == end) return;
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
   Buffer<T> columns(plan.buffer_size());

@@ -16,7 +16,7 @@ class ImageGradients {
     if (problem.grad_input == nullptr) return;
     const Geometry& g = plan_.geometry;
     row_size_ = g.width * plan_.padded_channels;
-    copies_ = !problem.channels_last || plan_.padded_channels != g.channels;
+    copies_ = plan_.copies_images(problem.channels_last);
     if (copies_) copy_ = Buffer<T>(plan_.images_per_tile * g.height * row_size_);
     if (plan_.tiles_per_image_group > 1 && begin % plan_.tiles_per_image_group != 0) {
       partial_.image = begin / plan_.tiles_per_image_group;
@@ -79,12 +79,13 @@ class ImageGradients {
 };
 
 // What a walk back over a block needs beside tensors: the walks, a row of zeros to read and a row that nobody reads to
-// write, in place of rows outside the image; and the sums of the positions' gradients, one vector each for y and x.
+// write, in place of rows outside the image; and the sums of the positions' gradients for y and x, one for each channel of
+// a chunk.
 template <class T>
 class WalkScratch {
  public:
   explicit WalkScratch(const Plan& plan)
-      : zeros_(row_size(plan)), nowhere_(row_size(plan)), sums_(2 * kLanes * plan.geometry.synapses) {
+      : zeros_(row_size(plan)), nowhere_(row_size(plan)), sums_(2 * kPanel<T> * plan.geometry.synapses) {
     std::fill_n(zeros_.data(), row_size(plan), T(0));
     std::fill_n(nowhere_.data(), row_size(plan), T(0));
   }
@@ -94,25 +95,25 @@ class WalkScratch {
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       walks_.push_back(make_walk(plan, tile, synapses[k]));
     }
-    std::fill_n(sums_.data(), 2 * kLanes * static_cast<int64_t>(walks_.size()), T(0));
   }
 
   const Walk<T>& walk(int64_t k) const { return walks_[k]; }
   const T* zeros() const { return zeros_.data(); }
   T* nowhere() const { return nowhere_.data(); }
-  T* sum_y(int64_t k) const { return sums_.data() + 2 * k * kLanes; }
-  T* sum_x(int64_t k) const { return sum_y(k) + kLanes; }
+  T* sum_y(int64_t k) const { return sums_.data() + 2 * k * kPanel<T>; }
+  T* sum_x(int64_t k) const { return sum_y(k) + kPanel<T>; }
 
-  static double total(const T* lanes) {
+  void clear_sums() { std::fill_n(sums_.data(), 2 * kPanel<T> * static_cast<int64_t>(walks_.size()), T(0)); }
+
+  static double total(const T* sums, int64_t channels) {
     double sum = 0;
-    for (int64_t i = 0; i < kLanes; ++i) sum += lanes[i];
+    for (int64_t i = 0; i < channels; ++i) sum += sums[i];
     return sum;
   }
 
  private:
   static int64_t row_size(const Plan& plan) { return plan.geometry.width * plan.padded_channels; }
 
-  static constexpr int64_t kLanes = Wide<T>::kLanes;
   std::vector<Walk<T>> walks_;
   Buffer<T> zeros_, nowhere_, sums_;
 };
@@ -124,6 +125,7 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
   const Geometry& g = plan.geometry;
   scratch.start(plan, tile, synapses, block);
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
+    scratch.clear_sums();
     over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
       T* at = columns_of(chunk, plan, block, c, k, columns) + row * tile.width * kPanel<T>;
       const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
@@ -141,11 +143,15 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
       }
       walk_back(chunk, scratch.walk(k), rows, at);
     });
+    // Without the padded channels: their columns' gradient is NaN when grad_output holds inf, for inf * 0 is.
+    constexpr int64_t kWidth = decltype(chunk)::kVectors * decltype(chunk)::S::kLanes;
+    const int64_t channels = std::min(kWidth, g.channels - block.channel_begin - c);
+    for (int64_t k = 0; k < block.synapses(); ++k) {
+      double* sums = position_sums + 2 * (block.synapse_begin + k);
+      sums[0] += scratch.total(scratch.sum_y(k), channels);
+      sums[1] += scratch.total(scratch.sum_x(k), channels);
+    }
   });
-  for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-    position_sums[2 * k] += scratch.total(scratch.sum_y(k - block.synapse_begin));
-    position_sums[2 * k + 1] += scratch.total(scratch.sum_x(k - block.synapse_begin));
-  }
 }
 
 template <class T>
