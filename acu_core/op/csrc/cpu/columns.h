@@ -113,12 +113,10 @@ Walk<T> without_columns_of_no_share(Walk<T> walk) {
   return walk;
 }
 
-// ROWS: 1 when only `upper` counts. SLIDES: stride 1, so that the right column of a pixel is the left one of the next.
+// One row of pixels. ROWS: 1 when only `upper` counts. SLIDES: stride 1, so that the right column of a pixel is the left
+// one of the next.
 template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
-void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) {
-  // Copies of our own: for all the compiler knows, a store could change the shared ones.
-  const Walk<T> walk = shared;
-  const RowPair<T> rows = shared_rows;
+ACU_INLINE void build_row(const Walk<T>& walk, const RowPair<T>& rows, T* to) {
   const auto at = [&](int64_t j) { return (walk.first + j * walk.stride) * walk.pixel_step; };
   const auto blend = [&](int64_t offset) {
     Pack<S, VECTORS> out;
@@ -168,18 +166,32 @@ void build_columns(const Walk<T>& shared, const RowPair<T>& shared_rows, T* to) 
   clear_columns<T, S, VECTORS>(to, left.end, walk.pixels);
 }
 
-// The columns of one synapse along one output row, for a chunk of channels.
+// `count` rows of pixels that look at image rows `image_step` elements apart: what a walk has to work out beforehand takes
+// as long as a row of a few pixels.
+template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
+void build_rows(const Walk<T>& shared_walk, RowPair<T> rows, int64_t count, int64_t image_step, T* to) {
+  // A copy of our own: for all the compiler knows, a store could change the shared one.
+  const Walk<T> walk = shared_walk;
+  for (; count > 0; --count, to += walk.pixels * kPanel<T>) {
+    build_row<T, S, VECTORS, ROWS, SLIDES>(walk, rows, to);
+    rows.upper += image_step;
+    if constexpr (ROWS == 2) rows.lower += image_step;
+  }
+}
+
+// The columns of one synapse along `count` output rows, for a chunk of channels.
 template <class T, class S, int VECTORS>
-ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowPair<T>& rows, T* to) {
+ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowPair<T>& rows, int64_t count,
+                              int64_t image_step, T* to) {
   const bool slides = walk.stride == 1;
   if (rows.upper == nullptr) {
-    clear_columns<T, S, VECTORS>(to, 0, walk.pixels);
+    clear_columns<T, S, VECTORS>(to, 0, count * walk.pixels);
   } else if (rows.lower != nullptr) {
-    slides ? build_columns<T, S, VECTORS, 2, true>(walk, rows, to)
-           : build_columns<T, S, VECTORS, 2, false>(walk, rows, to);
+    slides ? build_rows<T, S, VECTORS, 2, true>(walk, rows, count, image_step, to)
+           : build_rows<T, S, VECTORS, 2, false>(walk, rows, count, image_step, to);
   } else {
-    slides ? build_columns<T, S, VECTORS, 1, true>(walk, rows, to)
-           : build_columns<T, S, VECTORS, 1, false>(walk, rows, to);
+    slides ? build_rows<T, S, VECTORS, 1, true>(walk, rows, count, image_step, to)
+           : build_rows<T, S, VECTORS, 1, false>(walk, rows, count, image_step, to);
   }
 }
 

@@ -108,18 +108,11 @@ Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse)
   return walk;
 }
 
-// Calls f(output row of the tile, image of the tile, image row above the synapse, synapse of the block) in the order in
-// which the image rows in use change least.
-template <class T, class F>
-ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>* synapses, const Block& block, const F& f) {
-  int64_t row = 0;
-  for (int64_t n = 0; n < tile.images; ++n) {
-    for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, ++row) {
-      for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-        f(row, n, i * g.stride_h - g.top + synapses[k].row, k - block.synapse_begin);
-      }
-    }
-  }
+// How many output rows from the one that looks at image rows y and y + 1 on have the same of the two inside the image.
+inline int64_t rows_alike(const Geometry& g, int64_t y) {
+  if (y >= g.height) return g.out_height;
+  if (y == g.height - 1 || y == -1) return 1;
+  return y < -1 ? ceil_div(-1 - y, g.stride_h) : ceil_div(g.height - 1 - y, g.stride_h);
 }
 
 // The columns of a block for a tile.
@@ -131,14 +124,24 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
   for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
     walks.push_back(without_columns_of_no_share(make_walk(plan, tile, synapses[k])));
   }
+  const int64_t image_step = g.stride_h * g.width * plan.padded_channels;
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     const auto row_at = [&](int64_t n, int64_t y) {
       return y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin + c : nullptr;
     };
-    over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
-      build_columns(chunk, walks[k], RowPair<T>(walks[k], row_at(n, y), row_at(n, y + 1)),
-                    columns_of(chunk, plan, block, c, k, columns) + row * tile.width * kPanel<T>);
-    });
+    for (int64_t k = 0; k < block.synapses(); ++k) {
+      const Walk<T>& walk = walks[k];
+      T* to = columns_of(chunk, plan, block, c, k, columns);
+      for (int64_t n = 0; n < tile.images; ++n) {
+        for (int64_t i = 0; i < tile.rows;) {
+          const int64_t y = (tile.row + i) * g.stride_h - g.top + synapses[block.synapse_begin + k].row;
+          const int64_t count = std::min(rows_alike(g, y), tile.rows - i);
+          build_columns(chunk, walk, RowPair<T>(walk, row_at(n, y), row_at(n, y + 1)), count, image_step, to);
+          i += count;
+          to += count * tile.width * kPanel<T>;
+        }
+      }
+    }
   });
 }
 

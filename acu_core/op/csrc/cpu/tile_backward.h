@@ -118,6 +118,20 @@ class WalkScratch {
   Buffer<T> zeros_, nowhere_, sums_;
 };
 
+// Calls f(output row of the tile, image of the tile, image row above the synapse, synapse of the block) in the order in
+// which the image rows in use change least.
+template <class T, class F>
+ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>* synapses, const Block& block, const F& f) {
+  int64_t row = 0;
+  for (int64_t n = 0; n < tile.images; ++n) {
+    for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, ++row) {
+      for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
+        f(row, n, i * g.stride_h - g.top + synapses[k].row, k - block.synapse_begin);
+      }
+    }
+  }
+}
+
 template <class T>
 void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>& images,
                             const ImageGradients<T>& gradients, const Synapse<T>* synapses, const Block& block,
