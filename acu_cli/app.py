@@ -20,6 +20,7 @@ from acu_cli.commands import (
     round_and_finetune,
     train,
 )
+from acu_cli.remedies import worded
 
 app = typer.Typer(
     name="acu",
@@ -80,7 +81,7 @@ def main() -> None:
 
         if not isinstance(error, UserError):
             raise
-        terminal.error(str(error))
+        terminal.error(worded(str(error), error.remedies))
         sys.exit(2)
     except OSError as error:
         # A full disk or a missing permission is not a bug of ours, and a traceback would hide which file it was.

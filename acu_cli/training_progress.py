@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from acu_cli import terminal
+from acu_cli.remedies import worded
+
+if TYPE_CHECKING:
+    from acu_core.errors import Remedy
 
 
 class TrainingProgress:
@@ -45,6 +50,6 @@ class TrainingProgress:
         """A line of its own."""
         terminal.note(text)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         """A warning line of its own."""
-        terminal.warning(text)
+        terminal.warning(worded(text, remedies))

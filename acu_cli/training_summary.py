@@ -11,8 +11,8 @@ from acu_cli import terminal
 from acu_cli.shape_sketch import sketch
 
 if TYPE_CHECKING:
-    from acu_core.train.evaluation import Evaluation
-    from acu_core.train.report import RoundingFigures, TrainingReport
+    from acu_core.experiments.report import RoundingFigures, TrainingReport
+    from acu_core.learn.evaluation import Evaluation
 
 
 def conclude(report: TrainingReport, *, as_json: bool) -> None:

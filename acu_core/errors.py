@@ -1,10 +1,50 @@
-"""The one exception that is meant for the person at the terminal."""
+"""The one exception that is meant for the person who uses acu, and what would put it right."""
 
 from __future__ import annotations
 
+import enum
+from dataclasses import dataclass
+
+
+class Action(enum.Enum):
+    """What somebody can do about an error. The library names it; whoever shows the error words it.
+
+    The value says what `Remedy.subject` is, and what to do.
+    """
+
+    RESUME = "a run: train it on"
+    TRAIN = "a recipe: train it first"
+    ROUND = "a run: round its positions and fine-tune it"
+    START_ANEW = "a run: delete it and start it again"
+    CHOOSE_OUT = "a directory that is taken: choose another one"
+    NAME_DATA = "a data set: say where it lies"
+    DOWNLOAD = "a data set: say where it lies, or let it be downloaded"
+    CHOOSE_DEVICE = "a device that is not there: choose another one"
+    LIST_RECIPES = "recipes: see which there are"
+    CHECK_INSTALLATION = "the installation: see what is missing"
+    SAY_ITERATION = "a file: say of which iteration it is"
+    SAY_ITERATIONS = "a run: say how many iterations to fine-tune"
+    SET_KEY = "a recipe's key: set it"
+    SAME_SCALE = "a run: use the scale that it was trained with"
+    SHORTEN = "the last good iteration: draw the part up to it"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """An action and what it is about: a run's path, a recipe's name, ... as `Action` says."""
+
+    action: Action
+    subject: str = ""
+
 
 class UserError(ValueError):
-    """Something that the user can put right. Its message is one sentence that says what is wrong and what to do.
+    """Something that the user can put right. Its message says in one sentence what is wrong.
 
-    The command line prints the message and exits with status 2; a library caller can catch it as a `ValueError`.
+    The message stands alone for a caller of the library, who can catch it as a `ValueError`; it names no command and
+    no option. `remedies` are what would help, for the command line to put into its own words. The command line prints
+    both and exits with status 2.
     """
+
+    def __init__(self, message: str, *remedies: Remedy) -> None:
+        super().__init__(message)
+        self.remedies = remedies

@@ -28,8 +28,8 @@ def _machine(threads: int) -> dict[str, Any]:
 
     import torch
 
+    from acu_core.learn.processor import processor_name
     from acu_core.op import library
-    from acu_core.train.processor import processor_name
 
     if threads:
         torch.set_num_threads(threads)
@@ -140,7 +140,7 @@ def bench_train(
     terminal.note("Starting PyTorch ...")
     from acu_core.bench import measure_training
     from acu_core.errors import UserError
-    from acu_core.train.recipe_file import load_recipe
+    from acu_core.recipe.recipe_file import load_recipe
 
     _check_device(device)
     machine = _machine(threads)

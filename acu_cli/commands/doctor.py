@@ -11,7 +11,7 @@ from acu_cli import terminal
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False) -> None:
     """Check this installation: one verdict a question, and what to do; exit status 1 if something is broken."""
-    from acu_core.train.diagnosis import diagnose
+    from acu_core.diagnosis import diagnose
 
     verdicts = diagnose()
     if json:

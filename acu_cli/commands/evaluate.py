@@ -25,7 +25,7 @@ def evaluate(
     """Count the errors of a run's newest checkpoint, or of another one, on the test images."""
     with TrainingProgress(unit="images") as events:
         events.note("Starting PyTorch ...")
-        from acu_core.train.stored_network import evaluate_run
+        from acu_core.experiments.stored_evaluation import evaluate_run
 
         result = evaluate_run(
             run,

@@ -11,7 +11,7 @@ from acu_cli import terminal
 from acu_cli.completion import recipe_names
 
 if TYPE_CHECKING:
-    from acu_core.train.recipe import Paper
+    from acu_core.recipe.schema import Paper
 
 app = typer.Typer(
     help="List the built-in recipes, copy one to change it, check your own.",
@@ -33,8 +33,8 @@ def recipes(context: typer.Context, json: _Json = False) -> None:
 def list_recipes(json: _Json = False) -> None:
     """List the built-in recipes, with the number of their parameters and what the paper reports for them."""
     terminal.note("Starting PyTorch ...")
+    from acu_core.recipe.recipe_file import built_in_recipes, load_recipe
     from acu_core.reproduce.known_data import parameters
-    from acu_core.train.recipe_file import built_in_recipes, load_recipe
 
     loaded = [load_recipe(name) for name in built_in_recipes()]
     if json:
@@ -86,7 +86,7 @@ def copy_recipe(
 ) -> None:
     """Copy a built-in recipe, comments included, to a file of your own; nothing is overwritten."""
     from acu_core.errors import UserError
-    from acu_core.train.recipe_file import built_in_text
+    from acu_core.recipe.recipe_file import built_in_text
 
     text = built_in_text(name)
     path = to if to is not None else Path(f"{name}.toml")
@@ -108,11 +108,11 @@ def check(
     json: _Json = False,
 ) -> None:
     """Check a recipe: its keys and values, its network and its data's options. No data is read."""
-    from acu_core.train.recipe_file import load_recipe
+    from acu_core.recipe.recipe_file import load_recipe
 
     recipe = load_recipe(file)
     terminal.note("Starting PyTorch ...")
-    from acu_core.train.recipe_check import check_recipe
+    from acu_core.recipe.recipe_check import check_recipe
 
     check_recipe(recipe)
     if json:

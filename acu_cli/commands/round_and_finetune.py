@@ -30,7 +30,7 @@ def round_and_finetune(
     """
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")
-        from acu_core.train import rounding
+        from acu_core.experiments import rounding
 
         report = rounding.round_and_finetune(
             run, out, iterations=iterations, data_path=data, download=download, device=device, events=events

@@ -36,7 +36,7 @@ def train(
     Ctrl-C saves and stops; --resume goes on with the same bits.
     """
     from acu_core.errors import UserError
-    from acu_core.train.recipe_file import DEFAULT_RECIPE, load_recipe
+    from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
 
     changes = list(overrides or [])
     if resume is not None:
@@ -50,10 +50,12 @@ def train(
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")
-        from acu_core.train import training
+        from acu_core.experiments import frozen_twin
 
         if resume is not None:
-            report = training.resume(resume, changes, data_path=data, download=download, device=device, events=events)
+            report = frozen_twin.resume(
+                resume, changes, data_path=data, download=download, device=device, events=events
+            )
         else:
-            report = training.train(loaded, out, data_path=data, download=download, events=events)
+            report = frozen_twin.train(loaded, out, data_path=data, download=download, events=events)
     conclude(report, as_json=json)

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from acu_core.caffe.caffemodel import Caffemodel, read_caffemodel
 from acu_core.caffe.plain_state import plain_state
 from acu_core.errors import UserError
+from acu_core.learn.optimizer import new_optimizer
 from acu_core.nn import active_layers, build_network
+from acu_core.recipe.recipe_file import built_in_recipes, load_recipe, recipe_toml
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
-from acu_core.train.optimizer import new_optimizer
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import built_in_recipes, load_recipe, recipe_toml
+from acu_core.train.begin import RUNS
 from acu_core.train.recorder import Recorder, layer_entries
-from acu_core.train.training import RUNS
 
 LARGEST_ITERATION = 10**9
 _RECIPES = {10: "cifar10-plain-acu", 100: "cifar100-plain-acu"}

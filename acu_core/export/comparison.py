@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from acu_core.train.environment import Workplace
-from acu_core.train.evaluation import Evaluation, evaluate_network
+from acu_core.learn.evaluation import Evaluation, evaluate_network
+from acu_core.learn.workplace import Workplace
+from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events
-from acu_core.train.recipe import Recipe
 
 LARGEST_DIFFERENCE = 1e-4
 """Between two logits of the same image, in float32: beyond it a file is refused. Where logits exceed 100 (in a network

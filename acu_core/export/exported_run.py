@@ -11,19 +11,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
+from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.export.architecture import describe_modules
 from acu_core.export.comparison import Comparison, compare
 from acu_core.export.formats import Format, format_of
+from acu_core.learn.workplace import Workplace, computing
 from acu_core.nn import to_conv2d
-from acu_core.runs import RunDirectory
-from acu_core.runs.durable_file import write_durably
-from acu_core.train.environment import Workplace, computing, recorded_workplace
+from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events, NoEvents
-from acu_core.train.network_training import load_network_state, new_network
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import parse_recipe
-from acu_core.train.stored_network import stored_checkpoint
+from acu_core.train.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -65,15 +62,12 @@ def export_run(
     events = events or NoEvents()
     chosen = format_of(output)
     _check_writable(output)
-    directory = RunDirectory.open(run)
-    recipe = parse_recipe(directory.recipe_toml, str(directory.path / "recipe.toml"))
-    checkpoint = stored_checkpoint(directory, iteration)
-    place = recorded_workplace(
-        recipe, directory.environment, data_path=data_path, download=download, device="cpu", events=events
-    )
+    stored = StoredRun.open(run)
+    recipe = stored.recipe
+    checkpoint = stored.checkpoint(iteration, events)
+    place = stored.workplace(data_path=data_path, download=download, device="cpu", events=events)
     with computing(place.threads):
-        model = new_network(recipe, place, pretrained=False)
-        load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        model = stored.network(checkpoint, place)
         try:
             plain = to_conv2d(model.eval()).to(memory_format=torch.contiguous_format)
         except ValueError as error:
@@ -97,7 +91,7 @@ def export_run(
         except _Refused:
             kept = False
     return ExportReport(
-        str(directory.path), checkpoint.iteration, output, chosen.name, chosen.opset, len(content), kept, comparison
+        str(stored.path), checkpoint.iteration, output, chosen.name, chosen.opset, len(content), kept, comparison
     )
 
 

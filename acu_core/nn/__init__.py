@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
-from acu_core.nn.batch_norm import set_corrected_average
 from acu_core.nn.conversion import from_conv2d, to_conv2d
 from acu_core.nn.networks import NETWORKS, build_network
 from acu_core.nn.optimization import normalize_positions, normalized_gradient, parameter_groups
@@ -19,6 +18,5 @@ __all__ = [
     "normalized_gradient",
     "parameter_count",
     "parameter_groups",
-    "set_corrected_average",
     "to_conv2d",
 ]

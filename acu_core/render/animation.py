@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
 from acu_core.render.layout import Layout, plan_layout
 from acu_core.render.recording import Recording, load_recording
 from acu_core.render.shape_figure import ShapeFigure, visible_reach
-from acu_core.runs.durable_file import write_durably
 from acu_core.runs.run_directory import RunDirectory
 
 Progress = Callable[[int, int], None]

@@ -12,13 +12,12 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
+from acu_core.learn.optimizer import new_optimizer
+from acu_core.learn.workplace import MEMORY_FORMATS, choose_device, computing
 from acu_core.nn import active_layers
+from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.known_data import SIZES, recipe_network
 from acu_core.reproduce.plan import PlannedRun, RunState
-from acu_core.train.environment import choose_device, computing
-from acu_core.train.evaluation import MEMORY_FORMATS
-from acu_core.train.optimizer import new_optimizer
-from acu_core.train.recipe import Recipe
 
 STEPS = 3
 LARGEST_BATCH = 16

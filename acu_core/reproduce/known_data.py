@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from acu_core.nn import build_network, parameter_count
-from acu_core.train.recipe import Recipe
+from acu_core.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

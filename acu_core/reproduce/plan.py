@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
+from acu_core.recipe.recipe_file import load_recipe, parse_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import Row, Table
 from acu_core.runs import RunDirectory, read_log
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import load_recipe, parse_recipe
 
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acu_core.errors import UserError
+from acu_core.durable import write_text_durably
+from acu_core.errors import Remedy, UserError
+from acu_core.experiments.frozen_twin import resume, train
+from acu_core.experiments.report import TrainingReport
+from acu_core.experiments.rounding import round_and_finetune
+from acu_core.learn.workplace import Workplace
 from acu_core.reproduce.plan import PlannedRun, RunState, check_same_data, plan_runs, read_state
 from acu_core.reproduce.result_text import as_json, markdown
 from acu_core.reproduce.results import TableResult, table_result
 from acu_core.reproduce.tables import Table, find_table
-from acu_core.runs.durable_file import write_text_durably
 from acu_core.runs.run_lock import hold_lock
-from acu_core.train.environment import Workplace, new_workplace
+from acu_core.train.environment import new_workplace
 from acu_core.train.events import Events, NoEvents
-from acu_core.train.report import TrainingReport
-from acu_core.train.rounding import round_and_finetune
-from acu_core.train.training import resume, train
 
 REPRODUCTIONS = Path("reproductions")
 
@@ -198,5 +199,5 @@ class _Share:
     def note(self, text: str) -> None:
         self._events.note(text)
 
-    def warn(self, text: str) -> None:
-        self._events.warn(f"{self._title}: {text}")
+    def warn(self, text: str, *remedies: Remedy) -> None:
+        self._events.warn(f"{self._title}: {text}", *remedies)

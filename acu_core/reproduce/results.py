@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
+from acu_core.recipe.schema import Paper
 from acu_core.reproduce.plan import PlannedRun, RunState
 from acu_core.reproduce.tables import Row, Table
-from acu_core.train.recipe import Paper
 
 
 @dataclass(frozen=True)

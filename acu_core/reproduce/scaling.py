@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from acu_core.errors import UserError
-from acu_core.train.recipe import Recipe
+from acu_core.recipe.schema import Recipe
 
 LEAST_ITERATIONS = 20
 """Below that, warm-up and divisions of the paper's schedules would fall together."""

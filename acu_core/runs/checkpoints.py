@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acu_core.durable import TEMPORARY_SUFFIX, sync_directory, write_durably
 from acu_core.errors import UserError
-from acu_core.runs.durable_file import TEMPORARY_SUFFIX, sync_directory, write_durably
 from acu_core.runs.run_directory import RunDirectory
 
 FORMAT_VERSION = 1

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from acu_core.durable import AppendOnlyFile
 from acu_core.errors import UserError
-from acu_core.runs.durable_file import AppendOnlyFile
 
 
 class LogWriter:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from acu_core.durable import sync_directory, write_text_durably
 from acu_core.errors import UserError
-from acu_core.runs.durable_file import sync_directory, write_text_durably
 from acu_core.runs.run_lock import hold_lock
 
 _RECIPE = "recipe.toml"

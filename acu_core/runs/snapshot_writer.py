@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from acu_core.durable import AppendOnlyFile
 from acu_core.errors import UserError
-from acu_core.runs.durable_file import AppendOnlyFile
 from acu_core.runs.snapshot_header import LayerEntry, SnapshotHeader, read_header
 
 

@@ -1,4 +1,1 @@
-"""Training: the recipe, the loop, evaluation, resuming, rounding. Its modules are imported by name.
-
-Nothing is imported here, because `acu recipes check` reads recipes and must not wait for PyTorch.
-"""
+"""A run being trained: begun, continued, recorded, stopped. Modules are imported by name."""

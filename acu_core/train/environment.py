@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,39 +13,11 @@ import torch
 
 from acu_core.data import DataSet, load_data_set
 from acu_core.errors import UserError
+from acu_core.learn.processor import processor_name
+from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
+from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events
-from acu_core.train.processor import processor_name
-from acu_core.train.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """A data set on the device it is trained on, and the number of CPU threads."""
-
-    data: DataSet
-    device: torch.device
-    threads: int
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of a recipe or of `--device`; `auto` is CUDA where there is a GPU, else the CPU.
-
-    Raises UserError when the device is not there.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as error:
-        raise UserError(f"there is no device {wanted!r}: use auto, cpu, cuda or cuda:<number>") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"PyTorch sees no device {wanted} here: use --device cpu, and see `acu doctor`")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("PyTorch sees no device mps here: use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device {wanted!r} is not supported: use auto, cpu, cuda or cuda:<number>")
-    return device
 
 
 def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers: int = 0) -> DataSet:
@@ -83,7 +53,7 @@ def recorded_workplace(
         if device:
             raise
         chosen = choose_device("auto")
-        events.warn(f"{error}; going on on {chosen}")
+        events.warn(f"{error}; going on on {chosen}", *error.remedies)
     source = environment.get("data", {}).get("source")
     if data_path is None and isinstance(source, str) and source != "generated" and Path(source).exists():
         data_path = Path(source)
@@ -156,18 +126,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             # Hashes say nothing to the reader.
             found.append("the data itself" if name == "data fingerprint" else f"{name} was {old}, is {new}")
     return found
-
-
-@contextmanager
-def computing(threads: int) -> Iterator[None]:
-    """Sets the number of CPU threads and keeps PyTorch's global generator as the caller left it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _version(distribution: str) -> str | None:

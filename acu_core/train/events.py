@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from acu_core.errors import Remedy
+
 
 class Events(Protocol):
     """Told while training goes on; each call must return quickly."""
@@ -17,8 +19,8 @@ class Events(Protocol):
     def note(self, text: str) -> None:
         """What is being done where nothing can be counted, such as loading data."""
 
-    def warn(self, text: str) -> None:
-        """Something that the user should know although the work goes on."""
+    def warn(self, text: str, *remedies: Remedy) -> None:
+        """Something that the user should know although the work goes on, and what would help."""
 
 
 class NoEvents:
@@ -33,5 +35,5 @@ class NoEvents:
     def note(self, text: str) -> None:
         """Does nothing."""
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         """Does nothing."""

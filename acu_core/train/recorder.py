@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from acu_core.errors import UserError
+from acu_core.learn.schedule import learning_rate, position_learning_rate
+from acu_core.learn.step import StepFigures
 from acu_core.nn import ActiveConv2d
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import LayerEntry, LogWriter, SnapshotWriter
-from acu_core.train.recipe import Recipe
-from acu_core.train.schedule import learning_rate, position_learning_rate
 
 
 class DivergedError(UserError):
@@ -62,11 +63,10 @@ class Recorder:
         return len(self._iterations)
 
     @torch.no_grad()
-    def collect(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Keeps one iteration: loss (), logits (N, classes), labels (N,), and the shapes as they are now."""
-        accuracy = (logits.argmax(1) == labels).float().mean()
+    def collect(self, iteration: int, figures: StepFigures) -> None:
+        """Keeps one iteration: its figures, and the shapes as they are now."""
         self._iterations.append(iteration)
-        self._figures.append(torch.stack([loss.detach().float(), accuracy]))
+        self._figures.append(torch.stack([figures.loss, figures.accuracy]))
         self._shapes.append(self._shape())
 
     @torch.no_grad()

@@ -113,7 +113,7 @@ def test_ctrl_c_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", interrupted)
+    monkeypatch.setattr("acu_core.diagnosis.diagnose", interrupted)
     assert acu(monkeypatch, "doctor") != 0
     assert "Traceback" not in capsys.readouterr().err
 
@@ -122,7 +122,7 @@ def test_a_full_disk_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
     def full() -> None:
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", full)
+    monkeypatch.setattr("acu_core.diagnosis.diagnose", full)
     assert acu(monkeypatch, "doctor") == 1
     assert capsys.readouterr().err == "error: No space left on device: runs/x\n"
 
@@ -131,7 +131,7 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken() -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("acu_core.train.diagnosis.diagnose", broken)
+    monkeypatch.setattr("acu_core.diagnosis.diagnose", broken)
     monkeypatch.setattr(sys, "argv", ["acu", "doctor"])
     with pytest.raises(ValueError, match="a bug"):
         app_module.main()

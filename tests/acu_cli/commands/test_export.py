@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from acu_cli.app import main
+from acu_core.experiments.frozen_twin import train
 from acu_core.export import FORMATS, formats
-from acu_core.train.recipe_file import load_recipe
-from acu_core.train.training import train
+from acu_core.recipe.recipe_file import load_recipe
 
 TINY = (
     "compare_frozen=false",

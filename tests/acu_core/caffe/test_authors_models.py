@@ -16,11 +16,11 @@ from torch import nn
 
 from acu_core.caffe import import_caffe
 from acu_core.data import DataSet, load_data_set
+from acu_core.learn.evaluation import evaluate_network
 from acu_core.nn import active_layers, build_network
 from acu_core.op import active_conv2d_reference
 from acu_core.op.library import has_kernel
 from acu_core.runs import RunDirectory, SnapshotFile, load_checkpoint
-from acu_core.train.evaluation import evaluate_network
 
 pytestmark = pytest.mark.skipif(
     not {"ACU_TEST_CAFFE", "ACU_TEST_CIFAR10"} <= set(os.environ),

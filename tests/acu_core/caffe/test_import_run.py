@@ -15,13 +15,13 @@ from oracles import relative_error
 from acu_core.caffe import import_caffe
 from acu_core.caffe.plain_state import ROW_MAJOR
 from acu_core.errors import UserError
+from acu_core.experiments.frozen_twin import resume
+from acu_core.experiments.rounding import round_and_finetune
+from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.nn import active_layers, build_network
+from acu_core.recipe.recipe_file import load_recipe, parse_recipe
 from acu_core.runs import RunDirectory, SnapshotFile, load_checkpoint, load_latest_checkpoint
 from acu_core.train.events import NoEvents
-from acu_core.train.recipe_file import load_recipe, parse_recipe
-from acu_core.train.rounding import round_and_finetune
-from acu_core.train.stored_network import evaluate_run
-from acu_core.train.training import resume
 
 LATER = made_up(seed=2)
 EARLIER = made_up(seed=1, spread=0.0)

@@ -16,7 +16,6 @@ from acu_core.nn import (
     build_network,
     from_conv2d,
     parameter_count,
-    set_corrected_average,
     to_conv2d,
 )
 from acu_core.nn.convolution_unit import Unit
@@ -254,29 +253,6 @@ def test_unknown_names() -> None:
 def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_network(name, in_channels=3, classes=10, **options)
-
-
-def test_the_corrected_average_is_caffes() -> None:
-    norm = nn.BatchNorm2d(2)
-    generator = torch.Generator().manual_seed(0)
-    weighted, weight = torch.zeros(2), 0.0
-    for iteration in range(1, 6):
-        batch = 3 + torch.randn(4, 2, 3, 3, generator=generator)
-        set_corrected_average(norm, iteration)
-        norm(batch)
-        weighted = 0.999 * weighted + batch.mean(dim=(0, 2, 3))
-        weight = 0.999 * weight + 1
-    torch.testing.assert_close(norm.running_mean, weighted / weight, rtol=1e-4, atol=1e-5)
-
-
-def test_the_average_of_pretrained_statistics_goes_on() -> None:
-    norm = nn.BatchNorm2d(2)
-    with torch.no_grad():
-        norm.get_buffer("running_mean").fill_(5.0)
-    batch = torch.randn(4, 2, 3, 3)
-    set_corrected_average(norm, 1, 0.1, pretrained=True)
-    norm(batch)
-    torch.testing.assert_close(norm.running_mean, 0.9 * 5 + 0.1 * batch.mean(dim=(0, 2, 3)))
 
 
 def test_a_module_that_is_used_twice_stays_one() -> None:

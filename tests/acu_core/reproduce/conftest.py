@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.reproduce import plan
-from acu_core.train import network_training
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import load_recipe
+from acu_core.train import run_training
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +43,5 @@ def small_batches() -> Iterable[None]:
     """Recipes of tables with small batches, one thread and short blocks: a test can stop a run in its middle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "load_recipe", _small)
-        patch.setattr(network_training, "BLOCK", 2)
+        patch.setattr(run_training, "BLOCK", 2)
         yield

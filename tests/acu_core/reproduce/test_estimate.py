@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from acu_core.recipe.recipe_file import load_recipe
 from acu_core.reproduce.estimate import measure_pace
-from acu_core.train.recipe_file import load_recipe
 
 
 def test_a_measured_pace() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from acu_core.errors import UserError
+from acu_core.experiments.rounding import finetuning_recipe
 from acu_core.nn import active_layers
+from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe
 from acu_core.reproduce.known_data import SIZES, parameters, recipe_network
 from acu_core.reproduce.tables import TABLES, find_table
-from acu_core.train.recipe_file import built_in_recipes, built_in_text, load_recipe
-from acu_core.train.rounding import finetuning_recipe
 
 ROWS = sorted({row.recipe for table in TABLES.values() for row in table.rows})
 # What the paper reports: DESIGN 6.

@@ -19,12 +19,12 @@ import pytest
 from image_data import make_places365
 
 from acu_core.errors import UserError
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.reproduce import plan, reproduction, scaling
 from acu_core.reproduce.reproduction import Request, look, reproduce
 from acu_core.runs import SnapshotFile, read_log
 from acu_core.train.events import NoEvents
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import load_recipe
 
 SCALE = 1e-9
 SEVEN = [
@@ -200,9 +200,9 @@ def test_killed_and_continued(finished: Path, tiny_cifar10: Path, tmp_path: Path
         "import sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\nimport conftest\nfrom acu_core.reproduce import plan\n"
-        "from acu_core.train import network_training\n"
+        "from acu_core.train import run_training\n"
         "from acu_core.reproduce.reproduction import Request, reproduce\n"
-        "plan.load_recipe = conftest._small\nnetwork_training.BLOCK = 2\n"
+        "plan.load_recipe = conftest._small\nrun_training.BLOCK = 2\n"
         "class Slow:\n"
         "    def begin(self, total, done): pass\n"
         "    def advance(self, done, stage, loss, accuracy):\n"

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from acu_core.errors import UserError
+from acu_core.recipe.recipe_file import built_in_recipes, load_recipe
 from acu_core.reproduce.scaling import scaled
-from acu_core.train.recipe_file import built_in_recipes, load_recipe
 
 
 def test_everything_is_shortened_alike() -> None:

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes longer than all of a tiny training
 
+from acu_core.experiments import frozen_twin as training
+from acu_core.recipe.recipe_file import load_recipe
 from acu_core.runs import durable_file
-from acu_core.train import network_training, training
-from acu_core.train.recipe_file import load_recipe
+from acu_core.train import run_training
 
 
 def die() -> None:
@@ -35,14 +36,14 @@ def arm(moment: str) -> None:
         return countdown[0] == 0
 
     if kind == "iteration":
-        original = network_training.NetworkTraining._train_one
+        original = run_training.RunTraining._train_one
 
         def train_one(self: Any, iteration: int) -> None:
             if iteration == int(text):
                 die()
             original(self, iteration)
 
-        network_training.NetworkTraining._train_one = train_one  # type: ignore[method-assign]
+        run_training.RunTraining._train_one = train_one  # type: ignore[method-assign]
     elif kind in ("before-replace", "after-replace"):
         replace = os.replace
 
@@ -85,7 +86,7 @@ def arm(moment: str) -> None:
 
 def train_or_resume(recipe: str, run: str, moment: str) -> None:
     # Other blocks than the uninterrupted run's: how records are grouped must not be seen in any file.
-    network_training.BLOCK = 2
+    run_training.BLOCK = 2
     arm(moment)
     if Path(run).exists():
         training.resume(Path(run))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import recipe_toml
-from acu_core.train.training import train
+from acu_core.experiments.frozen_twin import train
+from acu_core.recipe.recipe_file import recipe_toml
+from acu_core.recipe.schema import Recipe
 
 DRIVER = Path(__file__).with_name("killed_training.py")
 

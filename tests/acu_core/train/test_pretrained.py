@@ -8,11 +8,11 @@ import torch
 from torchvision import models
 
 from acu_core.errors import UserError
+from acu_core.experiments.frozen_twin import resume, train
+from acu_core.experiments.stored_evaluation import evaluate_run
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import load_recipe
-from acu_core.train.stored_network import evaluate_run
-from acu_core.train.training import resume, train
 
 
 @pytest.fixture

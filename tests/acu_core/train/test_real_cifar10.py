@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from acu_core.data import InMemoryData, load_data_set
+from acu_core.experiments.frozen_twin import train
+from acu_core.recipe.recipe_file import load_recipe
 from acu_core.runs import SnapshotFile, read_log
-from acu_core.train.recipe_file import load_recipe
-from acu_core.train.training import train
 
 pytestmark = pytest.mark.skipif(
     "ACU_TEST_CIFAR10" not in os.environ, reason="ACU_TEST_CIFAR10 does not name an .npz file of the real CIFAR-10"

@@ -14,12 +14,13 @@ import torch
 
 from acu_core.data import InMemoryData
 from acu_core.errors import UserError
+from acu_core.experiments import frozen_twin as training
+from acu_core.experiments.frozen_twin import resume, train
+from acu_core.learn.evaluation import evaluate_network
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint, read_log
-from acu_core.train import network_training, training
-from acu_core.train.evaluation import evaluate_network
-from acu_core.train.recipe import Recipe
+from acu_core.train import run_training
 from acu_core.train.recorder import DivergedError
-from acu_core.train.training import resume, train
 
 Content = Callable[[Path], dict[str, object]]
 Tiny = Callable[..., Recipe]
@@ -83,10 +84,10 @@ def test_the_speed_is_that_of_training_alone(tiny: Tiny, tmp_path: Path, monkeyp
 
         return longer
 
-    monkeypatch.setattr(network_training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(network_training, "evaluate_network", taking(100.0, network_training.evaluate_network))
-    one = network_training.NetworkTraining._train_one
-    monkeypatch.setattr(network_training.NetworkTraining, "_train_one", taking(0.5, one))
+    monkeypatch.setattr(run_training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(run_training, "evaluate_network", taking(100.0, run_training.evaluate_network))
+    one = run_training.RunTraining._train_one
+    monkeypatch.setattr(run_training.RunTraining, "_train_one", taking(0.5, one))
     train(tiny(), tmp_path / "run")
     resume(tmp_path / "run", ["schedule.iterations=16"])
     names = ("iteration", "session", "seconds", "iterations_per_second", "evaluation_seconds")
@@ -111,7 +112,7 @@ def test_the_environment_is_recorded(whole: Path) -> None:
 def test_equal_trainings_have_equal_bits_however_records_are_grouped(
     whole: Path, tmp_path: Path, tiny: Tiny, content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network_training, "BLOCK", 1)
+    monkeypatch.setattr(run_training, "BLOCK", 1)
     train(tiny(), tmp_path / "again")
     assert content(tmp_path / "again") == content(whole)
 
@@ -140,7 +141,7 @@ def test_a_signal_saves_and_resuming_ends_with_the_same_bits(
     number: signal.Signals,
     moment: int,
 ) -> None:
-    monkeypatch.setattr(network_training, "BLOCK", 1)
+    monkeypatch.setattr(run_training, "BLOCK", 1)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     events = recorded(lambda done: os.kill(os.getpid(), number) if done == moment else None)
     report = train(tiny(), tmp_path / "run", events=events)
@@ -262,7 +263,7 @@ def test_unknown_networks_and_options(tmp_path: Path, tiny: Tiny) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(network_training, "BLOCK", block)
+    monkeypatch.setattr(run_training, "BLOCK", block)
     with pytest.raises(DivergedError, match=r"smaller optimizer\.learning_rate") as caught:
         train(tiny("optimizer.learning_rate=1e30"), tmp_path / "run")
     run = RunDirectory.open(tmp_path / "run")
@@ -277,7 +278,7 @@ def test_a_step_that_breaks_the_network_is_not_saved(
     tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The loss of iteration 5 is finite, the weights after it are not, and a checkpoint is due.
-    original = network_training.NetworkTraining._train_one
+    original = run_training.RunTraining._train_one
 
     def train_one(self: Any, iteration: int) -> None:
         original(self, iteration)
@@ -285,7 +286,7 @@ def test_a_step_that_breaks_the_network_is_not_saved(
             with torch.no_grad():
                 next(self.model.parameters()).fill_(float("nan"))
 
-    monkeypatch.setattr(network_training.NetworkTraining, "_train_one", train_one)
+    monkeypatch.setattr(run_training.RunTraining, "_train_one", train_one)
     with pytest.raises(DivergedError, match="not finite after iteration 5"):
         train(tiny(), tmp_path / "run")
     checkpoint = load_latest_checkpoint(RunDirectory.open(tmp_path / "run"))
@@ -331,7 +332,7 @@ def test_the_frozen_comparison_is_a_run_of_its_own(tmp_path: Path, tiny: Tiny, c
 def test_a_stopped_comparison_goes_on(
     tmp_path: Path, tiny: Tiny, recorded: Any, monkeypatch: pytest.MonkeyPatch, content: Content, moment: int
 ) -> None:
-    monkeypatch.setattr(network_training, "BLOCK", 1)
+    monkeypatch.setattr(run_training, "BLOCK", 1)
     recipe = tiny("compare_frozen=true")
     whole = train(recipe, tmp_path / "whole")
     events = recorded(lambda done: os.kill(os.getpid(), signal.SIGTERM) if done == moment else None)

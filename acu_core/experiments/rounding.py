@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from acu_core.errors import UserError
-from acu_core.runs import RunDirectory, load_latest_checkpoint
-from acu_core.train.environment import recorded_workplace
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.experiments.frozen_twin import train_to_end
+from acu_core.experiments.report import TrainingReport
+from acu_core.experiments.rounded_start import file_sha256
+from acu_core.recipe.schema import Recipe
+from acu_core.train.begin import create_run, rehearse
 from acu_core.train.events import Events, NoEvents
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import parse_recipe
-from acu_core.train.report import TrainingReport
-from acu_core.train.rounded_start import file_sha256
-from acu_core.train.training import create_run, train_in
+from acu_core.train.resume import begun
+from acu_core.train.stored_run import StoredRun
 
 
 def round_and_finetune(
@@ -36,20 +36,20 @@ def round_and_finetune(
     `recipe` starts from another recipe, network, seed or data.
     """
     events = events or NoEvents()
-    parent = RunDirectory.open(path)
-    trained = parse_recipe(parent.recipe_toml, str(parent.path / "recipe.toml"))
+    parent = StoredRun.open(path)
+    trained = parent.recipe
     # Locked: while the parent still trains, its checkpoints come and go.
-    with parent.lock():
-        checkpoint = load_latest_checkpoint(parent)
+    with parent.directory.lock():
+        checkpoint = parent.newest_checkpoint(events)
         checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
     if checkpoint is None or checkpoint.iteration == 0:
-        raise UserError(f"{path} has not been trained yet: go on with it by `acu train --resume {path}`")
+        raise UserError(f"{path} has not been trained yet", Remedy(Action.RESUME, str(path)))
     if trained.network.unit != "acu":
         raise UserError(f"{path} has ordinary convolutions only, there are no positions to round")
     if checkpoint.iteration < trained.schedule.iterations:
         events.warn(
-            f"{path} has trained {checkpoint.iteration} of {trained.schedule.iterations} iterations; "
-            f"`acu train --resume {path}` would finish it"
+            f"{path} has trained {checkpoint.iteration} of {trained.schedule.iterations} iterations",
+            Remedy(Action.RESUME, str(path)),
         )
     if recipe is None:
         recipe = finetuning_recipe(trained, iterations)
@@ -61,18 +61,20 @@ def round_and_finetune(
         "checkpoint_sha256": checkpoint_sha256,
     }
     child = recipe.changed(start=None, parent=named)
-    place = recorded_workplace(
-        child, parent.environment, data_path=data_path, download=download, device=device, events=events
-    )
+    place = parent.workplace(child, data_path=data_path, download=download, device=device, events=events)
+    rehearse(child, place, pretrained=False)
     # The new run stands on its own from here: interrupted, it is resumed like any other.
-    return train_in(create_run(child, out, place), child, place, events)
+    with begun(create_run(child, out, place), child, place) as session:
+        return train_to_end(session, events)
 
 
 def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:
     """The recipe of the fine-tuning of a run of `recipe`. Raises UserError when neither says how long it is."""
     table = recipe.round_and_finetune
     if table is None and iterations is None:
-        raise UserError("the run's recipe has no [round_and_finetune] table: give --iterations")
+        raise UserError(
+            "the run's recipe has no table [round_and_finetune]", Remedy(Action.SAY_ITERATIONS, recipe.name)
+        )
     schedule: dict[str, object] = {"iterations": iterations, "warm_up": 0, "divisions": []}
     optimizer: dict[str, object] = {"freeze_positions": True}
     if table is not None:
@@ -96,8 +98,8 @@ def _check_start(recipe: Recipe, trained: Recipe, path: Path) -> None:
         raise UserError(f"{recipe.name} has no table [start], so it cannot go on from the run {path}: train it alone")
     if recipe.start.recipe != trained.name:
         raise UserError(
-            f"{recipe.name} goes on from a run of {recipe.start.recipe}, but {path} is one of {trained.name}: give one "
-            f"that `acu train {recipe.start.recipe}` made"
+            f"{recipe.name} goes on from a run of {recipe.start.recipe}, but {path} is one of {trained.name}",
+            Remedy(Action.TRAIN, recipe.start.recipe),
         )
     if (recipe.network, recipe.seed) != (trained.network, trained.seed):
         raise UserError(f"{recipe.name} is of another network or seed than the run {path}")

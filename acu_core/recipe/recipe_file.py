@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from acu_core.errors import UserError
-from acu_core.train.recipe import Recipe
+from acu_core.recipe.schema import Recipe
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.train.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe, recipe_toml
+from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe, recipe_toml
 
 if sys.version_info >= (3, 11):
     import tomllib

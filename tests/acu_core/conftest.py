@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, load_latest_checkpoint
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import load_recipe
 
 TINY = (
     "name=tiny",

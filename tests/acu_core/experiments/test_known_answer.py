@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from acu_core.train.recipe_file import load_recipe
-from acu_core.train.training import train
+from acu_core.experiments.frozen_twin import train
+from acu_core.recipe.recipe_file import load_recipe
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from acu_core.train.evaluation import Evaluation
-from acu_core.train.recovery import ShapeRecovery
+from acu_core.experiments.shape_recovery import ShapeRecovery
+from acu_core.learn.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -1,66 +1,31 @@
-"""The training loop of one network in one run directory."""
+"""The training of one network in one run directory: the loop around the step, its logs, checkpoints and evaluations."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from acu_core.data import UnreadableImageError, network_seed
-from acu_core.errors import UserError
-from acu_core.nn import active_layers, build_network, set_corrected_average
+from acu_core.data import UnreadableImageError
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
+from acu_core.learn.network import load_network_state, new_network
+from acu_core.learn.schedule import evaluates, saves
+from acu_core.learn.step import TrainingStep
+from acu_core.learn.workplace import MEMORY_FORMATS, Workplace
+from acu_core.nn import active_layers
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
-from acu_core.train.environment import Workplace
-from acu_core.train.evaluation import MEMORY_FORMATS, Evaluation, EvaluationStopped, evaluate_network
-from acu_core.train.optimizer import new_optimizer
-from acu_core.train.recipe import Recipe
 from acu_core.train.recorder import DivergedError, Recorder, layer_entries
-from acu_core.train.schedule import evaluates, learning_rate, position_learning_rate, positions_move, saves
 
 BLOCK = 256
 BLOCK_SECONDS = 0.5
 """A block of records is written after so many iterations or seconds: how it is cut is seen in no file."""
-
-
-def recipe_network(recipe: Recipe, channels: int, classes: int, *, pretrained: bool) -> nn.Module:
-    """The network of the recipe's table. Raises UserError when its name or its options cannot be used."""
-    options: dict[str, Any] = dict(recipe.network.options)
-    try:
-        return build_network(
-            recipe.network.name,
-            in_channels=channels,
-            classes=classes,
-            unit=recipe.network.unit,
-            pretrained=pretrained,
-            **options,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
-
-
-def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> nn.Module:
-    """The recipe's network on its device, initialised from the recipe's seed. Changes PyTorch's global generator.
-
-    `pretrained=False`, where a state is loaded next, does not read the weights that a new run would start with: they
-    may be gone.
-    """
-    torch.manual_seed(recipe.seed)
-    model = recipe_network(recipe, place.data.channels, place.data.classes, pretrained=pretrained)
-    moved: nn.Module = model.to(place.device).to(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
-    return moved
-
-
-def load_network_state(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
-    """Loads a state dict. Raises UserError that names `source` when it belongs to another network."""
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise UserError(f"{source} does not fit the network of the run's recipe: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -80,8 +45,8 @@ class _Session:
     evaluating: float = 0.0
 
 
-class NetworkTraining:
-    """Owns the network, the optimizer and the logs of a run. Call `begin` or `restore`, then `run`, then `close`."""
+class RunTraining:
+    """Owns the network and the logs of a run. Call `begin` or `restore`, then `run`, then `close`."""
 
     def __init__(
         self,
@@ -99,10 +64,10 @@ class NetworkTraining:
         self.iteration = 0
         self.evaluation: Evaluation | None = None
         self.model = new_network(recipe, place, pretrained=pretrained)
+        self._step = TrainingStep(self.model, recipe)
         self._stop = stop
         self._report = report
         self._layers = active_layers(self.model)
-        self._optimizer = new_optimizer(self.model, recipe)
         self._opened: _Logs | None = None
         self._saved = -1
         self._imported: frozenset[int] = frozenset()
@@ -128,7 +93,7 @@ class NetworkTraining:
         source = str(checkpoint.path)
         load_network_state(self.model, checkpoint.state.get("model", {}), source)
         try:
-            self._optimizer.load_state_dict(checkpoint.state["optimizer"])
+            self._step.optimizer.load_state_dict(checkpoint.state["optimizer"])
             lengths = checkpoint.log_lengths["positions"], checkpoint.log_lengths["metrics"]
         except (KeyError, ValueError) as error:
             raise UserError(f"{source} does not fit the run's recipe: {error}") from error
@@ -146,40 +111,22 @@ class NetworkTraining:
 
         Raises DivergedError when a loss is not finite; the checkpoints stay as they were.
         """
-        recorder = self._logs.recorder
         session = _Session(self.iteration, time.monotonic())
-        self.model.train()
         try:
-            # A checkpoint is always saved before the evaluation of its iteration, so a resumed run begins with that,
-            # and a run that is extended has no trace of where it once ended.
-            if self.iteration > 0 and evaluates(self.recipe, self.iteration):
-                self._evaluate(session)
-            while self.iteration < self.recipe.schedule.iterations:
-                if self._stop():
-                    raise EvaluationStopped
-                self._train_one(self.iteration + 1)
-                self.iteration += 1
-                if recorder.pending >= BLOCK or time.monotonic() - self._written >= BLOCK_SECONDS:
-                    self._flush()
-                evaluation_due = evaluates(self.recipe, self.iteration)
-                if evaluation_due or saves(self.recipe, self.iteration):
-                    self._save()
-                if evaluation_due:
-                    self._evaluate(session)
-        except EvaluationStopped:
-            self._save()
-            return False
+            finished = self._train(session)
         except UnreadableImageError as error:
             self._save()
             raise UserError(
-                f"{error}; iteration {self.iteration} is saved, go on with `acu train --resume {self.directory.path}`"
+                f"{error} (iteration {self.iteration} is saved)", Remedy(Action.RESUME, str(self.directory.path))
             ) from error
         except DivergedError as error:
             raise DivergedError(
                 f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip; "
                 f"the last good checkpoint is of iteration {self._saved}, in {self.directory.checkpoints}"
             ) from error
-        return True
+        if not finished:
+            self._save()
+        return finished
 
     def close(self) -> None:
         """Closes the logs."""
@@ -188,27 +135,35 @@ class NetworkTraining:
             self._opened.metrics.close()
             self._opened.timings.close()
 
+    def _train(self, session: _Session) -> bool:
+        # A checkpoint is always saved before the evaluation of its iteration, so a resumed run begins with that, and a
+        # run that is extended has no trace of where it once ended.
+        if self.iteration > 0 and evaluates(self.recipe, self.iteration) and not self._evaluate(session):
+            return False
+        while self.iteration < self.recipe.schedule.iterations:
+            if self._stop():
+                return False
+            self._train_one(self.iteration + 1)
+            self.iteration += 1
+            if self._logs.recorder.pending >= BLOCK or time.monotonic() - self._written >= BLOCK_SECONDS:
+                self._flush()
+            evaluation_due = evaluates(self.recipe, self.iteration)
+            if evaluation_due or saves(self.recipe, self.iteration):
+                self._save()
+            if evaluation_due and not self._evaluate(session):
+                return False
+        return True
+
     def _train_one(self, iteration: int) -> None:
         images, labels = self._batch(iteration)
         try:
-            # Whatever the network draws is a function of seed and iteration too, so no generator is ever saved.
-            torch.manual_seed(network_seed(self.recipe.seed, iteration))
-            network = self.recipe.network
-            pretrained = bool(network.options.get("weights"))
-            set_corrected_average(self.model, iteration, network.batch_norm_fraction, pretrained=pretrained)
-            self._set_learning_rates(iteration)
-            logits = self.model(images)
-            loss = functional.cross_entropy(logits, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._prepare_gradients(iteration)
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
+            figures = self._step(iteration, images, labels)
         except (RuntimeError, ValueError):
             # The CPU operator refuses positions that are not finite; the loss that made them so says it better.
             self._flush()
             self._check_finite()
             raise
-        self._logs.recorder.collect(iteration, loss, logits, labels)
+        self._logs.recorder.collect(iteration, figures)
 
     def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         recipe = self.recipe.data
@@ -220,23 +175,6 @@ class NetworkTraining:
             mirror=recipe.mirror,
         )
         return images.contiguous(memory_format=MEMORY_FORMATS[self.recipe.machine.memory_format]), labels
-
-    def _set_learning_rates(self, iteration: int) -> None:
-        rate = learning_rate(self.recipe, iteration)
-        for group in self._optimizer.param_groups:
-            group["lr"] = position_learning_rate(self.recipe, iteration) if group["role"] == "positions" else rate
-
-    def _prepare_gradients(self, iteration: int) -> None:
-        groups = self._optimizer.param_groups
-        if not positions_move(self.recipe, iteration):
-            # None rather than zero: no momentum may build up while the positions stay put.
-            for group in groups:
-                if group["role"] == "positions":
-                    for parameter in group["params"]:
-                        parameter.grad = None
-        if self.recipe.optimizer.gradient_clip:
-            clipped = [p for group in groups if group["role"] != "positions" for p in group["params"]]
-            nn.utils.clip_grad_norm_(clipped, self.recipe.optimizer.gradient_clip)
 
     def _open(self, snapshots: SnapshotWriter, metrics: LogWriter, timings: LogWriter) -> None:
         self._opened = _Logs(snapshots, metrics, timings, Recorder(self.recipe, self._layers, snapshots, metrics))
@@ -270,24 +208,28 @@ class NetworkTraining:
         save_checkpoint(
             self.directory,
             self.iteration,
-            {"model": dict(self.model.state_dict()), "optimizer": self._optimizer.state_dict()},
+            {"model": dict(self.model.state_dict()), "optimizer": self._step.optimizer.state_dict()},
             {"positions": snapshots.length, "metrics": metrics.length},
             never_delete=self._imported,
         )
         self._saved = self.iteration
 
-    def _evaluate(self, session: _Session) -> None:
+    def _evaluate(self, session: _Session) -> bool:
+        """False when it was asked to stop before the end of the evaluation."""
         self._flush()
         begun = time.monotonic()
         data = self.place.data
-        result = evaluate_network(
-            self.model,
-            data,
-            batch_size=self.recipe.data.evaluation_batch_size,
-            memory_format=self.recipe.machine.memory_format,
-            stop=self._stop,
-        )
-        if result.loss != result.loss or result.loss in (float("inf"), float("-inf")):
+        try:
+            result = evaluate_network(
+                self.model,
+                data,
+                batch_size=self.recipe.data.evaluation_batch_size,
+                memory_format=self.recipe.machine.memory_format,
+                stop=self._stop,
+            )
+        except EvaluationStopped:
+            return False
+        if not math.isfinite(result.loss):
             raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
         self.evaluation = result
         figures: dict[str, int | float] = {
@@ -316,3 +258,4 @@ class NetworkTraining:
                 "evaluation_seconds": round(ended - begun, 3),
             }
         )
+        return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from acu_core.data.loading import check_options
-from acu_core.train.network_training import recipe_network
-from acu_core.train.recipe import Recipe
+from acu_core.learn.network import recipe_network
+from acu_core.recipe.schema import Recipe
 
 
 def check_recipe(recipe: Recipe) -> None:

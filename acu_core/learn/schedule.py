@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from acu_core.train.recipe import Recipe
+from acu_core.recipe.schema import Recipe
 
 
 def learning_rate(recipe: Recipe, iteration: int) -> float:

@@ -11,12 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from acu_core.data import DataSet
-
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+from acu_core.learn.workplace import MEMORY_FORMATS
 
 
 class EvaluationStopped(Exception):
-    """The evaluation was asked to stop before its end."""
+    """An evaluation was asked to stop before its end."""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from acu_core.errors import UserError
+from acu_core.learn.evaluation import Evaluation, evaluate_network
+from acu_core.learn.workplace import computing
 from acu_core.nn import active_layers
 from acu_core.op import active_conv2d_reference
 from acu_core.op.library import has_kernel
-from acu_core.runs import Checkpoint, RunDirectory, load_checkpoint, load_latest_checkpoint
-from acu_core.train.environment import computing, recorded_workplace
-from acu_core.train.evaluation import Evaluation, evaluate_network
 from acu_core.train.events import Events, NoEvents
-from acu_core.train.network_training import load_network_state, new_network
-from acu_core.train.recipe_file import parse_recipe
+from acu_core.train.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,6 @@ class StoredEvaluation:
     evaluation: Evaluation
 
 
-def stored_checkpoint(run: RunDirectory, iteration: int | None = None) -> Checkpoint:
-    """The run's checkpoint of an iteration, or the newest one. Raises UserError when there is none."""
-    if iteration is not None:
-        return load_checkpoint(run, iteration)
-    checkpoint = load_latest_checkpoint(run)
-    if checkpoint is None:
-        raise UserError(f"{run.path} has no checkpoint yet: go on with it by `acu train --resume {run.path}`")
-    return checkpoint
-
-
 def evaluate_run(
     path: Path,
     *,
@@ -59,15 +46,12 @@ def evaluate_run(
     kernel. Raises UserError when there is no run, no such checkpoint or no data.
     """
     events = events or NoEvents()
-    run = RunDirectory.open(path)
-    recipe = parse_recipe(run.recipe_toml, str(run.path / "recipe.toml"))
-    checkpoint = stored_checkpoint(run, iteration)
-    place = recorded_workplace(
-        recipe, run.environment, data_path=data_path, download=download, device=device, events=events
-    )
+    run = StoredRun.open(path)
+    recipe = run.recipe
+    checkpoint = run.checkpoint(iteration, events)
+    place = run.workplace(data_path=data_path, download=download, device=device, events=events)
     with computing(place.threads):
-        model = new_network(recipe, place, pretrained=False)
-        load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        model = run.network(checkpoint, place)
         layers = active_layers(model).values()
         operator = "reference" if reference or not has_kernel(place.device.type) else "compiled"
         if reference:

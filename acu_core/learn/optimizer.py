@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from acu_core.nn import active_layers, normalize_positions, parameter_groups
-from acu_core.train.recipe import Recipe
+from acu_core.recipe.schema import Recipe
 
 
 def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from acu_core.train import schedule
-from acu_core.train.recipe_file import load_recipe
+from acu_core.learn import schedule
+from acu_core.recipe.recipe_file import load_recipe
 
 RECIPE = load_recipe(
     "planted",

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acu_core.errors import UserError
+from acu_core.durable import write_text_durably
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.experiments.report import RoundingFigures
+from acu_core.learn.evaluation import Evaluation, evaluate_network
+from acu_core.learn.workplace import Workplace
 from acu_core.nn import active_layers
-from acu_core.runs import RunDirectory, load_latest_checkpoint
-from acu_core.runs.durable_file import write_text_durably
-from acu_core.train.environment import Workplace
-from acu_core.train.evaluation import Evaluation, evaluate_network
-from acu_core.train.network_training import load_network_state, new_network
-from acu_core.train.recipe import Recipe
-from acu_core.train.report import RoundingFigures
+from acu_core.recipe.schema import Recipe
+from acu_core.runs import RunDirectory
+from acu_core.train.events import NoEvents
+from acu_core.train.stored_run import StoredRun
 
 _FILE = "rounding.json"
 
@@ -33,14 +34,15 @@ def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[s
     parent = recipe.parent
     if parent is None:
         raise ValueError("the recipe has no parent")
-    checkpoint = load_latest_checkpoint(RunDirectory.open(parent.run))
+    stored = StoredRun.open(parent.run)
+    checkpoint = stored.newest_checkpoint(NoEvents())
     if checkpoint is None or file_sha256(checkpoint.path) != parent.checkpoint_sha256:
         raise UserError(
-            f"the parent run {parent.run} was changed since: delete {run.path} and start again with "
-            f"`acu round-and-finetune {parent.run}`"
+            f"the parent run {parent.run} was changed since",
+            Remedy(Action.START_ANEW, str(run.path)),
+            Remedy(Action.ROUND, parent.run),
         )
-    model = new_network(recipe, place, pretrained=False)
-    load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+    model = stored.network(checkpoint, place)
     before = _evaluate(model, recipe, place)
     collisions = round_positions(model)
     after = _evaluate(model, recipe, place)

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from acu_core.errors import UserError
+from acu_core.experiments import rounded_start
+from acu_core.experiments.frozen_twin import resume, train
+from acu_core.experiments.rounding import round_and_finetune
+from acu_core.experiments.shape_recovery import shape_recovery
+from acu_core.experiments.stored_evaluation import evaluate_run
+from acu_core.recipe.recipe_file import parse_recipe
+from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, SnapshotFile
-from acu_core.train import rounded_start
-from acu_core.train.recipe import Recipe
-from acu_core.train.recipe_file import parse_recipe
-from acu_core.train.recovery import shape_recovery
-from acu_core.train.rounding import round_and_finetune
-from acu_core.train.stored_network import evaluate_run
-from acu_core.train.training import resume, train
 
 Tiny = Callable[..., Recipe]
 
@@ -86,7 +86,7 @@ def test_killed_before_its_first_checkpoint_it_starts_from_the_parent_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("acu_core.train.network_training.save_checkpoint", fail)
+        patch.setattr("acu_core.train.run_training.save_checkpoint", fail)
         with pytest.raises(KeyboardInterrupt):
             round_and_finetune(parent, tmp_path / "child")
     report = resume(tmp_path / "child")
@@ -101,7 +101,7 @@ def test_a_changed_parent_is_noticed(parent: Path, tmp_path: Path, monkeypatch: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("acu_core.train.network_training.save_checkpoint", fail)
+        patch.setattr("acu_core.train.run_training.save_checkpoint", fail)
         with pytest.raises(KeyboardInterrupt):
             round_and_finetune(tmp_path / "parent", tmp_path / "child")
     resume(tmp_path / "parent", ["schedule.iterations=4"])

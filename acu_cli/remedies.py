@@ -1,0 +1,40 @@
+"""What to type about an error: the library says what would help, this file says it in the words of the command line."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acu_core.errors import Remedy
+
+
+def worded(message: str, remedies: tuple[Remedy, ...]) -> str:
+    """`message` with what to type after it."""
+    if not remedies:
+        return message
+    texts = [_wording(remedy) for remedy in remedies]
+    return f"{message}: {', or '.join(texts)}"
+
+
+def _wording(remedy: Remedy) -> str:
+    from acu_core.errors import Action
+
+    subject = shlex.quote(remedy.subject)
+    return {
+        Action.RESUME: f"go on with it by `acu train --resume {subject}`",
+        Action.TRAIN: f"train it first (`acu train {subject}`)",
+        Action.ROUND: f"use `acu round-and-finetune {subject}`",
+        Action.START_ANEW: f"delete {subject} and start again",
+        Action.CHOOSE_OUT: "choose another directory by --out",
+        Action.NAME_DATA: "give its path by --data or in the environment variable ACU_DATA",
+        Action.DOWNLOAD: "give its path by --data or in the environment variable ACU_DATA, or add --download",
+        Action.CHOOSE_DEVICE: "use --device cpu, and see `acu doctor`",
+        Action.LIST_RECIPES: "`acu recipes` lists the built-in ones",
+        Action.CHECK_INSTALLATION: "`acu doctor` says what is missing",
+        Action.SAY_ITERATION: "give --iteration, once for each file",
+        Action.SAY_ITERATIONS: "give --iterations",
+        Action.SET_KEY: f"give --set {subject}=VALUE",
+        Action.SAME_SCALE: "give the same --scale as then, or another directory by --out",
+        Action.SHORTEN: f"draw the part before that with --to {subject}",
+    }[remedy.action]

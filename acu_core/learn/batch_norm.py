@@ -1,0 +1,71 @@
+"""Caffe's running average for BatchNorm, as the authors trained with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def corrected_momentum(iteration: int, fraction: float = 0.001) -> float:
+    """BatchNorm's momentum in training iteration `iteration`, counted from 1.
+
+    Caffe divides its running sum by the sum of its weights, 1 - (1 - fraction)**t. With PyTorch's update that is
+    exactly a momentum of fraction / (1 - (1 - fraction)**t): 1 at first, then falling to `fraction`. A plain momentum
+    of 0.001 would still hold the initial statistics when a short run is evaluated.
+    """
+    return fraction / (1 - (1 - fraction) ** iteration)
+
+
+class CorrectedAverage:
+    """Gives every BatchNorm of a network the momentum of each training iteration.
+
+    A momentum that is a Python number is part of a compiled graph, which would be compiled anew for every iteration.
+    So compiled graphs read it from a tensor; without compilation the layers compute what they always do, to the bit.
+    """
+
+    def __init__(self, model: nn.Module, fraction: float = 0.001, *, continued: bool = False) -> None:
+        """`continued` statistics are those of an earlier training, whose average goes on.
+
+        The momentum is then `fraction` from the first iteration on: 1 would forget them at once.
+        """
+        self._fraction = fraction
+        self._continued = continued
+        self._layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self._momentum = torch.ones((), dtype=torch.float64)
+        for layer in self._layers:
+            if type(layer) is nn.BatchNorm2d:
+                # Not another module in its place: names in state dicts, hooks and references stay what they are.
+                layer.__class__ = _CompilableBatchNorm2d
+            if isinstance(layer, _CompilableBatchNorm2d):
+                layer.momentum_tensor = self._momentum
+
+    def set(self, iteration: int) -> None:
+        """Sets the momentum for training iteration `iteration`, counted from 1."""
+        momentum = self._fraction if self._continued else corrected_momentum(iteration, self._fraction)
+        self._momentum.fill_(momentum)
+        for layer in self._layers:
+            layer.momentum = momentum
+
+
+class _CompilableBatchNorm2d(nn.BatchNorm2d):
+    momentum_tensor: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        mean, variance, count = self.running_mean, self.running_var, self.num_batches_tracked
+        averaging = self.training and mean is not None and variance is not None and count is not None
+        if not averaging or not torch.compiler.is_compiling():
+            return super().forward(input)
+        assert mean is not None
+        assert variance is not None
+        assert count is not None
+        # With a momentum of 1, what comes back are the statistics of this batch alone.
+        newest = torch.zeros_like(mean), torch.zeros_like(variance)
+        output = functional.batch_norm(input, *newest, self.weight, self.bias, True, 1.0, self.eps)
+        momentum = self.momentum_tensor
+        with torch.no_grad():
+            for average, value in zip((mean, variance), newest, strict=True):
+                average.copy_(momentum * value.double() + (1 - momentum) * average.double())
+            count.add_(1)
+        return output

@@ -1,0 +1,86 @@
+"""Begins a run: where it is trained, that it can be trained, its directory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.network import new_network
+from acu_core.learn.step import TrainingStep
+from acu_core.learn.workplace import MEMORY_FORMATS, Workplace, computing
+from acu_core.recipe.recipe_file import recipe_toml
+from acu_core.recipe.schema import Recipe
+from acu_core.runs import RunDirectory
+from acu_core.train.environment import describe, new_workplace
+from acu_core.train.events import Events
+
+RUNS = Path("runs")
+
+
+def prepare(
+    recipe: Recipe, *, data_path: Path | None, download: bool, place: Workplace | None, events: Events
+) -> tuple[Recipe, Workplace]:
+    """The recipe with the data's place in it, and where it is trained; `place` is one that is loaded already.
+
+    Writes nothing. Raises UserError when the recipe cannot be trained there.
+    """
+    if recipe.start is not None:
+        raise UserError(
+            f"{recipe.name} goes on from a finished run of {recipe.start.recipe}, rounded: it cannot be trained alone",
+            Remedy(Action.TRAIN, recipe.start.recipe),
+            Remedy(Action.ROUND, "RUN"),
+        )
+    if data_path is not None:
+        recipe = recipe.changed(data={"path": os.path.abspath(data_path)})
+    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events)
+    rehearse(recipe, place)
+    return recipe, place
+
+
+def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> None:
+    """Trains a network by one small batch and forgets it, so that a run which cannot be trained is never made.
+
+    Raises UserError that says what does not fit.
+    """
+    data = recipe.data
+    with computing(place.threads):
+        images, labels = place.data.training_batch(
+            1, batch_size=data.batch_size, seed=recipe.seed, crop_padding=data.crop_padding, mirror=data.mirror
+        )
+        # Two, because BatchNorm cannot train on one pixel of one image.
+        few = images[: max(2, len(images) // 64)].contiguous(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
+        step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
+        try:
+            step(1, few, labels[: len(few)])
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"the network {recipe.network.name} cannot be trained on images of {tuple(images.shape[1:])} "
+                f"(channels, height, width) in batches of {data.batch_size}: {reason}"
+            ) from error
+
+
+def create_run(recipe: Recipe, out: Path | None, place: Workplace) -> RunDirectory:
+    """A new run directory, at `out` or at the next free number. Raises UserError when `out` is taken."""
+    text, environment = recipe_toml(recipe), describe(recipe, place)
+    if out is not None:
+        return RunDirectory.create(out, text, environment)
+    return create_numbered(recipe.name, lambda path: RunDirectory.create(path, text, environment))
+
+
+def create_numbered(name: str, create: Callable[[Path], RunDirectory]) -> RunDirectory:
+    """`create(runs/<name>-<n>)` with the next free n, also when several processes look for one."""
+    for number in itertools.count(1):
+        path = RUNS / f"{name}-{number}"
+        if path.exists():
+            continue
+        try:
+            return create(path)
+        except UserError:
+            # Another process may have taken the number in between.
+            if not path.exists():
+                raise
+    raise RuntimeError("unreachable")

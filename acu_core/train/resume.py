@@ -1,0 +1,164 @@
+"""Goes on with a run, and trains one run to its end: what is begun and what is resumed come together here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from acu_core.errors import UserError
+from acu_core.learn.evaluation import Evaluation
+from acu_core.learn.workplace import Workplace, computing
+from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
+from acu_core.recipe.schema import Recipe
+from acu_core.runs import Checkpoint, RunDirectory, SnapshotFile
+from acu_core.train.environment import describe, has_conditions
+from acu_core.train.events import Events
+from acu_core.train.run_training import RunTraining
+from acu_core.train.stored_run import StoredRun
+
+_EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A locked run that is ready to be trained, from `checkpoint` on or, without one, from its beginning."""
+
+    run: RunDirectory
+    recipe: Recipe
+    place: Workplace
+    checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What the training of one run came to; `evaluation` is None when it was stopped before its end."""
+
+    model: nn.Module
+    iteration: int
+    evaluation: Evaluation | None
+
+
+@contextmanager
+def begun(run: RunDirectory, recipe: Recipe, place: Workplace) -> Iterator[Session]:
+    """Holds a run that was just created."""
+    with run.lock(), computing(place.threads):
+        yield Session(run, recipe, place, None)
+
+
+@contextmanager
+def resumed(
+    path: Path,
+    overrides: Iterable[str],
+    *,
+    data_path: Path | None,
+    download: bool,
+    device: str | None,
+    events: Events,
+) -> Iterator[Session]:
+    """Holds the run at `path`; `overrides` may extend its schedule.
+
+    Nothing on disk changes before its training begins. Raises UserError when the run, its data or the overrides cannot
+    be used.
+    """
+    # Opened twice: before the lock to say that there is no run, in it because another process may just have ended.
+    with StoredRun.open(path).directory.lock():
+        stored = StoredRun.open(path)
+        checkpoint = stored.newest_checkpoint(events)
+        if checkpoint is None:
+            refuse_lost_checkpoints(stored.directory)
+        recipe = extended(stored, list(overrides), checkpoint.iteration if checkpoint else 0)
+        place = stored.workplace(recipe, data_path=data_path, download=download, device=device, events=events)
+        if checkpoint and checkpoint.iteration and recipe.optimizer.momentum and not _has_momentum(checkpoint):
+            events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
+        with computing(place.threads):
+            yield Session(stored.directory, recipe, place, checkpoint)
+
+
+def train_session(
+    session: Session,
+    *,
+    initial_state: Callable[[], Mapping[str, Any]] | None = None,
+    stop: Callable[[], bool],
+    report: Callable[[int, float, float], None],
+) -> TrainedNetwork:
+    """Trains a run to its recipe's end, or until `stop()`: saved either way.
+
+    A run without a checkpoint starts with `initial_state()` where that is given. The recipe is written into the run
+    once everything that can be refused was accepted. Raises UserError, DivergedError among them.
+    """
+    run, recipe, checkpoint = session.run, session.recipe, session.checkpoint
+    training = RunTraining(
+        run,
+        recipe,
+        session.place,
+        pretrained=checkpoint is None and initial_state is None,
+        stop=stop,
+        report=report,
+    )
+    try:
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        else:
+            training.begin(initial_state() if initial_state is not None else None)
+        _record(session)
+        finished = training.run()
+    finally:
+        training.close()
+    return TrainedNetwork(training.model, training.iteration, training.evaluation if finished else None)
+
+
+def _record(session: Session) -> None:
+    run = session.run
+    if parse_recipe(run.recipe_toml, str(run.path / "recipe.toml")) != session.recipe:
+        run.replace_recipe(recipe_toml(session.recipe))
+    environment = run.environment
+    if not has_conditions(environment):
+        run.replace_environment({**environment, **describe(session.recipe, session.place)})
+
+
+def extended(stored: StoredRun, overrides: list[str], reached: int) -> Recipe:
+    """The run's recipe with its schedule changed beyond iteration `reached`. Raises UserError for any other change."""
+    refused = [text.partition("=")[0] for text in overrides if text.partition("=")[0].strip() not in _EXTENDABLE]
+    if refused:
+        raise UserError(
+            f"{', '.join(refused)} cannot change in a run that has begun (only {', '.join(_EXTENDABLE)} can): "
+            "start a new run with it"
+        )
+    changed = parse_recipe(recipe_toml(stored.recipe), str(stored.path / "recipe.toml"), overrides)
+    if changed.schedule.iterations < reached:
+        raise UserError(
+            f"{stored.path} has trained {reached} iterations already: schedule.iterations must be at least that, "
+            f"got {changed.schedule.iterations}"
+        )
+    before, after = ([d for d in r.schedule.divisions if d < reached] for r in (stored.recipe, changed))
+    if before != after:
+        raise UserError(
+            f"{stored.path} has trained {reached} iterations with divisions at {before}: those cannot change any more"
+        )
+    return changed
+
+
+def _has_momentum(checkpoint: Checkpoint) -> bool:
+    optimizer = checkpoint.state.get("optimizer")
+    return isinstance(optimizer, dict) and bool(optimizer.get("state"))
+
+
+def refuse_lost_checkpoints(run: RunDirectory) -> None:
+    """A run without checkpoints is begun anew, unless it has trained: then its snapshots would be lost."""
+    if not run.positions.exists():
+        return
+    try:
+        snapshots = len(SnapshotFile(run.positions))
+    except UserError:
+        # Killed while the header was written.
+        return
+    if snapshots > 1:
+        raise UserError(
+            f"{run.path} has {snapshots} snapshots but no checkpoint in {run.checkpoints}: restore one from a copy, "
+            "or start a new run"
+        )

@@ -1,0 +1,86 @@
+"""A run that lies on disk, opened: the one way to its recipe, environment, checkpoints, network and data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.network import load_network_state, new_network
+from acu_core.learn.workplace import Workplace
+from acu_core.recipe.recipe_file import parse_recipe
+from acu_core.recipe.schema import Recipe
+from acu_core.runs import Checkpoint, RunDirectory, load_checkpoint, load_latest_checkpoint
+from acu_core.train.environment import recorded_workplace
+from acu_core.train.events import Events
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's directory with its recipe and its environment, both checked. Get one by `open`."""
+
+    directory: RunDirectory
+    recipe: Recipe
+    environment: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> StoredRun:
+        """The run at `path`. Raises UserError when there is none, or its recipe or environment is damaged."""
+        directory = RunDirectory.open(path)
+        recipe = parse_recipe(directory.recipe_toml, str(directory.path / "recipe.toml"))
+        return cls(directory, recipe, directory.environment)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, as it was given."""
+        return self.directory.path
+
+    def newest_checkpoint(self, events: Events) -> Checkpoint | None:
+        """The newest checkpoint that is whole, with a warning of newer ones that are not; None where there is none.
+
+        Raises UserError when there are checkpoints but none is whole.
+        """
+        checkpoint = load_latest_checkpoint(self.directory)
+        if checkpoint is not None and checkpoint.skipped:
+            names = ", ".join(str(skipped) for skipped in checkpoint.skipped)
+            events.warn(f"{names} cannot be used; taking that of iteration {checkpoint.iteration} instead")
+        return checkpoint
+
+    def checkpoint(self, iteration: int | None, events: Events) -> Checkpoint:
+        """The checkpoint of an iteration, or the newest one. Raises UserError when there is none."""
+        if iteration is not None:
+            return load_checkpoint(self.directory, iteration)
+        checkpoint = self.newest_checkpoint(events)
+        if checkpoint is None:
+            raise UserError(f"{self.path} has no checkpoint yet", Remedy(Action.RESUME, str(self.path)))
+        return checkpoint
+
+    def workplace(
+        self,
+        recipe: Recipe | None = None,
+        *,
+        data_path: Path | None = None,
+        download: bool = False,
+        device: str | None = None,
+        events: Events,
+    ) -> Workplace:
+        """Data, device and threads as recorded, for the run's own recipe or another one on the same data."""
+        return recorded_workplace(
+            recipe or self.recipe,
+            self.environment,
+            data_path=data_path,
+            download=download,
+            device=device,
+            events=events,
+        )
+
+    def network(self, checkpoint: Checkpoint, place: Workplace) -> nn.Module:
+        """The run's network as the checkpoint holds it. Changes PyTorch's global generator."""
+        model = new_network(self.recipe, place, pretrained=False)
+        load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        return model

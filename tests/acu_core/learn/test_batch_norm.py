@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from acu_core.learn.batch_norm import CorrectedAverage
+
+
+def test_the_corrected_average_is_caffes() -> None:
+    norm = nn.BatchNorm2d(2)
+    average = CorrectedAverage(norm)
+    generator = torch.Generator().manual_seed(0)
+    weighted, weight = torch.zeros(2), 0.0
+    for iteration in range(1, 6):
+        batch = 3 + torch.randn(4, 2, 3, 3, generator=generator)
+        average.set(iteration)
+        norm(batch)
+        weighted = 0.999 * weighted + batch.mean(dim=(0, 2, 3))
+        weight = 0.999 * weight + 1
+    torch.testing.assert_close(norm.running_mean, weighted / weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_average_of_pretrained_statistics_goes_on() -> None:
+    norm = nn.BatchNorm2d(2)
+    with torch.no_grad():
+        norm.get_buffer("running_mean").fill_(5.0)
+    batch = torch.randn(4, 2, 3, 3)
+    CorrectedAverage(norm, 0.1, continued=True).set(1)
+    norm(batch)
+    torch.testing.assert_close(norm.running_mean, 0.9 * 5 + 0.1 * batch.mean(dim=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_graph_is_not_compiled_anew_for_every_momentum(backend: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    plain = copy.deepcopy(model)
+    counter = CompileCounterWithBackend(backend)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    averages = CorrectedAverage(model, 0.01), CorrectedAverage(plain, 0.01)
+    for iteration in range(1, 6):
+        images = torch.randn(4, 3, 12, 12)
+        for average in averages:
+            average.set(iteration)
+        torch.testing.assert_close(compiled(images), plain(images))
+    assert counter.frame_count == 1
+    torch.testing.assert_close(model.state_dict(), plain.state_dict())
+
+
+def test_layers_stay_what_they_are() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm1d(2))
+    names = list(model.state_dict())
+    CorrectedAverage(model).set(3)
+    assert isinstance(model[0], nn.BatchNorm2d)
+    assert list(model.state_dict()) == names
+    assert model[0].momentum == model[1].momentum == pytest.approx(0.001 / (1 - 0.999**3))
