@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from acu_core.errors import Remedy
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, load_latest_checkpoint
@@ -81,7 +82,7 @@ class Recorded:
     def note(self, text: str) -> None:
         pass
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         self.warnings.append(text)
 
 

@@ -14,7 +14,7 @@ from oracles import relative_error
 
 from acu_core.caffe import import_caffe
 from acu_core.caffe.plain_state import ROW_MAJOR
-from acu_core.errors import UserError
+from acu_core.errors import Remedy, UserError
 from acu_core.experiments.frozen_twin import resume
 from acu_core.experiments.rounding import round_and_finetune
 from acu_core.experiments.stored_evaluation import evaluate_run
@@ -132,7 +132,7 @@ class Warned(NoEvents):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         self.warnings.append(text)
 
 

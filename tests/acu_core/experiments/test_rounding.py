@@ -132,7 +132,7 @@ def test_shape_recovery() -> None:
 
 def test_a_recipe_that_needs_a_finished_run_is_not_trained_alone(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny("name=rounded", "start={recipe='tiny'}")
-    with pytest.raises(UserError, match="goes on from a finished run of tiny: train that first"):
+    with pytest.raises(UserError, match="goes on from a finished run of tiny, rounded: it cannot be trained alone"):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -148,7 +148,7 @@ def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, t
     assert recipe.optimizer.learning_rate == 0.02
     for override, message in (
         ("seed=1", "rounded is of another network or seed than the run"),
-        ("start={recipe='huge'}", "rounded goes on from a run of huge, but .*parent is one of tiny: give one that"),
+        ("start={recipe='huge'}", "rounded goes on from a run of huge, but .*parent is one of tiny"),
         ("data.name=cifar10", "rounded is of other data .cifar10, .* than the run .*parent .planted, train_count"),
         ("data.options.train_count=100", "rounded is of other data .planted, train_count = 100, test_count = 50. than"),
     ):

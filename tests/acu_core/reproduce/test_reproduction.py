@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from image_data import make_places365
 
-from acu_core.errors import UserError
+from acu_core.errors import Remedy, UserError
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce import plan, reproduction, scaling
@@ -48,7 +48,7 @@ class Watching(NoEvents):
     def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
         self.act(stage)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         self.warnings.append(text)
 
 
@@ -208,7 +208,7 @@ def test_killed_and_continued(finished: Path, tiny_cifar10: Path, tmp_path: Path
         "    def advance(self, done, stage, loss, accuracy):\n"
         "        if stage.startswith('2 of 7') and done > 26: time.sleep(600)\n"
         "    def note(self, text): pass\n"
-        "    def warn(self, text): pass\n"
+        "    def warn(self, text, *remedies): pass\n"
         f"reproduce(Request('ablation', 1, {SCALE}, Path({str(tiny_cifar10)!r}), Path({str(out)!r}), 'cpu'), "
         "events=Slow())\n"
     )

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes longer than all of a tiny training
 
-from acu_core.experiments import frozen_twin as training
+from acu_core import durable
+from acu_core.experiments import frozen_twin
 from acu_core.recipe.recipe_file import load_recipe
-from acu_core.runs import durable_file
 from acu_core.train import run_training
 
 
@@ -78,8 +78,8 @@ def arm(moment: str) -> None:
                 die()
             appended(self, data)
 
-        appended = durable_file.AppendOnlyFile.append
-        durable_file.AppendOnlyFile.append = append  # type: ignore[method-assign]
+        appended = durable.AppendOnlyFile.append
+        durable.AppendOnlyFile.append = append  # type: ignore[method-assign]
     elif kind != "never":
         raise SystemExit(f"unknown moment {moment}")
 
@@ -89,9 +89,9 @@ def train_or_resume(recipe: str, run: str, moment: str) -> None:
     run_training.BLOCK = 2
     arm(moment)
     if Path(run).exists():
-        training.resume(Path(run))
+        frozen_twin.resume(Path(run))
     else:
-        training.train(load_recipe(recipe), Path(run))
+        frozen_twin.train(load_recipe(recipe), Path(run))
 
 
 def main() -> None:

@@ -15,13 +15,14 @@ import pytest
 import torch
 from image_data import make_image_folder
 
+from acu_core.data import network_seed
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
+from acu_core.learn import network
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, load_latest_checkpoint, read_log
-from acu_core.train import run_training
 
 Content = Callable[[Path], dict[str, object]]
 
@@ -215,7 +216,7 @@ def test_dropout_is_drawn_from_seed_and_iteration(
     def build(name: str, *, in_channels: int, classes: int, **options: Any) -> torch.nn.Module:
         return Forgetful(in_channels, classes)
 
-    monkeypatch.setattr(run_training, "build_network", build)
+    monkeypatch.setattr(network, "build_network", build)
     recipe = tiny("network.unit=convolution", "schedule.iterations=8")
     train(recipe, tmp_path / "whole")
     train(tiny("network.unit=convolution", "schedule.iterations=5"), tmp_path / "run")
@@ -228,6 +229,6 @@ def test_every_seed_and_iteration_drops_something_else() -> None:
     masks = set()
     for seed in (0, 1, 2**33):
         for iteration in (1, 2, 3):
-            torch.manual_seed(run_training.network_seed(seed, iteration))
+            torch.manual_seed(network_seed(seed, iteration))
             masks.add(tuple(torch.rand(4).tolist()))
     assert len(masks) == 9

@@ -14,9 +14,9 @@ import torch
 
 from acu_core.data import InMemoryData
 from acu_core.errors import UserError
-from acu_core.experiments import frozen_twin as training
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.learn.evaluation import evaluate_network
+from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint, read_log
 from acu_core.train import run_training
@@ -382,5 +382,5 @@ def test_evaluation_counts_the_first_five() -> None:
 def test_the_data_path_is_kept_absolute(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     train(tiny("schedule.iterations=1"), tmp_path / "run", data_path=Path("somewhere.npz"))
-    recipe = training.parse_recipe(RunDirectory.open(tmp_path / "run").recipe_toml, "recipe")
+    recipe = parse_recipe(RunDirectory.open(tmp_path / "run").recipe_toml, "recipe")
     assert recipe.data.path == str(tmp_path / "somewhere.npz")
