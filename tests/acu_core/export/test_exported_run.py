@@ -63,9 +63,9 @@ with safe_open(sys.argv[1], "pt") as file:
 class Planted(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        for name in ("unit", "norm", "classifier"):
-            kind = getattr(torch.nn, layers[name]["class"].removeprefix("torch.nn."))
-            setattr(self, name, kind(**layers[name]["arguments"]))
+        self.unit = torch.nn.Conv2d(**layers["unit"]["arguments"])
+        self.norm = torch.nn.BatchNorm2d(**layers["norm"]["arguments"])
+        self.classifier = torch.nn.Conv2d(**layers["classifier"]["arguments"])
 
     def forward(self, images):
         return self.classifier(torch.relu(self.norm(self.unit(images)))).flatten(1)
