@@ -67,7 +67,7 @@ def bench_op(
     terminal.note("Starting PyTorch ...")
     import torch
 
-    from acu_core.bench import SHAPES, Shape, measure_operator
+    from acu_core.bench import SHAPES, Shape, left_out, measure_operator
     from acu_core.bench.contestants import FURTHER_SHAPES
     from acu_core.errors import UserError
 
@@ -77,6 +77,9 @@ def bench_op(
     _check_device(device)
     shapes = [Shape.parse(text) for text in shape or []] or [*SHAPES, *(FURTHER_SHAPES if further else ())]
     machine = _machine(threads)
+    if not quick:
+        for sentence in left_out():
+            terminal.warning(sentence)
     rows: list[OperatorRow] = []
     with terminal.progress(len(shapes) * rounds, "timing", unit="rounds") as progress:
         for number, one in enumerate(shapes):
