@@ -73,6 +73,10 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
     images = next(iter(data.test_batches(500)))[0]
     with torch.no_grad():
         expected = model(images)
+        # Rounding may decide between two logits that are closer than what is allowed.
+        first, second = expected.topk(2, dim=1).values.unbind(1)
+        clear = first - second > 2e-4
+        assert clear.sum() >= 490
         networks = {
             ".onnx": lambda _: recorded.kept[0],
             ".pt2": written(".pt2"),
@@ -81,4 +85,4 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
         for suffix, network in networks.items():
             logits = network(images)
             assert (logits - expected).abs().max() <= 1e-4, suffix
-            assert torch.equal(logits.argmax(1), expected.argmax(1)), suffix
+            assert torch.equal(logits.argmax(1)[clear], expected.argmax(1)[clear]), suffix
