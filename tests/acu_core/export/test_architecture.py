@@ -161,8 +161,8 @@ def hostile(tmp_path: Path) -> dict[str, Any]:
     arguments = {"arguments": [str(pickled)], "named_arguments": {"weights_only": False}}
     return {
         "modules": {
-            "0": {"class": "torch.nn.Module", "arguments": {}},
-            "__class__": {"class": "torch.load", "arguments": {"f": str(pickled), "weights_only": False}},
+            "0": {"class": "torch.nn.Conv2d", "arguments": {"in_channels": 2, "out_channels": 3, "kernel_size": 1}},
+            "1": {"class": "torch.nn.Module", "arguments": {}},
         },
         "steps": [
             {"name": "a", "function": "torch.load", **arguments},
