@@ -67,7 +67,7 @@ def bench_op(
     terminal.note("Starting PyTorch ...")
     import torch
 
-    from acu_core.bench import SHAPES, Shape, measure_operator
+    from acu_core.bench import SHAPES, Shape, left_out, measure_operator
     from acu_core.bench.contestants import FURTHER_SHAPES
     from acu_core.errors import UserError
 
@@ -77,6 +77,9 @@ def bench_op(
     _check_device(device)
     shapes = [Shape.parse(text) for text in shape or []] or [*SHAPES, *(FURTHER_SHAPES if further else ())]
     machine = _machine(threads)
+    if not quick:
+        for sentence in left_out():
+            terminal.warning(sentence)
     rows: list[OperatorRow] = []
     with terminal.progress(len(shapes) * rounds, "timing", unit="rounds") as progress:
         for number, one in enumerate(shapes):
@@ -136,37 +139,31 @@ def bench_train(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base."""
+    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration."""
     terminal.note("Starting PyTorch ...")
-    from acu_core.bench import measure_training
+    from acu_core.bench import measure_training, recipes_to_time
     from acu_core.errors import UserError
-    from acu_core.recipe.recipe_file import load_recipe
 
     _check_device(device)
     machine = _machine(threads)
-    layouts = {load_recipe(name).machine.memory_format for name in ("cifar10-plain-acu", "cifar10-plain-base")}
+    recipes = recipes_to_time(batch=batch, device=device)
+    names = [recipe.name for recipe in recipes]
+    layouts = {recipe.machine.memory_format for recipe in recipes}
     if len(layouts) > 1:
-        raise UserError("cifar10-plain-acu and cifar10-plain-base name two memory formats: make them one to compare")
+        raise UserError(f"{' and '.join(names)} name two memory formats: make them one to compare")
     (layout,) = layouts
     with terminal.progress(rounds, "timing", unit="rounds") as progress:
-        timings = measure_training(
-            rounds=rounds,
-            batch=batch,
-            device=device,
-            channels_last=layout == "channels_last",
-            progress=lambda done, _: progress.update(done),
-        )
-    base = timings["convolution"].median
-    names = {"convolution": "cifar10-plain-base", "acu": "cifar10-plain-acu"}
+        timings = measure_training(recipes, rounds=rounds, progress=lambda done, _: progress.update(done))
+    base = timings[names[0]].median
     if json:
-        figures = {names[unit]: timing.__dict__ for unit, timing in timings.items()}
+        figures = {name: timing.__dict__ for name, timing in timings.items()}
         terminal.json({"machine": machine, "device": device, "memory_format": layout, "batch": batch, **figures})
         return
     terminal.table(
         ["recipe", "ms a step", "spread", "ratio"],
         [
-            [names[unit], f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
-            for unit, timing in timings.items()
+            [name, f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
+            for name, timing in timings.items()
         ],
         title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
         f"torch {machine['torch']}",

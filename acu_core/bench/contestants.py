@@ -169,6 +169,26 @@ def make_contestants(
     return contestants
 
 
+def left_out() -> list[str]:
+    """A sentence for each alternative that cannot be compared here, because its package does not load.
+
+    DCLS is not among them: it is an extra, and compared where it was installed.
+    """
+    try:
+        _deform_conv2d()
+    except (ImportError, RuntimeError, OSError) as error:
+        return [f"deform_conv2d is left out: torchvision does not load here ({error})"]
+    return []
+
+
+def _deform_conv2d() -> Callable[..., Tensor]:
+    # torchvision's wheel raises RuntimeError beside a torch that it was not built for.
+    from torchvision.ops import deform_conv2d
+
+    found: Callable[..., Tensor] = deform_conv2d
+    return found
+
+
 def _add_alternatives(
     shape: Shape,
     image: Tensor,
@@ -184,16 +204,15 @@ def _add_alternatives(
     add("dense kernel", "contiguous", dense, image, weight, positions)
     if shape.position_groups > 1:
         return
-    from torchvision.ops import deform_conv2d
-
     offset = (positions[0] - grid).reshape(1, -1, 1, 1).expand(shape.images, -1, *out_size).contiguous()
 
-    def deformable(x: Tensor, w: Tensor) -> Tensor:
-        output: Tensor = deform_conv2d(x, offset.to(x), w, stride=shape.stride, padding=shape.kernel // 2)
-        return output
+    if shape.groups == 1 and not left_out():
+        deform_conv2d = _deform_conv2d()
 
-    square = weight.reshape(*weight.shape[:2], shape.kernel, shape.kernel)
-    if shape.groups == 1:
+        def deformable(x: Tensor, w: Tensor) -> Tensor:
+            return deform_conv2d(x, offset.to(x), w, stride=shape.stride, padding=shape.kernel // 2)
+
+        square = weight.reshape(*weight.shape[:2], shape.kernel, shape.kernel)
         add("deform_conv2d", "contiguous", deformable, image, square)
     if importlib.util.find_spec("DCLS") is not None:
         from DCLS.construct.modules import ConstructKernel2d

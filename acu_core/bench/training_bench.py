@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 
 from acu_core.bench.timing import Timing, alternate
-from acu_core.nn import active_layers, build_network, normalize_positions, parameter_groups
-from acu_core.nn.convolution_unit import Unit
+from acu_core.data.made_up import made_up_data
+from acu_core.learn.timed_training import TimedTraining
+from acu_core.learn.workplace import Workplace, choose_device, computing
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.schema import Recipe
+
+RECIPES = ("cifar10-plain-base", "cifar10-plain-acu")
+# Of CIFAR-10's size.
+CHANNELS, SIZE, CLASSES = 3, 32, 10
+BATCHES = 4
+"""So many different ones are trained on."""
 
 
-def _training_step(unit: Unit, batch: int, device: torch.device, layout: torch.memory_format) -> Callable[[], None]:
-    torch.manual_seed(0)
-    model = build_network("plain", in_channels=3, classes=10, unit=unit)
-    model.to(device).to(memory_format=layout)
-    for layer in active_layers(model).values():
-        # Off the grid, as in most of a training: on it, there is less to do.
-        layer.positions.data.add_(0.5 * torch.rand_like(layer.positions))
-    optimizer = torch.optim.SGD(parameter_groups(model, lr=1e-3, weight_decay=1e-4), momentum=0.9)
-    if active_layers(model):
-        normalize_positions(optimizer)
-    images = torch.randn(batch, 3, 32, 32, device=device).contiguous(memory_format=layout)
-    labels = torch.randint(10, (batch,), device=device)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step
+def recipes_to_time(*, batch: int = 64, device: str = "cpu") -> list[Recipe]:
+    """The recipes that are compared, for batches of `batch` images on `device`."""
+    return [load_recipe(name, [f"data.batch_size={batch}", f"machine.device={device}"]) for name in RECIPES]
 
 
 def measure_training(
-    *,
-    rounds: int = 21,
-    batch: int = 64,
-    device: str = "cpu",
-    channels_last: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    recipes: Sequence[Recipe], *, rounds: int = 21, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Timing]:
-    """Seconds of one step (forward, backward, optimizer) of "convolution" and "acu", one memory format for both."""
-    where = torch.device(device)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    steps = {
-        "convolution": _training_step("convolution", batch, where, layout),
-        "acu": _training_step("acu", batch, where, layout),
-    }
-    return alternate(
-        steps,
-        rounds=rounds,
-        device=where,
-        after_round=None if progress is None else lambda done: progress(done, rounds),
-    )
+    """Seconds of one iteration of `acu train` (batch, forward, backward, optimizer) for each recipe, by its name.
+
+    On made-up images of CIFAR-10's size, with PyTorch's number of threads as it is. The recipes name one device.
+    """
+    (device,) = {choose_device(recipe.machine.device) for recipe in recipes}
+    with computing(torch.get_num_threads()):
+        trainings = {}
+        for recipe in recipes:
+            data = made_up_data(CHANNELS, SIZE, CLASSES, BATCHES * recipe.data.batch_size, recipe.seed)
+            trainings[recipe.name] = TimedTraining(recipe, Workplace(data.to(device), device, torch.get_num_threads()))
+        return alternate(
+            {name: training.train for name, training in trainings.items()},
+            rounds=rounds,
+            device=device,
+            after_round=None if progress is None else lambda done: progress(done, rounds),
+        )

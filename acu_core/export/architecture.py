@@ -1,4 +1,7 @@
-"""A network of torch.nn layers as JSON, and back: so that a state dict can be used without the code it came from."""
+"""A network of torch.nn layers in words, as JSON: what a person needs to build it again for a plain state dict.
+
+Nothing reads it back. What a file says is never looked up and called: a description from elsewhere could name anything.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 INPUT = "images"
-# Only what is found here is ever called, so a file from elsewhere cannot name other functions.
+# A function is described when its name leads to it from here: what a reader can type.
 _FUNCTIONS: dict[str, ModuleType] = {"torch.nn.functional": functional, "torch": torch, "operator": operator}
 
 
@@ -85,14 +88,26 @@ def describe_steps(network: nn.Module) -> dict[str, Any]:
             )
     if INPUT in {step["name"] for step in steps}:
         raise NotDescribable(f"a step is called {INPUT}")
-    described = {"steps": steps, "result": result}
     # A description that does not hold exactly the network's parameters would be worse than none.
-    with torch.device("meta"):
-        rebuilt = DescribedNetwork({"modules": modules, **described})
-    shapes = {name: value.shape for name, value in rebuilt.state_dict().items()}
-    if shapes != {name: value.shape for name, value in network.state_dict().items()}:
-        raise NotDescribable("it has shared layers or parameters outside its layers")
-    return described
+    if _described_shapes(network, modules) != {name: value.shape for name, value in network.state_dict().items()}:
+        raise NotDescribable("it has shared or changed layers, or parameters outside its layers")
+    return {"steps": steps, "result": result}
+
+
+def _described_shapes(network: nn.Module, modules: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.Size]:
+    """The shapes that layers of the described arguments have, by their names in the state dict."""
+    shapes = {}
+    for name, described in modules.items():
+        # The class is the network's own, not what the description calls it.
+        kind: Any = type(network.get_submodule(name))
+        try:
+            with torch.device("meta"):
+                layer = kind(**described["arguments"])
+        except (TypeError, ValueError) as error:
+            raise NotDescribable(f"{name} is not all said by its arguments ({error})") from error
+        prefix = f"{name}." if name else ""
+        shapes.update({prefix + key: value.shape for key, value in layer.state_dict().items()})
+    return shapes
 
 
 def _reference(node: fx.Node) -> dict[str, str]:
@@ -125,52 +140,3 @@ def _encode(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise NotDescribable(f"an argument of {type(value).__name__}")
-
-
-class DescribedNetwork(nn.Module):
-    """The network that a description tells of, made of torch.nn alone, its parameters not yet loaded.
-
-    Shapes: images as described, to logits.
-    """
-
-    def __init__(self, description: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._steps = description["steps"]
-        self._result = description["result"]
-        for name, layer in description["modules"].items():
-            *path, leaf = name.split(".")
-            parent: nn.Module = self
-            for part in path:
-                if part not in parent._modules:
-                    parent.add_module(part, nn.Module())
-                parent = parent.get_submodule(part)
-            parent.add_module(leaf, getattr(nn, layer["class"].rpartition(".")[2])(**layer["arguments"]))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Takes the steps in their order."""
-        values: dict[str, Any] = {INPUT: images}
-
-        def decode(value: Any) -> Any:
-            if isinstance(value, list):
-                return [decode(item) for item in value]
-            if not isinstance(value, dict):
-                return value
-            if "step" in value:
-                return values[value["step"]]
-            if "slice" in value:
-                return slice(*decode(value["slice"]))
-            return tuple(decode(value["tuple"]))
-
-        for step in self._steps:
-            arguments = decode(step["arguments"])
-            if "module" in step:
-                called: Any = self.get_submodule(step["module"])
-            elif "function" in step:
-                namespace, _, leaf = step["function"].rpartition(".")
-                called = getattr(_FUNCTIONS[namespace], leaf)
-            else:
-                called = getattr(arguments.pop(0), step["method"])
-            named = {name: decode(value) for name, value in step["named_arguments"].items()}
-            values[step["name"]] = called(*arguments, **named)
-        logits: Tensor = values[self._result]
-        return logits

@@ -20,7 +20,8 @@ class Format:
     """How a network is written and read again.
 
     `encode(network, images, description)` gives the file's content, `load(path, network)` a network that computes what
-    the file says, `require()` raises UserError where a package is missing.
+    the file holds (tensors alone: an empty copy of `network` with them), `require()` raises UserError where a package
+    is missing.
     """
 
     name: str

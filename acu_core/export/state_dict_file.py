@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from acu_core.export.architecture import DescribedNetwork, NotDescribable, describe_steps
+from acu_core.export.architecture import NotDescribable, describe_steps
 
 # One key, because the order of several is another in each file.
 METADATA_KEY = "acu"
@@ -35,16 +34,11 @@ def encode_state_dict(network: nn.Module, images: Tensor, description: Mapping[s
 
 
 def load_state_dict(path: Path, network: nn.Module) -> nn.Module:
-    """The network of the file: built from the file alone where it describes the steps, else from an empty `network`.
+    """An empty copy of `network` with the tensors of the file; what the file's description says does not matter.
 
-    Nothing of `network`'s values remains: a tensor that the file lacks is an error.
+    Raises RuntimeError for a tensor that the file lacks, has too many, or has in another shape: nothing of `network`'s
+    values remains.
     """
-    with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()[METADATA_KEY])
-    if description["steps"] is None:
-        empty = copy.deepcopy(network).to("meta")
-    else:
-        with torch.device("meta"):
-            empty = DescribedNetwork(description)
+    empty = copy.deepcopy(network).to("meta")
     empty.load_state_dict(load_file(path), assign=True)
     return empty.eval()

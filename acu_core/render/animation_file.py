@@ -35,10 +35,12 @@ def require_encoder(suffix: str) -> None:
     """Raises UserError, before any work is done, when `suffix` needs something that is not installed."""
     if suffix == ".mp4":
         try:
+            import imageio  # noqa: F401
             import imageio_ffmpeg  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
         except ImportError as error:
             raise UserError(
-                "an .mp4 needs imageio-ffmpeg: pip install 'active-convolution[video]', or write a .gif or .webp"
+                "an .mp4 needs imageio and imageio-ffmpeg: pip install 'active-convolution[video]', "
+                "or write a .gif or .webp"
             ) from error
 
 

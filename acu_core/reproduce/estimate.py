@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch.nn import functional
 
-from acu_core.learn.optimizer import new_optimizer
-from acu_core.learn.workplace import MEMORY_FORMATS, choose_device, computing
-from acu_core.nn import active_layers
+from acu_core.data.made_up import made_up_data
+from acu_core.learn.timed_training import TimedTraining
+from acu_core.learn.workplace import Workplace, choose_device, computing
 from acu_core.recipe.schema import Recipe
-from acu_core.reproduce.known_data import SIZES, recipe_network
+from acu_core.reproduce.known_data import SIZES
 from acu_core.reproduce.plan import PlannedRun, RunState
 
 STEPS = 3
@@ -80,37 +79,19 @@ def estimate_runs(
 
 
 def measure_pace(recipe: Recipe) -> Pace | None:
-    """The pace of the recipe's network on its device, decoding of images not included; None for unknown data."""
+    """The pace of the recipe's training on its device, decoding of images not included; None for unknown data."""
     size = SIZES.get(recipe.data.name)
+    if size is None:
+        return None
     device = choose_device(recipe.machine.device)
+    batch = min(recipe.data.batch_size, LARGEST_BATCH)
+    data = made_up_data(size.channels, size.size, size.classes, batch, recipe.seed)
     with computing(recipe.machine.threads or torch.get_num_threads()):
-        torch.manual_seed(recipe.seed)
-        model = recipe_network(recipe)
-        if model is None or size is None:
-            return None
-        layout = MEMORY_FORMATS[recipe.machine.memory_format]
-        model.to(device).to(memory_format=layout)
-        for layer in active_layers(model).values():
-            # Off the grid, as in most of a training: on it, there is less to do.
-            layer.positions.data.add_(0.5 * torch.rand_like(layer.positions))
-        optimizer = new_optimizer(model, recipe)
-        batch = min(recipe.data.batch_size, LARGEST_BATCH)
-        images = torch.randn(batch, size.channels, size.size, size.size, device=device).contiguous(memory_format=layout)
-        labels = torch.zeros(batch, dtype=torch.int64, device=device)
-
-        def train() -> None:
-            optimizer.zero_grad()
-            functional.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-        @torch.no_grad()
-        def evaluate() -> None:
-            model(images).argmax(1).sum().item()
-
-        step = _seconds(train, device)
-        model.eval()
-        forward = _seconds(evaluate, device)
-    return Pace(step * recipe.data.batch_size / batch, forward * size.test_images / batch, "measured")
+        place = Workplace(data.to(device), device, torch.get_num_threads())
+        training = TimedTraining(recipe.changed(data={"batch_size": batch}), place)
+        iteration = _seconds(training.train, device)
+        evaluation = _seconds(training.evaluate, device)
+    return Pace(iteration * recipe.data.batch_size / batch, evaluation * size.test_images / batch, "measured")
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:

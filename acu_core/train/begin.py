@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.batch import recipe_batch
 from acu_core.learn.network import new_network
 from acu_core.learn.step import TrainingStep
-from acu_core.learn.workplace import MEMORY_FORMATS, Workplace, computing
+from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory
@@ -47,11 +48,9 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
     """
     data = recipe.data
     with computing(place.threads):
-        images, labels = place.data.training_batch(
-            1, batch_size=data.batch_size, seed=recipe.seed, crop_padding=data.crop_padding, mirror=data.mirror
-        )
+        images, labels = recipe_batch(recipe, place.data, 1)
         # Two, because BatchNorm cannot train on one pixel of one image.
-        few = images[: max(2, len(images) // 64)].contiguous(memory_format=MEMORY_FORMATS[recipe.machine.memory_format])
+        few = images[: max(2, len(images) // 64)]
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
             step(1, few, labels[: len(few)])

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from acu_core.data import UnreadableImageError
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.batch import recipe_batch
 from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
 from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.schedule import evaluates, saves
 from acu_core.learn.step import TrainingStep
-from acu_core.learn.workplace import MEMORY_FORMATS, Workplace
+from acu_core.learn.workplace import Workplace
 from acu_core.nn import active_layers
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
@@ -155,7 +155,7 @@ class RunTraining:
         return True
 
     def _train_one(self, iteration: int) -> None:
-        images, labels = self._batch(iteration)
+        images, labels = recipe_batch(self.recipe, self.place.data, iteration)
         try:
             figures = self._step(iteration, images, labels)
         except (RuntimeError, ValueError):
@@ -164,17 +164,6 @@ class RunTraining:
             self._check_finite()
             raise
         self._logs.recorder.collect(iteration, figures)
-
-    def _batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        recipe = self.recipe.data
-        images, labels = self.place.data.training_batch(
-            iteration,
-            batch_size=recipe.batch_size,
-            seed=self.recipe.seed,
-            crop_padding=recipe.crop_padding,
-            mirror=recipe.mirror,
-        )
-        return images.contiguous(memory_format=MEMORY_FORMATS[self.recipe.machine.memory_format]), labels
 
     def _open(self, snapshots: SnapshotWriter, metrics: LogWriter, timings: LogWriter) -> None:
         self._opened = _Logs(snapshots, metrics, timings, Recorder(self.recipe, self._layers, snapshots, metrics))

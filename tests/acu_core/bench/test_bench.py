@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from acu_core.bench import OperatorRow, Shape, Timing, measure_operator, measure_training
+from acu_core.bench import OperatorRow, Shape, Timing, measure_operator
 from acu_core.bench.contestants import make_contestants
 from acu_core.bench.peak_memory import peak_memory
 from acu_core.bench.timing import alternate
@@ -67,10 +67,6 @@ def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.
     )
     with pytest.raises(RuntimeError, match="dense kernel computes another output"):
         make_contestants(SMALL, device=torch.device("cpu"))
-
-
-def test_training_steps_are_timed() -> None:
-    assert set(measure_training(rounds=2, batch=2)) == {"convolution", "acu"}
 
 
 def test_the_commands() -> None:

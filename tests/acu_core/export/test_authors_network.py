@@ -5,6 +5,7 @@ Runs when ACU_TEST_CAFFE names the folder of the authors' models and ACU_TEST_CI
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -38,6 +39,15 @@ class Recorded(nn.Module):
         return logits
 
 
+def emptied(network: nn.Module) -> nn.Module:
+    """Nothing of the network that a file was made from can help when the file is read."""
+    empty = copy.deepcopy(network)
+    for tensor in empty.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.fill_(torch.nan)
+    return empty
+
+
 # Whitening statistics and 10,000 images: minutes, or many on a machine that does other work too.
 @pytest.mark.timeout(3600)
 def test_742_errors_in_every_format(tmp_path: Path) -> None:
@@ -52,8 +62,7 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
     def written(suffix: str) -> nn.Module:
         file = tmp_path / f"authors{suffix}"
         file.write_bytes(FORMATS[suffix].encode(plain, torch.zeros(2, 3, 32, 32), description))
-        # The file alone: nothing of the network that it was made from can help.
-        return FORMATS[suffix].load(file, nn.Identity())
+        return FORMATS[suffix].load(file, emptied(plain))
 
     recorded = Recorded(written(".onnx"))
     found = evaluate_network(recorded, data, batch_size=500)
@@ -64,6 +73,10 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
     images = next(iter(data.test_batches(500)))[0]
     with torch.no_grad():
         expected = model(images)
+        # Rounding may decide between two logits that are closer than what is allowed.
+        first, second = expected.topk(2, dim=1).values.unbind(1)
+        clear = first - second > 2e-4
+        assert clear.sum() >= 490
         networks = {
             ".onnx": lambda _: recorded.kept[0],
             ".pt2": written(".pt2"),
@@ -72,4 +85,4 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
         for suffix, network in networks.items():
             logits = network(images)
             assert (logits - expected).abs().max() <= 1e-4, suffix
-            assert torch.equal(logits.argmax(1), expected.argmax(1)), suffix
+            assert torch.equal(logits.argmax(1)[clear], expected.argmax(1)[clear]), suffix

@@ -138,13 +138,16 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
     make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_recording(1, drift=2.0)
-    monkeypatch.setattr(animation, "_LARGEST_BYTES", 40_000)
     monkeypatch.setattr(animation, "_BYTES_PER_LINE_PIXEL", {".gif": 1e-3})
+    whole = render_animation(path, tmp_path / "a.gif", width=240)
+    # How small a picture becomes is the business of fonts and of matplotlib's version.
+    largest = 6 * whole.bytes // 10
+    monkeypatch.setattr(animation, "_LARGEST_BYTES", largest)
     totals: set[int] = set()
     report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
-    assert len(totals) > 1
-    assert report.frames == min(totals)
-    assert report.bytes <= 40_000
+    assert max(totals) == whole.frames
+    assert report.frames == min(totals) < whole.frames
+    assert report.bytes <= largest
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".svg", ".pdf"])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from acu_core.data import InMemoryData, load_data_set
 from acu_core.experiments.frozen_twin import train
+from acu_core.learn.batch import recipe_batch
+from acu_core.learn.network import new_network
+from acu_core.learn.step import TrainingStep
+from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.runs import SnapshotFile, read_log
 
@@ -39,7 +45,7 @@ def test_the_images_are_contrast_normalised_and_whitened(cache: Path) -> None:
     assert values.min().abs() < 1e-4
 
 
-def test_a_short_training_learns_and_moves_the_shapes(
+def test_a_short_training_moves_the_shapes_by_the_learning_rate(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
@@ -47,23 +53,49 @@ def test_a_short_training_learns_and_moves_the_shapes(
         "cifar10-plain-acu",
         [
             "machine.device=cpu",
-            "schedule.iterations=60",
-            "schedule.warm_up=30",
+            "schedule.iterations=12",
+            "schedule.warm_up=6",
             "schedule.divisions=[]",
             "schedule.evaluate_every=0",
-            "schedule.checkpoint_every=30",
+            "schedule.checkpoint_every=6",
         ],
     )
     report = train(recipe, tmp_path / "run", data_path=Path(os.environ["ACU_TEST_CIFAR10"]))
     assert report.evaluation is not None
     assert report.evaluation.images == 10_000
-    assert report.evaluation.accuracy > 0.15
     losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "metrics.jsonl") if "loss" in entry]
-    assert len(losses) == 60
-    assert sum(losses[-10:]) < sum(losses[:10])
+    assert len(losses) == 12
+    assert np.isfinite(losses).all()
     recorded = SnapshotFile(tmp_path / "run" / "positions.bin")
-    assert len(recorded) == 61
+    assert len(recorded) == 13
+    rate = recipe.optimizer.learning_rate * recipe.optimizer.position_learning_rate_factor
+    assert len(recorded.layers) == 6
     for layer in recorded.layers:
-        positions = recorded.positions(layer.name)
-        assert (positions[30] == positions[0]).all()
-        assert (positions[60] != positions[0]).any()
+        positions = np.asarray(recorded.positions(layer.name))[:, 0]
+        assert (positions[:7] == positions[0]).all(), "the warm-up moves nothing"
+        assert (positions[:, 4] == 0).all(), "the centre is fixed"
+        moving = np.delete(positions, 4, axis=1)
+        lengths = np.linalg.norm(np.diff(moving, axis=0), axis=-1)
+        # A position of 1 is known to 1.2e-7.
+        np.testing.assert_allclose(lengths[6], rate, rtol=1e-3)
+        # Momentum: no step is longer than the sum of all before it.
+        assert (lengths[7:] < 1.001 * rate / (1 - recipe.optimizer.momentum)).all()
+        assert (moving[12] != moving[6]).any(axis=-1).all()
+
+
+def test_the_paper_network_learns_few_images_by_heart(cache: Path) -> None:
+    data = load_data_set("cifar10", path=Path(os.environ["ACU_TEST_CIFAR10"]), cache=cache)
+    assert isinstance(data, InMemoryData)
+    few = dataclasses.replace(data, train_images=data.train_images[:64], train_labels=data.train_labels[:64])
+    recipe = load_recipe(
+        "cifar10-plain-acu",
+        ["machine.device=cpu", "schedule.warm_up=10", "data.crop_padding=0", "data.mirror=false"],
+    )
+    assert recipe.data.batch_size == 64
+    with computing(torch.get_num_threads()):
+        step = TrainingStep(new_network(recipe, Workplace(few, torch.device("cpu"), 1)), recipe)
+        losses = [float(step(number, *recipe_batch(recipe, few, number)).loss) for number in range(1, 31)]
+    # Guessing costs ln 10 = 2.3. After 30 steps it was 0.002 or less with every seed and instruction set that was
+    # tried: no rounding comes near the bound. (After few steps on all images, rounding decides on the accuracy.)
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.5

@@ -1,0 +1,24 @@
+"""The batch of an iteration."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from acu_core.data import DataSet
+from acu_core.learn.workplace import MEMORY_FORMATS
+from acu_core.recipe.schema import Recipe
+
+
+def recipe_batch(recipe: Recipe, data: DataSet, iteration: int) -> tuple[Tensor, Tensor]:
+    """Images (B, C, H, W) and labels (B,) of training iteration `iteration`, counted from 1, on the data's device.
+
+    Augmented as the recipe says, in its memory format. Raises UserError when an image cannot be read.
+    """
+    images, labels = data.training_batch(
+        iteration,
+        batch_size=recipe.data.batch_size,
+        seed=recipe.seed,
+        crop_padding=recipe.data.crop_padding,
+        mirror=recipe.data.mirror,
+    )
+    return images.contiguous(memory_format=MEMORY_FORMATS[recipe.machine.memory_format]), labels

@@ -1,0 +1,89 @@
+"""imageio is for video only, torchvision for its data sets and models only: without them everything else works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Commands in one process, which starts PyTorch once.
+PROGRAM = """
+import sys
+
+MISSING, COMMANDS, RAISED = sys.argv[1].split(","), sys.argv[2], sys.argv[3]
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise {"ImportError": ImportError, "RuntimeError": RuntimeError, "OSError": OSError}[RAISED](f"no {name}")
+
+sys.meta_path.insert(0, Blocked())
+import json
+from acu_cli.app import main
+
+for command in json.loads(COMMANDS):
+    sys.argv = ["acu", *command]
+    try:
+        main()
+        status = 0
+    except SystemExit as exit:
+        status = exit.code or 0
+    print(f"[{command[0]}: {status}]", flush=True)
+"""
+TINY = [
+    *("--set", "data.options={train_count=200, test_count=50}", "--set", "data.batch_size=16"),
+    *("--set", "schedule.iterations=6", "--set", "schedule.warm_up=2", "--set", "schedule.divisions=[]"),
+    *("--set", "machine.device=cpu", "--set", "machine.threads=1", "--set", "compare_frozen=true"),
+]
+EVERYTHING = [
+    ["--help"],
+    ["doctor"],
+    ["recipes", "check", "planted"],
+    ["train", "--out", "run", *TINY],
+    ["evaluate", "run"],
+    ["animate-shapes", "run", "-o", "shapes.gif"],
+    ["animate-shapes", "run", "-o", "shapes.webp"],
+    ["animate-shapes", "run", "-o", "shapes.png"],
+    ["round-and-finetune", "run", "--iterations", "2", "--out", "rounded"],
+    ["export", "run", "-o", "network.safetensors"],
+    ["export", "run", "-o", "network.pt2"],
+    ["export", "run", "-o", "network.onnx"],
+    ["bench", "op", "--shape", "2,4,4,6,6,9,1", "--rounds", "2", "--quick"],
+]
+
+
+def without(packages: str, commands: list[list[str]], cwd: Path, raised: str) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-c", PROGRAM, packages, json.dumps(commands), raised]
+    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_everything_works_without_torchvision_and_imageio(tmp_path: Path) -> None:
+    done = without("torchvision,imageio,imageio_ffmpeg", EVERYTHING, tmp_path, "ImportError")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ended = [line for line in done.stdout.splitlines() if line.startswith("[") and line.endswith("]")]
+    assert ended == [f"[{command[0]}: 0]" for command in EVERYTHING], done.stdout + done.stderr
+    for name in ("shapes.gif", "shapes.webp", "shapes.png", "network.safetensors", "network.pt2", "network.onnx"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("raised", ["ImportError", "RuntimeError", "OSError"])
+def test_the_bench_leaves_out_what_does_not_load(tmp_path: Path, raised: str) -> None:
+    command = ["bench", "op", "--shape", "2,4,4,6,6,9,1", "--rounds", "2", "--json"]
+    done = without("torchvision", [command], tmp_path, raised)
+    assert "[bench: 0]" in done.stdout, done.stdout + done.stderr
+    assert "deform_conv2d is left out: torchvision does not load here (no torchvision" in " ".join(done.stderr.split())
+    assert '"dense kernel"' in done.stdout
+    assert '"deform_conv2d"' not in done.stdout
+
+
+@pytest.mark.parametrize("package", ["imageio", "imageio_ffmpeg"])
+def test_a_video_needs_both_packages(tmp_path: Path, package: str) -> None:
+    commands = [["train", "--out", "run", *TINY], ["animate-shapes", "run", "-o", "shapes.mp4"]]
+    done = without(package, commands, tmp_path, "ImportError")
+    assert "[train: 0]" in done.stdout, done.stdout + done.stderr
+    assert "[animate-shapes: 2]" in done.stdout, done.stdout + done.stderr
+    assert "an .mp4 needs imageio and imageio-ffmpeg: pip install" in " ".join(done.stderr.split())
+    assert not (tmp_path / "shapes.mp4").exists()
