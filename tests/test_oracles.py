@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from oracles import gather, relative_error
 
+from acu_core.op import Paddings
+
 
 def test_the_gather_oracle_is_an_ordinary_convolution_on_the_grid() -> None:
     generator = torch.Generator().manual_seed(0)
@@ -13,7 +15,7 @@ def test_the_gather_oracle_is_an_ordinary_convolution_on_the_grid() -> None:
     weight = torch.randn(4, 3, 9, generator=generator, dtype=torch.float64)
     grid = torch.tensor([[[y, x] for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]], dtype=torch.float64)
     expected = F.conv2d(image, weight.unflatten(2, (3, 3)), stride=2, padding=1)
-    assert relative_error(gather(image, weight, grid, (2, 2), (0, 0, 0, 0)), expected) < 1e-12
+    assert relative_error(gather(image, weight, grid, (2, 2), Paddings(0, 0, 0, 0)), expected) < 1e-12
 
 
 def test_the_comparator_sees_what_it_must() -> None:

@@ -56,8 +56,8 @@ def active_conv2d(
             are split into G equal groups with positions of their own.
         bias: (O,), with the dtype of `input`.
         stride: an int or (h, w), in pixels.
-        padding: that of a 1x1 convolution: an int, (h, w) or (top, bottom, left, right), in pixels, each possibly
-            negative. A 3x3 unit that keeps the size of the image has padding 0.
+        padding: that of a 1x1 convolution: an int, (h, w) or `Paddings` (top, bottom, left, right), in pixels, each
+            possibly negative. A 3x3 unit that keeps the size of the image has padding 0.
         groups: as in `torch.nn.functional.conv2d`.
 
     Returns:
@@ -91,6 +91,6 @@ def active_conv2d(
     if device_type == "cpu" and dtype in (torch.float16, torch.bfloat16):
         input, weight, bias = input.float(), weight.float(), None if bias is None else bias.float()
     output: Tensor = torch.ops.acu.active_conv2d(
-        input, weight, positions, bias, *arguments.stride, *arguments.padding, groups, channels_last
+        input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last
     )
     return output.to(dtype)

@@ -8,17 +8,14 @@ import math
 import torch
 from torch import Tensor
 
+from acu_core.op import Paddings
 
-def gather(
-    input: Tensor, weight: Tensor, positions: Tensor, stride: tuple[int, int], padding: tuple[int, int, int, int]
-) -> Tensor:
-    """The operator pixel by pixel, reading only corners with a share: says where inf and NaN belong. groups = 1.
 
-    `padding` is (top, left, bottom, right).
-    """
+def gather(input: Tensor, weight: Tensor, positions: Tensor, stride: tuple[int, int], padding: Paddings) -> Tensor:
+    """The operator pixel by pixel, reading only corners with a share: says where inf and NaN belong. groups = 1."""
     images, _, height, width = input.shape
     outputs, _, synapses = weight.shape
-    top, left, bottom, right = padding
+    top, bottom, left, right = padding
     out_height = math.floor((height + top + bottom - 1) / stride[0]) + 1
     out_width = math.floor((width + left + right - 1) / stride[1]) + 1
     result = torch.zeros(images, outputs, out_height, out_width, dtype=input.dtype)

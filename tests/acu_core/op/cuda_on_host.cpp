@@ -20,12 +20,10 @@ static void configure(int64_t bytes, int64_t threads) {
 STABLE_TORCH_LIBRARY(acu_cuda_on_host, m) {
   m.def(
       "active_conv2d(Tensor input, Tensor weight, Tensor positions, Tensor? bias, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last) -> Tensor");
+      "int[] stride, int[] padding, int groups, bool channels_last) -> Tensor");
   m.def(
       "active_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor positions, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last, "
+      "int[] stride, int[] padding, int groups, bool channels_last, "
       "bool need_input, bool need_weight, bool need_positions, bool need_bias) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def("configure(int scratch_bytes, int walkers) -> ()");

@@ -63,8 +63,8 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
             const T floor_y = std::floor(positions[position]), floor_x = std::floor(positions[position + 1]);
             // In the precision of the positions: just below an integer, the fraction rounds to 1.
             const T fraction_y = positions[position] - floor_y, fraction_x = positions[position + 1] - floor_x;
-            const double y = static_cast<double>(i * g.stride_h - g.top) + floor_y, fy = fraction_y;
-            const double x = static_cast<double>(j * g.stride_w - g.left) + floor_x, fx = fraction_x;
+            const double y = static_cast<double>(i * g.stride.h - g.padding.top) + floor_y, fy = fraction_y;
+            const double x = static_cast<double>(j * g.stride.w - g.padding.left) + floor_x, fx = fraction_x;
             const Corner corners[4] = {{y, x, (1 - fy) * (1 - fx), fx - 1, fy - 1},
                                        {y, x + 1, (1 - fy) * fx, -fx, 1 - fy},
                                        {y + 1, x, fy * (1 - fx), 1 - fx, -fy},

@@ -11,6 +11,7 @@
 #include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "arguments.cuh"
 #include "columns.cuh"
@@ -272,11 +273,10 @@ auto with_element_type(ScalarType dtype, const Function& function) {
   }
 }
 
-inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::optional<Tensor> bias, int64_t stride_h,
-                            int64_t stride_w, int64_t pad_top, int64_t pad_left, int64_t pad_bottom, int64_t pad_right,
-                            int64_t groups, bool channels_last) {
-  const Settings settings{stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, groups};
-  const Geometry geometry = checked_geometry(input, weight, positions, settings);
+inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::optional<Tensor> bias,
+                            std::vector<int64_t> stride, std::vector<int64_t> padding, int64_t groups,
+                            bool channels_last) {
+  const Geometry geometry = checked_geometry(input, weight, positions, settings_of(stride, padding, groups));
   if (bias.has_value()) {
     STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == weight.size(0), "active_conv2d: bias must be (O,)");
     check_companion(*bias, input, input.scalar_type(), "bias");
@@ -287,11 +287,10 @@ inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::
 }
 
 inline std::tuple<Tensor, Tensor, Tensor, Tensor> active_conv2d_backward(
-    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, int64_t stride_h, int64_t stride_w,
-    int64_t pad_top, int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups, bool channels_last,
-    bool need_input, bool need_weight, bool need_positions, bool need_bias) {
-  const Settings settings{stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, groups};
-  const Geometry geometry = checked_geometry(input, weight, positions, settings);
+    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
+    std::vector<int64_t> padding, int64_t groups, bool channels_last, bool need_input, bool need_weight,
+    bool need_positions, bool need_bias) {
+  const Geometry geometry = checked_geometry(input, weight, positions, settings_of(stride, padding, groups));
   check_companion(grad_output, input, input.scalar_type(), "grad_output");
   STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == input.size(0) &&
                       grad_output.size(1) == weight.size(0) && grad_output.size(2) == geometry.out_height &&
