@@ -28,6 +28,13 @@ def _warn_once(device_type: str) -> None:
         )
 
 
+def _autocasts(device_type: str) -> bool:
+    # torch 2.10 cannot trace the question whether a device has autocast; of those that compile, only meta lacks it.
+    compiling = torch.compiler.is_compiling()
+    has_autocast = device_type != "meta" if compiling else torch.amp.is_autocast_available(device_type)
+    return has_autocast and torch.is_autocast_enabled(device_type)
+
+
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """As autocast does: floating-point tensors, but not float64."""
     return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
@@ -72,7 +79,7 @@ def active_conv2d(
         NotImplementedError: a second derivative is asked for.
     """
     device_type = input.device.type
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    if _autocasts(device_type):
         dtype = torch.get_autocast_dtype(device_type)
         input, weight = _cast(input, dtype), _cast(weight, dtype)
         bias = None if bias is None else _cast(bias, dtype)
