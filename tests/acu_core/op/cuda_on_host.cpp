@@ -1,11 +1,11 @@
 // The CUDA operator compiled by a plain C++ compiler and registered for CPU tensors under another name, so that its
-// index arithmetic, its chunks, its matrix views and its sums are tested where there is no GPU. Built by
+// index arithmetic, its slices, its matrix views and its sums are tested where there is no GPU. Built by
 // test_cuda_index_arithmetic.py.
 #include <torch/csrc/stable/library.h>
 
 #include <cstdint>
 
-// Small in tests, so that images are cut, several chunks add up and tiles hold several pixels.
+// Small in tests, so that images are cut, several slices add up and stretches hold several pixels.
 static int64_t scratch_bytes = int64_t{256} << 20;
 static int64_t walkers = int64_t{1} << 19;
 #define ACU_SCRATCH_BYTES scratch_bytes

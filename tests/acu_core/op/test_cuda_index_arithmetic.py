@@ -1,6 +1,6 @@
 """The CUDA operator without a GPU: the system's C++ compiler builds its sources, CPU tensors run them, a gather judges.
 
-What is left to a GPU: the launches and cuBLAS. Index arithmetic, chunks, matrix views, sums and layouts are the same.
+What is left to a GPU: the launches and cuBLAS. Index arithmetic, slices, matrix views, sums and layouts are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from acu_core.op import Paddings
 CUDA_SOURCES = Path(__file__).parents[3] / "acu_core" / "op" / "csrc" / "cuda"
 DEFAULTS = (256 << 20, 1 << 19)
 # Scratch memory in bytes, and threads.
-DIVISIONS = {"whole": DEFAULTS, "tiles": (256 << 20, 200), "cut images": (3000, 40), "one pixel a chunk": (1, 1)}
+DIVISIONS = {"whole": DEFAULTS, "stretches": (256 << 20, 200), "cut images": (3000, 40), "one pixel a slice": (1, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(params=DIVISIONS)
 def division(operator: Any, request: pytest.FixtureRequest) -> Iterator[None]:
-    """The ways in which the work is divided into chunks and tiles."""
+    """The ways in which the work is divided into slices and stretches."""
     operator.configure(*DIVISIONS[request.param])
     yield
     operator.configure(*DEFAULTS)
