@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from oracles import relative_error
+from oracles import Products, products, relative_error
 from torch import Tensor
 
 from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
@@ -115,12 +115,13 @@ def check(case: Case, device: str) -> None:
     gradients = torch.autograd.grad(output, tensors, grad_output.to(device))
     expected_gradients = torch.autograd.grad(expected, exact, grad_output.double())
     tolerance = 1e-11 if case.dtype == torch.float64 else 1e-5
-    assert relative_error(output.cpu(), expected) < tolerance
-    for name, actual, right in zip(
-        ("input", "weight", "positions", "bias"), gradients, expected_gradients, strict=True
-    ):
+    results = zip(Products._fields, (output, *gradients), (expected, *expected_gradients), strict=True)
+    for name, actual, right in results:
         assert actual.dtype == case.dtype
-        assert relative_error(actual.cpu(), right) < tolerance, name
+        if relative_error(actual.cpu(), right) >= tolerance:
+            sizes = getattr(products(*exact, grad_output, *arguments), name)
+            allowed = tolerance * right.norm() + 4 * torch.finfo(case.dtype).eps * sizes.norm()
+            assert (actual.detach().cpu().double() - right.detach()).norm() <= allowed, name
     if case.layout == "channels_last" and image.numel() and not image.is_contiguous():
         assert output.is_contiguous(memory_format=torch.channels_last)
         assert gradients[0].is_contiguous(memory_format=torch.channels_last)
@@ -129,6 +130,7 @@ def check(case: Case, device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(case=cases())
+@example(Case(5, 1, 1, 3, 1, 1, (1, 1), (1, 1), Paddings(0, 0, -1, 1), "just below", "contiguous", torch.float32, 1))
 def test_parity_with_the_reference(device: str, case: Case) -> None:
     check(case, device)
 
