@@ -146,8 +146,8 @@ PROCESS = """
         torch.save(model.state_dict(), out)
     if world > 1:
         torch.distributed.destroy_process_group()
-    # DistributedDataParallel keeps the group and so its threads, beyond this. One that lets go of a tensor while the
-    # interpreter ends would ask for the interpreter's lock, and be ended with the whole process (SIGABRT, seen once).
+    # DistributedDataParallel keeps the group, whose threads therefore run on after this; that the interpreter and the
+    # libraries were taken down around them ended in SIGABRT once, with all work done.
     os._exit(0)
 """
 
