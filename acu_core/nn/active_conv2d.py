@@ -8,9 +8,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
+from acu_core.nn.layer_hooks import check_weight, copy_hooks
 from acu_core.nn.shapes import InitialShape, centre_synapse, initial_positions
-from acu_core.op import active_conv2d
+from acu_core.nn.window import smallest_window
+from acu_core.op import Paddings, active_conv2d
+from acu_core.op.reference import dense_kernel
 
 Size = int | tuple[int, int]
 
@@ -25,8 +29,8 @@ def _pair(name: str, value: Size, least: int | None) -> tuple[int, int]:
 
 def one_sided_paddings(
     kernel_size: tuple[int, int], padding: Size | Literal["same", "valid"], dilation: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """What the operator must pad, (top, bottom, left, right), to give the output size of a Conv2d.
+) -> Paddings:
+    """What the operator must pad to give the output size of a Conv2d.
 
     With kernel k, padding q, dilation d and centre c = k // 2 the window reaches d*c before and d*(k - 1 - c) behind
     the centre, so top = q - d*c and bottom = q - d*(k - 1 - c). "same" means floor(d*(k - 1) / 2) in front and the rest
@@ -39,7 +43,9 @@ def one_sided_paddings(
         back = [dilation[axis] * (kernel_size[axis] - 1) - front[axis] for axis in (0, 1)]
     else:
         front = back = [0, 0] if padding == "valid" else list(_pair("padding", padding, None))
-    return front[0] - before[0], back[0] - behind[0], front[1] - before[1], back[1] - behind[1]
+    return Paddings(
+        top=front[0] - before[0], bottom=back[0] - behind[0], left=front[1] - before[1], right=back[1] - behind[1]
+    )
 
 
 class ActiveConv2d(nn.Module):
@@ -176,17 +182,84 @@ class ActiveConv2d(nn.Module):
             options: `position_groups` and `fix_centre`; the shape is the grid of `conv`.
 
         Raises:
-            ValueError: `conv` is transposed or its padding mode is not zeros.
+            ValueError: `conv` is transposed, its padding mode is not zeros, or its class computes something else.
         """
-        from acu_core.nn.conversion import active_from_conv2d
-
-        return active_from_conv2d(conv, cls, **options)
+        if not isinstance(conv, nn.Conv2d) or type(conv).forward is not nn.Conv2d.forward or is_parametrized(conv):
+            kind = f"parametrized {type(conv).__name__}" if is_parametrized(conv) else type(conv).__name__
+            raise ValueError(
+                f"only a plain Conv2d can become an ActiveConv2d, not a {kind}, which computes something else"
+            )
+        check_weight(conv)
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            conv.weight.device,
+            conv.weight.dtype,
+            **options,
+        )
+        with torch.no_grad():
+            layer.weight.copy_(conv.weight.flatten(2))
+            if conv.bias is not None and layer.bias is not None:
+                layer.bias.copy_(conv.bias)
+        layer.weight.requires_grad_(conv.weight.requires_grad)
+        # What was frozen stays as it is, shape and all.
+        layer.positions.requires_grad_(conv.weight.requires_grad)
+        if conv.bias is not None and layer.bias is not None:
+            layer.bias.requires_grad_(conv.bias.requires_grad)
+        layer.train(conv.training)
+        copy_hooks(conv, layer)
+        return layer
 
     def to_conv2d(self) -> nn.Conv2d:
-        """The ordinary convolution that computes what this layer does, its window as small as the shape allows."""
-        from acu_core.nn.conversion import conv2d_from_active
+        """The ordinary convolution that computes what this layer does, its window as small as the shape allows.
 
-        return conv2d_from_active(self)
+        Raises:
+            ValueError: a position is not finite or so far out that the kernel would be huge, the layer is on the meta
+                device, or its class computes something else.
+        """
+        if type(self).forward is not ActiveConv2d.forward:
+            raise ValueError(
+                f"only a plain ActiveConv2d can become a Conv2d: {type(self).__name__} has another forward"
+            )
+        check_weight(self)
+        # Once: a parametrized weight may be another one at each look.
+        weight = self.weight.detach()
+        if weight.is_meta or self.positions.is_meta:
+            raise ValueError("a layer on the meta device has no values to convert: load them first")
+        # In float64 until the kernel is rounded once; on the CPU, because not every device has float64.
+        positions = self.positions.detach().cpu().double()
+        if not bool(torch.isfinite(positions).all()):
+            raise ValueError(f"positions {tuple(positions.shape)} must be finite")
+        rows, columns = smallest_window(positions, self._paddings, weight.shape[:2])
+        conv = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            (rows.cells, columns.cells),
+            self.stride,
+            (rows.padding, columns.padding),
+            groups=self.groups,
+            bias=self.bias is not None,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        with torch.no_grad():
+            kernel = dense_kernel(weight.cpu().double(), positions, rows[:2], columns[:2])
+            # Rounded before it travels: the layer's device may lack float64.
+            conv.weight.copy_(kernel.to(weight.dtype))
+            if self.bias is not None and conv.bias is not None:
+                conv.bias.copy_(self.bias)
+                conv.bias.requires_grad_(self.bias.requires_grad)
+        conv.weight.requires_grad_(self.weight.requires_grad)
+        conv.train(self.training)
+        copy_hooks(self, conv)
+        return conv
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> ActiveConv2d:
         def keep_precision(tensor: Tensor) -> Tensor:

@@ -13,14 +13,22 @@ from acu_core.nn.active_conv2d import active_layers
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, position_lr: float | None = None, weight_decay: float = 0.0
+    model: nn.Module, *, lr: float, position_lr: float = 0.001, weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
     """Groups for any optimizer, each with a "role": weights, rest, positions. Empty groups are left out.
+
+    Positions are pixels, whatever the scale of the weights and the kind of the optimizer, so that their rate does not
+    follow from `lr`. A schedule that changes the "lr" of every group, as torch's do, changes theirs by the same factor.
 
     Args:
         model: any network, with or without active layers.
         lr: learning rate of weights and rest.
-        position_lr: that of the positions, in pixels a step with `normalize_positions`; 0.01 * lr as in the paper.
+        position_lr: that of the positions, in pixels a step; the paper's 0.1 * 0.01 by default. With SGD and
+            `normalize_positions` each synapse moves by it (and with momentum 0.9 by up to ten times as much, once it
+            keeps its direction). An optimizer that divides by the size of the gradient, as Adam does, moves a synapse
+            about that far along y and along x, normalised or not: the momentum of SGD is not in it, so that 0.003 to
+            0.01 goes as far as 0.001 does there. Where such an optimizer's weights learn slowly, give them a head start
+            (a warm-up in which the positions' `.grad` is None): positions that outrun them settle in a worse shape.
         weight_decay: of the weights: parameters of two or more dimensions. The rest (biases, scale and shift of
             normalisation) and the positions have none.
     """
@@ -33,7 +41,7 @@ def parameter_groups(
         {
             "role": "positions",
             "params": positions,
-            "lr": 0.01 * lr if position_lr is None else position_lr,
+            "lr": position_lr,
             "weight_decay": 0.0,
         },
     ]
@@ -105,6 +113,10 @@ def normalize_positions(optimizer: Optimizer) -> RemovableHandle:
     A step pre-hook: it comes after accumulation, all-reduce, unscaling and clipping, which is the order that the
     normalised gradient needs; a closure given to the step is followed by it. A position whose `.grad` is None (during
     warm-up, say) is left alone.
+
+    Meant for SGD. Adam and its kin divide y and x each by its own average size, so that the direction is no longer the
+    gradient's: a synapse moves by up to the rate along both. There, the normalised gradient only makes all batches
+    count alike in those averages, which does no harm.
 
     Returns:
         a handle with `remove()`.

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from acu_core.op.paddings import Paddings
+
 Pair = int | Sequence[int]
 Padding = int | Sequence[int]
 
@@ -15,10 +17,10 @@ FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Arguments(NamedTuple):
-    """Checked arguments: stride (h, w) and padding (top, left, bottom, right), in pixels."""
+    """Checked arguments: stride (h, w) and paddings, in pixels."""
 
     stride: tuple[int, int]
-    padding: tuple[int, int, int, int]
+    padding: Paddings
     groups: int
 
 
@@ -41,14 +43,13 @@ def stride_pair(stride: Pair) -> tuple[int, int]:
     return h, w
 
 
-def four_paddings(padding: Padding) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) from an int, (h, w) or (top, bottom, left, right); each may be negative."""
+def four_paddings(padding: Padding) -> Paddings:
+    """Paddings from an int, (h, w) or (top, bottom, left, right); each may be negative."""
     values = _integers("padding", padding, (2, 4))
     if len(values) == 4:
-        top, bottom, left, right = values
-        return top, left, bottom, right
+        return Paddings(*values)
     h, w = values[0], values[-1]
-    return h, w, h, w
+    return Paddings(top=h, bottom=h, left=w, right=w)
 
 
 def _shape(tensor: Tensor) -> str:
@@ -119,13 +120,16 @@ def check_arguments(
     out_height, out_width = output_size((height, width), arguments)
     if out_height < 1 or out_width < 1:
         raise ValueError(
-            f"input {_shape(input)} is too small: with stride {arguments.stride} and padding (top, left, bottom, "
-            f"right) {arguments.padding} the output would be {out_height} x {out_width}"
+            f"input {_shape(input)} is too small: with stride {arguments.stride} and padding (top, bottom, left, "
+            f"right) {tuple(arguments.padding)} the output would be {out_height} x {out_width}"
         )
     return arguments
 
 
 def output_size(size: tuple[int, int], arguments: Arguments) -> tuple[int, int]:
     """Output (H, W) for input (H, W): floor((H + top + bottom - 1) / s) + 1, that of a 1x1 convolution."""
-    (stride_h, stride_w), (top, left, bottom, right) = arguments.stride, arguments.padding
-    return (size[0] + top + bottom - 1) // stride_h + 1, (size[1] + left + right - 1) // stride_w + 1
+    (stride_h, stride_w), padding = arguments.stride, arguments.padding
+    return (
+        (size[0] + padding.top + padding.bottom - 1) // stride_h + 1,
+        (size[1] + padding.left + padding.right - 1) // stride_w + 1,
+    )

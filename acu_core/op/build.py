@@ -85,6 +85,11 @@ def reason_to_skip_cuda() -> str | None:
     return reason
 
 
+def _headers(pattern: str) -> list[str]:
+    """What a library is compiled again for: its own headers, and those that both libraries have."""
+    return sorted(str(path) for own in (pattern, "*.h") for path in SOURCES.glob(own))
+
+
 def cpu_extension() -> Extension:
     """The library `_C`: schema and CPU kernels."""
     compile_flags = ["-O3", "-std=c++20", "-ffp-contract=fast", "-Wall", "-Wno-unknown-pragmas", STABLE_ABI]
@@ -101,7 +106,7 @@ def cpu_extension() -> Extension:
         [str(SOURCES / "schema.cpp"), *sorted(str(path) for path in (SOURCES / "cpu").glob("*.cpp"))],
         extra_compile_args={"cxx": compile_flags},
         extra_link_args=link_flags,
-        depends=sorted(str(path) for path in (SOURCES / "cpu").glob("*.h")),
+        depends=_headers("cpu/*.h"),
         py_limited_api=True,
     )
 
@@ -115,7 +120,7 @@ def cuda_extension() -> Extension:
         "acu_core.op._C_cuda",
         sorted(str(path) for path in (SOURCES / "cuda").glob("*.cu")),
         extra_compile_args={"cxx": flags, "nvcc": flags},
-        depends=sorted(str(path) for path in (SOURCES / "cuda").glob("*.cuh")),
+        depends=_headers("cuda/*.cuh"),
         py_limited_api=True,
     )
 

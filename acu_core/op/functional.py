@@ -28,6 +28,13 @@ def _warn_once(device_type: str) -> None:
         )
 
 
+def _autocasts(device_type: str) -> bool:
+    # torch 2.10 cannot trace the question whether a device has autocast; of those that compile, only meta lacks it.
+    compiling = torch.compiler.is_compiling()
+    has_autocast = device_type != "meta" if compiling else torch.amp.is_autocast_available(device_type)
+    return has_autocast and torch.is_autocast_enabled(device_type)
+
+
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """As autocast does: floating-point tensors, but not float64."""
     return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
@@ -56,8 +63,8 @@ def active_conv2d(
             are split into G equal groups with positions of their own.
         bias: (O,), with the dtype of `input`.
         stride: an int or (h, w), in pixels.
-        padding: that of a 1x1 convolution: an int, (h, w) or (top, bottom, left, right), in pixels, each possibly
-            negative. A 3x3 unit that keeps the size of the image has padding 0.
+        padding: that of a 1x1 convolution: an int, (h, w) or `Paddings` (top, bottom, left, right), in pixels, each
+            possibly negative. A 3x3 unit that keeps the size of the image has padding 0.
         groups: as in `torch.nn.functional.conv2d`.
 
     Returns:
@@ -72,7 +79,7 @@ def active_conv2d(
         NotImplementedError: a second derivative is asked for.
     """
     device_type = input.device.type
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    if _autocasts(device_type):
         dtype = torch.get_autocast_dtype(device_type)
         input, weight = _cast(input, dtype), _cast(weight, dtype)
         bias = None if bias is None else _cast(bias, dtype)
@@ -91,6 +98,6 @@ def active_conv2d(
     if device_type == "cpu" and dtype in (torch.float16, torch.bfloat16):
         input, weight, bias = input.float(), weight.float(), None if bias is None else bias.float()
     output: Tensor = torch.ops.acu.active_conv2d(
-        input, weight, positions, bias, *arguments.stride, *arguments.padding, groups, channels_last
+        input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last
     )
     return output.to(dtype)

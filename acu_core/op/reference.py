@@ -83,7 +83,7 @@ def active_conv2d_reference(
     if positions.device.type == "cpu" and not bool(torch.isfinite(positions).all()):
         raise ValueError(f"positions {tuple(positions.shape)} must be finite")
     stride_h, stride_w = arguments.stride
-    top, left = arguments.padding[:2]
+    top, left = arguments.padding.top, arguments.padding.left
     height, width = input.shape[-2:]
     out_height, out_width = output_size((height, width), arguments)
 

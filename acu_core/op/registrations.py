@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from acu_core.op.arguments import Arguments, output_size
+from acu_core.op.paddings import Paddings
 
 
 def _empty(like: Tensor, size: tuple[int, ...], channels_last: bool) -> Tensor:
@@ -20,16 +22,12 @@ def _fake_forward(
     weight: Tensor,
     positions: Tensor,
     bias: Tensor | None,
-    stride_h: int,
-    stride_w: int,
-    pad_top: int,
-    pad_left: int,
-    pad_bottom: int,
-    pad_right: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
     groups: int,
     channels_last: bool,
 ) -> Tensor:
-    arguments = Arguments((stride_h, stride_w), (pad_top, pad_left, pad_bottom, pad_right), groups)
+    arguments = Arguments((stride[0], stride[1]), Paddings(*padding), groups)
     height, width = output_size((input.shape[2], input.shape[3]), arguments)
     return _empty(input, (input.shape[0], weight.shape[0], height, width), channels_last)
 
@@ -39,12 +37,8 @@ def _fake_backward(
     input: Tensor,
     weight: Tensor,
     positions: Tensor,
-    stride_h: int,
-    stride_w: int,
-    pad_top: int,
-    pad_left: int,
-    pad_bottom: int,
-    pad_right: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
     groups: int,
     channels_last: bool,
     need_input: bool,

@@ -1,20 +1,19 @@
 // The schema of the operators, and nothing else. Kernels register themselves: cpu/ in this library, cuda/ in
 // `_C_cuda`. Fake kernels, autograd and argument checks live in Python (registrations.py, functional.py).
 //
-// Padding is that of a 1x1 convolution, each side on its own and possibly negative. `channels_last` is decided once,
-// in Python, and obeyed by kernel and fake kernel alike for the output and for the input's gradient.
+// `stride` is (h, w); `padding` is (top, bottom, left, right), that of a 1x1 convolution, each side on its own and possibly
+// negative. `channels_last` is decided once, in Python, and obeyed by kernel and fake kernel alike for the output and for
+// the input's gradient.
 
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(acu, m) {
   m.def(
       "active_conv2d(Tensor input, Tensor weight, Tensor positions, Tensor? bias, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last) -> Tensor");
+      "int[] stride, int[] padding, int groups, bool channels_last) -> Tensor");
   m.def(
       "active_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor positions, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last, "
+      "int[] stride, int[] padding, int groups, bool channels_last, "
       "bool need_input, bool need_weight, bool need_positions, bool need_bias) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   // With a negative number: which instruction set the CPU kernels use. Else: use that one from now on.

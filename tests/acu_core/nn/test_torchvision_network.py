@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +207,40 @@ def test_weights_that_do_not_fit(stored: models.ResNet, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot be read as a state dict") as raised:
             made(classes=3, weights=str(damaged))
         assert "\n" not in str(raised.value)
+
+
+WITHOUT = """
+    import sys
+
+    sys.modules["torchvision"] = None  # importing it raises ImportError, as where it is not installed
+    import torch
+    from acu_core.errors import UserError
+    from acu_core.nn import NETWORKS, build_network, from_conv2d, parameter_groups, to_conv2d
+
+    for name in NETWORKS:
+        model = build_network(name, in_channels=2, classes=3)
+        parameter_groups(model, lr=0.1)
+    from_conv2d(to_conv2d(model)).eval()(torch.zeros(1, 2, 32, 32))
+    try:
+        build_network("torchvision:resnet18", in_channels=3, classes=3)
+    except UserError as error:
+        assert "needs torchvision" in str(error)
+    else:
+        raise AssertionError
+"""
+
+
+def test_all_else_works_without_torchvision() -> None:
+    subprocess.run([sys.executable, "-c", textwrap.dedent(WITHOUT)], check=True, timeout=240)
+
+
+def test_no_other_file_of_networks_and_operator_imports_torchvision() -> None:
+    root = Path(__file__).parents[3] / "acu_core"
+    importers = {
+        path.name
+        for part in ("nn", "op")
+        for path in (root / part).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom) and re.match(r"(from|import) torchvision\b", ast.unparse(node))
+    }
+    assert importers == {"torchvision_network.py"}

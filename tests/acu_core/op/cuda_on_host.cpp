@@ -1,11 +1,11 @@
 // The CUDA operator compiled by a plain C++ compiler and registered for CPU tensors under another name, so that its
-// index arithmetic, its chunks, its matrix views and its sums are tested where there is no GPU. Built by
+// index arithmetic, its slices, its matrix views and its sums are tested where there is no GPU. Built by
 // test_cuda_index_arithmetic.py.
 #include <torch/csrc/stable/library.h>
 
 #include <cstdint>
 
-// Small in tests, so that images are cut, several chunks add up and tiles hold several pixels.
+// Small in tests, so that images are cut, several slices add up and stretches hold several pixels.
 static int64_t scratch_bytes = int64_t{256} << 20;
 static int64_t walkers = int64_t{1} << 19;
 #define ACU_SCRATCH_BYTES scratch_bytes
@@ -20,12 +20,10 @@ static void configure(int64_t bytes, int64_t threads) {
 STABLE_TORCH_LIBRARY(acu_cuda_on_host, m) {
   m.def(
       "active_conv2d(Tensor input, Tensor weight, Tensor positions, Tensor? bias, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last) -> Tensor");
+      "int[] stride, int[] padding, int groups, bool channels_last) -> Tensor");
   m.def(
       "active_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor positions, "
-      "int stride_h, int stride_w, int pad_top, int pad_left, int pad_bottom, int pad_right, "
-      "int groups, bool channels_last, "
+      "int[] stride, int[] padding, int groups, bool channels_last, "
       "bool need_input, bool need_weight, bool need_positions, bool need_bias) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def("configure(int scratch_bytes, int walkers) -> ()");

@@ -63,11 +63,12 @@ bool draw_geometry(Geometry& g) {
   g.height = one_in(4) ? 1 : between(1, deep ? 5 : 12);
   g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
   g.synapses = between(1, 9);
-  g.stride_h = between(1, 4), g.stride_w = between(1, 4);
-  g.top = between(-4, 4), g.left = between(-4, 4);
-  const int64_t rows = g.height + g.top + between(-4, 4) - 1, columns = g.width + g.left + between(-4, 4) - 1;
+  g.stride = {between(1, 4), between(1, 4)};
+  g.padding = {between(-4, 4), between(-4, 4), between(-4, 4), between(-4, 4)};
+  const int64_t rows = g.height + g.padding.top + g.padding.bottom - 1;
+  const int64_t columns = g.width + g.padding.left + g.padding.right - 1;
   if (rows < 0 || columns < 0) return false;
-  g.out_height = rows / g.stride_h + 1, g.out_width = columns / g.stride_w + 1;
+  g.out_height = rows / g.stride.h + 1, g.out_width = columns / g.stride.w + 1;
   return true;
 }
 

@@ -10,14 +10,14 @@
 
 #include "geometry.h"
 
-// A sum of products with shares, and what rounding errors are measured against: the sum of the terms' sizes, and that of
-// the products without their shares, since 1 - share may be rounded before or after it is multiplied.
+// A sum of products with coefficients, and what rounding errors are measured against: the sum of the terms' sizes, and
+// that of the products without their coefficients, since 1 - fraction may be rounded before or after it is multiplied.
 struct Sum {
   double value = 0, terms = 0, products = 0;
 
-  void add(double share, double product) {
-    value += share * product;
-    terms += std::abs(share * product);
+  void add(double coefficient, double product) {
+    value += coefficient * product;
+    terms += std::abs(coefficient * product);
     products += std::abs(product);
   }
 };
@@ -26,9 +26,9 @@ struct Expected {
   std::vector<Sum> output, grad_input, grad_weight, grad_positions, grad_bias;
 };
 
-// One of the four pixels around a position: its share, and the derivatives of the share by y and by x.
+// One of the four pixels around a position: its coefficient, and the coefficient's derivatives by y and by x.
 struct Corner {
-  double row, column, share, by_y, by_x;
+  double row, column, coefficient, by_y, by_x;
 };
 
 // Where an element of an image tensor stands.
@@ -63,8 +63,8 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
             const T floor_y = std::floor(positions[position]), floor_x = std::floor(positions[position + 1]);
             // In the precision of the positions: just below an integer, the fraction rounds to 1.
             const T fraction_y = positions[position] - floor_y, fraction_x = positions[position + 1] - floor_x;
-            const double y = static_cast<double>(i * g.stride_h - g.top) + floor_y, fy = fraction_y;
-            const double x = static_cast<double>(j * g.stride_w - g.left) + floor_x, fx = fraction_x;
+            const double y = static_cast<double>(i * g.stride.h - g.padding.top) + floor_y, fy = fraction_y;
+            const double x = static_cast<double>(j * g.stride.w - g.padding.left) + floor_x, fx = fraction_x;
             const Corner corners[4] = {{y, x, (1 - fy) * (1 - fx), fx - 1, fy - 1},
                                        {y, x + 1, (1 - fy) * fx, -fx, 1 - fy},
                                        {y + 1, x, fy * (1 - fx), 1 - fx, -fy},
@@ -78,9 +78,9 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
                 const int64_t from = element(n, first + c, row, column, g.channels, g.height, g.width, channels_last);
                 const int64_t w = (o * channels + c) * g.synapses + k;
                 const double weighted = static_cast<double>(weight[w]) * image[from];
-                e.output[at].add(corner.share, weighted);
-                e.grad_input[from].add(corner.share, weight[w] * d);
-                e.grad_weight[w].add(corner.share, image[from] * d);
+                e.output[at].add(corner.coefficient, weighted);
+                e.grad_input[from].add(corner.coefficient, weight[w] * d);
+                e.grad_weight[w].add(corner.coefficient, image[from] * d);
                 e.grad_positions[position].add(corner.by_y, weighted * d);
                 e.grad_positions[position + 1].add(corner.by_x, weighted * d);
               }

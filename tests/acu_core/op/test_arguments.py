@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from acu_core.op import active_conv2d, active_conv2d_reference
+from acu_core.op import Paddings, active_conv2d, active_conv2d_reference
+from acu_core.op.arguments import four_paddings
 
 GOOD: dict[str, Any] = {
     "input": torch.zeros(2, 4, 5, 6),
@@ -56,7 +57,7 @@ def test_the_output_size_is_a_true_floor() -> None:
 
 def test_the_kernel_checks_again_what_memory_safety_needs() -> None:
     raw = torch.ops.acu.active_conv2d
-    settings = (1, 1, 0, 0, 0, 0, 1, False)
+    settings = ((1, 1), Paddings(0, 0, 0, 0), 1, False)
     for change in (
         {"weight": torch.zeros(6, 5, 9)},
         {"weight": torch.zeros(6, 4, 9).double()},
@@ -67,3 +68,47 @@ def test_the_kernel_checks_again_what_memory_safety_needs() -> None:
         good = GOOD | change
         with pytest.raises(RuntimeError, match="active_conv2d"):
             raw(good["input"], good["weight"], good["positions"], good["bias"], *settings)
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "message"),
+    [
+        ((1,), (0, 0, 0, 0), r"stride must be \(h, w\), not 1 numbers"),
+        ((1, 1, 1), (0, 0, 0, 0), r"stride must be \(h, w\), not 3 numbers"),
+        ((1, 1), (), r"padding must be \(top, bottom, left, right\), not 0 numbers"),
+        ((1, 1), (0, 0), r"padding must be \(top, bottom, left, right\), not 2 numbers"),
+    ],
+)
+def test_the_kernel_checks_the_lengths_of_lists(
+    stride: tuple[int, ...], padding: tuple[int, ...], message: str
+) -> None:
+    arguments = (stride, padding, 1, False)
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.acu.active_conv2d(GOOD["input"], GOOD["weight"], GOOD["positions"], GOOD["bias"], *arguments)
+    output = torch.zeros(2, 6, 5, 6)
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.acu.active_conv2d_backward(
+            output, GOOD["input"], GOOD["weight"], GOOD["positions"], *arguments, True, True, True, True
+        )
+
+
+@pytest.mark.parametrize("operator", [active_conv2d, active_conv2d_reference])
+@pytest.mark.parametrize("side", Paddings._fields)
+def test_each_padding_is_on_its_side(side: str, operator: Any) -> None:
+    image = torch.arange(1.0, 31.0).reshape(1, 1, 5, 6)
+    paddings = Paddings(0, 0, 0, 0)._replace(**{side: 2})
+    output = operator(image, torch.ones(1, 1, 1), torch.zeros(1, 1, 2), padding=paddings)
+    expected = torch.nn.functional.pad(image, (paddings.left, paddings.right, paddings.top, paddings.bottom))
+    assert torch.equal(output, expected)
+
+
+def test_one_and_two_paddings_are_named() -> None:
+    assert four_paddings(3) == Paddings(top=3, bottom=3, left=3, right=3)
+    assert four_paddings((1, -2)) == Paddings(top=1, bottom=1, left=-2, right=-2)
+    assert four_paddings((1, 2, 3, 4)) == Paddings(top=1, bottom=2, left=3, right=4)
+
+
+def test_the_schema_has_lists_in_the_order_of_the_names() -> None:
+    for name in ("active_conv2d", "active_conv2d_backward"):
+        schema = str(getattr(torch.ops.acu, name).default._schema)
+        assert "int[] stride, int[] padding, int groups" in schema

@@ -1,6 +1,6 @@
 """The CUDA operator without a GPU: the system's C++ compiler builds its sources, CPU tensors run them, a gather judges.
 
-What is left to a GPU: the launches and cuBLAS. Index arithmetic, chunks, matrix views, sums and layouts are the same.
+What is left to a GPU: the launches and cuBLAS. Index arithmetic, slices, matrix views, sums and layouts are the same.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.cpp_extension import include_paths, library_paths
 
+from acu_core.op import Paddings
+
 CUDA_SOURCES = Path(__file__).parents[3] / "acu_core" / "op" / "csrc" / "cuda"
 DEFAULTS = (256 << 20, 1 << 19)
 # Scratch memory in bytes, and threads.
-DIVISIONS = {"whole": DEFAULTS, "tiles": (256 << 20, 200), "cut images": (3000, 40), "one pixel a chunk": (1, 1)}
+DIVISIONS = {"whole": DEFAULTS, "stretches": (256 << 20, 200), "cut images": (3000, 40), "one pixel a slice": (1, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +46,18 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(params=DIVISIONS)
 def division(operator: Any, request: pytest.FixtureRequest) -> Iterator[None]:
-    """The ways in which the work is divided into chunks and tiles."""
+    """The ways in which the work is divided into slices and stretches."""
     operator.configure(*DIVISIONS[request.param])
     yield
     operator.configure(*DEFAULTS)
 
 
+NO_PADDING = Paddings(0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Case:
-    """A shape of the operator; padding is (top, left, bottom, right) as in the schema."""
+    """A shape of the operator."""
 
     images: int = 2
     channels: int = 4
@@ -60,7 +65,7 @@ class Case:
     size: tuple[int, int] = (5, 6)
     synapses: int = 3
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: Paddings = NO_PADDING
     groups: int = 1
     position_groups: int = 1
     positions: tuple[tuple[float, float], ...] = field(default=())
@@ -84,33 +89,35 @@ class Case:
         )
 
     @property
-    def numbers(self) -> tuple[int, ...]:
+    def numbers(self) -> tuple[tuple[int, int], Paddings, int]:
         """Strides, paddings and groups in the order of the schema."""
-        return (*self.stride, *self.padding, self.groups)
+        return self.stride, self.padding, self.groups
 
 
 CASES = {
     "vectors of 4": Case(channels=8),
-    "vectors of 8": Case(channels=16, outputs=4, padding=(1, 1, 1, 1)),
-    "odd channels": Case(channels=3, outputs=5, stride=(2, 1), padding=(1, 0, 2, 1)),
+    "vectors of 8": Case(channels=16, outputs=4, padding=Paddings(1, 1, 1, 1)),
+    "odd channels": Case(channels=3, outputs=5, stride=(2, 1), padding=Paddings(top=1, bottom=2, left=0, right=1)),
     "3x3 on the grid": Case(synapses=9, positions=tuple((y, x) for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0))),
     "one synapse, one pixel": Case(images=1, channels=1, outputs=1, size=(1, 1), synapses=1, positions=((0.25, -0.5),)),
-    "stride 3, negative padding": Case(size=(11, 9), stride=(3, 2), padding=(-2, 1, 1, -1)),
+    "stride 3, negative padding": Case(
+        size=(11, 9), stride=(3, 2), padding=Paddings(top=-2, bottom=1, left=1, right=-1)
+    ),
     "groups": Case(channels=8, outputs=12, groups=4),
-    "depthwise": Case(channels=6, outputs=6, groups=6, padding=(1, 1, 1, 1)),
+    "depthwise": Case(channels=6, outputs=6, groups=6, padding=Paddings(1, 1, 1, 1)),
     "position groups": Case(channels=8, outputs=8, position_groups=4),
     "groups within position groups": Case(channels=8, outputs=8, groups=4, position_groups=2, stride=(2, 2)),
     "groups across position groups": Case(channels=8, outputs=12, groups=2, position_groups=3),
     "far outside": Case(positions=((1e30, 0.5), (-1e30, 2.0e9), (40.25, -3.0e9))),
     "next to the grid": Case(positions=((1e-7, -1e-7), (0.9999999, 1.0000001), (-1e-30, 1e-30))),
-    "rectangular": Case(size=(3, 17), padding=(4, 0, 0, 9), stride=(1, 4)),
+    "rectangular": Case(size=(3, 17), padding=Paddings(top=4, bottom=0, left=0, right=9), stride=(1, 4)),
 }
 
 
 def gather(input: Tensor, weight: Tensor, positions: Tensor, case: Case, *, skip_zero: bool = False) -> Tensor:
     """The operator's definition, a corner at a time; autograd gives the right-hand derivative."""
     height, width = case.size
-    top, left, bottom, right = case.padding
+    top, bottom, left, right = case.padding
     rows = torch.arange((height + top + bottom - 1) // case.stride[0] + 1) * case.stride[0] - top
     columns = torch.arange((width + left + right - 1) // case.stride[1] + 1) * case.stride[1] - left
     whole = positions.detach().floor()
@@ -252,7 +259,7 @@ def test_no_images(operator: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_positions_that_are_not_finite(operator: Any, dtype: torch.dtype, place: tuple[float, float]) -> None:
     """What such a synapse feeds is NaN, the gradients of input and positions too; nothing is read out of bounds."""
-    case = Case(padding=(3, 3, 3, 3), positions=((0.0, 0.0), place))
+    case = Case(padding=Paddings(3, 3, 3, 3), positions=((0.0, 0.0), place))
     drawn = case.draw(dtype)
     output = forward(operator, drawn, case)
     assert output.isnan().all()
@@ -267,7 +274,7 @@ def test_a_corner_that_does_not_count_is_not_read(operator: Any, poison: float) 
     """An inf or NaN pixel reaches exactly the outputs whose coefficient for it is not 0."""
     places = ((0.0, 0.0), (1.0, -0.5), (-0.25, 2.0))
     for channels in (1, 8):
-        case = Case(channels=channels, positions=places, padding=(1, 1, 1, 1))
+        case = Case(channels=channels, positions=places, padding=Paddings(1, 1, 1, 1))
         drawn = case.draw(torch.float32)
         drawn.weight = drawn.weight.abs()
         drawn.bias = None
@@ -292,8 +299,8 @@ def test_shapes_that_would_read_out_of_bounds_are_refused(operator: Any) -> None
         with pytest.raises(RuntimeError):
             forward(operator, broken, case)
     with pytest.raises(RuntimeError):
-        forward(operator, drawn, Case(position_groups=1, padding=(-3, 0, -2, 0)))
+        forward(operator, drawn, Case(position_groups=1, padding=Paddings(top=-3, bottom=-2, left=0, right=0)))
     with pytest.raises(RuntimeError):
-        forward(operator, drawn, Case(padding=(1 << 40, 0, 0, 0)))
+        forward(operator, drawn, Case(padding=Paddings(1 << 40, 0, 0, 0)))
     with pytest.raises(RuntimeError):
         backward(operator, drawn.input[:, :, 1:], drawn, case)

@@ -21,7 +21,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from acu_core.op import active_conv2d
+from acu_core.op import Paddings, active_conv2d
+
+NO_PADDING = Paddings(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Shape:
     position_groups: int = 1
     synapses: int = 9
     stride: int = 1
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: Paddings = NO_PADDING
     dtype: torch.dtype = torch.float32
 
 
@@ -54,8 +56,8 @@ SHAPES = {
     "groups": Shape(3, 30, 24, (14, 15), groups=3),
     "position groups": Shape(3, 20, 24, (14, 15), position_groups=4),
     "both groups, float64": Shape(3, 20, 30, (14, 15), groups=2, position_groups=3, dtype=torch.float64),
-    "stride 2": Shape(3, 20, 24, (31, 30), stride=2, padding=(1, 1, 1, 1)),
-    "one image, stride 2": Shape(1, 20, 24, (41, 40), stride=2, padding=(-1, 2, 3, -2)),
+    "stride 2": Shape(3, 20, 24, (31, 30), stride=2, padding=Paddings(1, 1, 1, 1)),
+    "one image, stride 2": Shape(1, 20, 24, (41, 40), stride=2, padding=Paddings(top=-1, bottom=2, left=3, right=-2)),
 }
 NAMES = ("output", "grad_input", "grad_weight", "grad_positions", "grad_bias")
 THREADS = (1, 3)  # three: shares that are not equal
@@ -83,8 +85,8 @@ def draw(shape: Shape, channels_last: bool) -> list[Tensor]:
     positions = 1.5 * normal(shape.position_groups, shape.synapses, 2)
     positions[:, ::3] = positions[:, ::3].round()
     bias = normal(shape.outputs)
-    top, bottom, left, right = shape.padding
-    height, width = shape.size[0] + top + bottom, shape.size[1] + left + right
+    height = shape.size[0] + shape.padding.top + shape.padding.bottom
+    width = shape.size[1] + shape.padding.left + shape.padding.right
     grad_output = normal(shape.images, shape.outputs, (height - 1) // shape.stride + 1, (width - 1) // shape.stride + 1)
     if channels_last:
         image, grad_output = (t.contiguous(memory_format=torch.channels_last) for t in (image, grad_output))

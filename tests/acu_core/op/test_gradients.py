@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles import relative_error
 
-from acu_core.op import active_conv2d, active_conv2d_reference, library
+from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
 
 OPERATORS = {"compiled": active_conv2d, "reference": active_conv2d_reference}
 
@@ -29,7 +29,9 @@ def draw(seed: int, position_groups: int = 1, dtype: torch.dtype = torch.float64
 @pytest.mark.parametrize("position_groups", [1, 3])
 def test_gradcheck(name: str, stride: int, position_groups: int) -> None:
     tensors = draw(0, position_groups)
-    assert torch.autograd.gradcheck(lambda *t: OPERATORS[name](*t, stride, (1, 0, -1, 2), 2), tensors)
+    assert torch.autograd.gradcheck(
+        lambda *t: OPERATORS[name](*t, stride, Paddings(top=1, bottom=0, left=-1, right=2), 2), tensors
+    )
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracles import gather
 
-from acu_core.op import active_conv2d, active_conv2d_reference, library
+from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -35,7 +35,7 @@ def test_it_reaches_the_outputs_that_see_it(
         positions[:, 0] = -1e-9  # a fraction that rounds to 1
     positions[:, 1] = 0
     output = active_conv2d(image, weight, positions, None, stride, 1)
-    expected = gather(image, weight, positions, stride, (1, 1, 1, 1))
+    expected = gather(image, weight, positions, stride, Paddings(1, 1, 1, 1))
     assert torch.equal(torch.isfinite(output), torch.isfinite(expected))
     assert torch.equal(torch.isnan(output), torch.isnan(expected))
     finite = torch.isfinite(expected)

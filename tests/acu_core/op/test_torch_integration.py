@@ -7,9 +7,9 @@ import torch
 from oracles import relative_error
 from torch import Tensor
 
-from acu_core.op import active_conv2d, active_conv2d_reference, functional, library
+from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, functional, library
 
-SETTINGS = (1, 2, 1, 0, -1, 2, 2)
+SETTINGS = ((1, 2), Paddings(top=1, bottom=-1, left=0, right=2), 2)
 
 
 def draw(images: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -71,6 +71,24 @@ def test_compiles_whole_with_a_dynamic_batch() -> None:
             for actual, right in zip(gradients, torch.autograd.grad(expected.square().sum(), tensors), strict=True):
                 assert relative_error(actual, right) < 1e-5
     assert len(graphs) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's compiler by some Python versions
+def test_strides_and_paddings_may_follow_from_a_dynamic_size() -> None:
+    def function(image: Tensor, weight: Tensor, positions: Tensor, stride: int) -> Tensor:
+        height = image.shape[2]
+        paddings = Paddings(top=height // 4, bottom=height % 3, left=-1, right=height - 7)
+        return active_conv2d(image, weight, positions, None, (stride, 1), paddings, 2).sigmoid()
+
+    _, weight, positions, _ = draw()
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend="aot_eager")
+    for height, stride in ((8, 2), (11, 2), (15, 3)):
+        image = torch.randn(3, 4, height, 9, generator=torch.Generator().manual_seed(height), requires_grad=True)
+        output, expected = compiled(image, weight, positions, stride), function(image, weight, positions, stride)
+        assert relative_error(output, expected) < 1e-6
+        (actual,), (right,) = (torch.autograd.grad(y.square().sum(), image) for y in (output, expected))
+        assert relative_error(actual, right) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -9,6 +9,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "../settings.h"
 #include "instruction_set.h"
 #include "reduction.h"
 
@@ -25,8 +26,8 @@ int64_t floor_div(int64_t value, int64_t divisor) {
   return value >= 0 ? value / divisor : -((-value + divisor - 1) / divisor);
 }
 
-Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tensor& positions, int64_t stride_h,
-                           int64_t stride_w, int64_t top, int64_t left, int64_t bottom, int64_t right, int64_t groups) {
+Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tensor& positions, const Settings& settings) {
+  const auto& [stride, padding, groups] = settings;
   STD_TORCH_CHECK(input.dim() == 4, "active_conv2d: input must be (N, C, H, W), not ", input.dim(), "-dimensional");
   STD_TORCH_CHECK(weight.dim() == 3, "active_conv2d: weight must be (O, C/groups, K), not ", weight.dim(), "-dimensional");
   STD_TORCH_CHECK(positions.dim() == 3 && positions.size(2) == 2, "active_conv2d: positions must be (G, K, 2)");
@@ -36,18 +37,18 @@ Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tens
                   "active_conv2d: weight and positions must have the dtype of input");
   // Far beyond any image, and far from the end of the integers.
   constexpr int64_t kLargest = int64_t{1} << 40;
-  STD_TORCH_CHECK(stride_h > 0 && stride_w > 0 && std::max(stride_h, stride_w) < kLargest,
+  STD_TORCH_CHECK(stride.h > 0 && stride.w > 0 && std::max(stride.h, stride.w) < kLargest,
                   "active_conv2d: stride must be positive and sensible");
-  for (const int64_t padding : {top, left, bottom, right}) {
-    STD_TORCH_CHECK(padding > -kLargest && padding < kLargest, "active_conv2d: padding ", padding, " is not sensible");
+  for (const int64_t side : {padding.top, padding.bottom, padding.left, padding.right}) {
+    STD_TORCH_CHECK(side > -kLargest && side < kLargest, "active_conv2d: padding ", side, " is not sensible");
   }
   Geometry g{};
   g.images = input.size(0), g.channels = input.size(1), g.height = input.size(2), g.width = input.size(3);
   g.outputs = weight.size(0), g.synapses = weight.size(2);
   g.position_groups = positions.size(0), g.groups = groups;
-  g.stride_h = stride_h, g.stride_w = stride_w, g.top = top, g.left = left;
-  g.out_height = floor_div(g.height + top + bottom - 1, stride_h) + 1;
-  g.out_width = floor_div(g.width + left + right - 1, stride_w) + 1;
+  g.stride = stride, g.padding = padding;
+  g.out_height = floor_div(g.height + padding.top + padding.bottom - 1, stride.h) + 1;
+  g.out_width = floor_div(g.width + padding.left + padding.right - 1, stride.w) + 1;
   STD_TORCH_CHECK(g.channels > 0 && g.height > 0 && g.width > 0, "active_conv2d: input has no pixels");
   STD_TORCH_CHECK(g.outputs > 0 && g.synapses > 0, "active_conv2d: weight is empty");
   STD_TORCH_CHECK(g.out_height > 0 && g.out_width > 0, "active_conv2d: the output would be ", g.out_height, " x ", g.out_width);
@@ -178,22 +179,19 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
 }
 
 Tensor active_conv2d(const Tensor& input, const Tensor& weight, const Tensor& positions,
-                     const std::optional<Tensor>& bias, int64_t stride_h, int64_t stride_w, int64_t pad_top,
-                     int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups, bool channels_last) {
-  const Geometry g = check_and_measure(input, weight, positions, stride_h, stride_w, pad_top, pad_left, pad_bottom,
-                                       pad_right, groups);
+                     const std::optional<Tensor>& bias, const std::vector<int64_t>& stride,
+                     const std::vector<int64_t>& padding, int64_t groups, bool channels_last) {
+  const Geometry g = check_and_measure(input, weight, positions, settings_of(stride, padding, groups));
   return input.scalar_type() == ScalarType::Float
              ? forward<float>(input, weight, positions, bias, g, channels_last)
              : forward<double>(input, weight, positions, bias, g, channels_last);
 }
 
 Gradients active_conv2d_backward(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
-                                 const Tensor& positions, int64_t stride_h, int64_t stride_w, int64_t pad_top,
-                                 int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups,
-                                 bool channels_last, bool need_input, bool need_weight, bool need_positions,
-                                 bool need_bias) {
-  const Geometry g = check_and_measure(input, weight, positions, stride_h, stride_w, pad_top, pad_left, pad_bottom,
-                                       pad_right, groups);
+                                 const Tensor& positions, const std::vector<int64_t>& stride,
+                                 const std::vector<int64_t>& padding, int64_t groups, bool channels_last,
+                                 bool need_input, bool need_weight, bool need_positions, bool need_bias) {
+  const Geometry g = check_and_measure(input, weight, positions, settings_of(stride, padding, groups));
   STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == g.images && grad_output.size(1) == g.outputs &&
                       grad_output.size(2) == g.out_height && grad_output.size(3) == g.out_width &&
                       grad_output.scalar_type() == input.scalar_type(),

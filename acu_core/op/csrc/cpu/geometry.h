@@ -8,13 +8,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "../paddings.h"
+
 namespace acu {
 
 struct Geometry {
   int64_t images, channels, height, width;       // input (N, C, H, W)
   int64_t outputs, out_height, out_width;        // output (N, O, OH, OW)
   int64_t synapses, position_groups, groups;
-  int64_t stride_h, stride_w, top, left;
+  Stride stride;
+  Paddings padding;
 
   int64_t out_pixels() const { return out_height * out_width; }
   int64_t channels_per_group() const { return channels / groups; }

@@ -1,5 +1,25 @@
-// How the work of a call is cut: into column blocks (which synapses and channels are in the buffer at once), tiles
-// (which output pixels), and slots (which tiles one thread owns in backward; forward hands out smaller portions).
+// How the work of a call is cut. The words, for all of csrc, each with one meaning:
+//
+//   segment  output channels that read the same input channels at the same positions (geometry.h)
+//   column   one synapse of one channel: what each output pixel reads there. Pixels by columns is the matrix that is
+//            multiplied with the weight
+//   block    synapses and channels of a segment whose columns are in the buffer at once
+//   tile     output pixels whose columns are in the buffer at once: whole images, whole rows, or a part of one row
+//   panel    columns or outputs, two vectors wide, that the matrix product takes together: buffer and packed weights
+//            are cut into panels, the last of them padded
+//   chunk    channels that the column pass takes together: a panel, half of one, four, or one; never across two panels
+//   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
+//   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
+//   quota    where tiles are whole images: the images of one slot if all had the same number
+//   share    what a row or a column of pixels counts in a blend: 1 - fraction or fraction
+//
+// and for CUDA, where one matrix holds the columns of all segments:
+//
+//   slice    output pixels whose columns are in scratch memory at once
+//   entry    neighbouring channels of one synapse of one segment that one thread takes, 16 bytes where it can
+//   stretch  output pixels of a slice over which one thread walks with its entry
+//   coefficient  what a corner counts in a blend: the product of two shares
+//   (A block there is CUDA's, a block of threads.)
 
 #pragma once
 
@@ -62,7 +82,7 @@ struct Plan {
   int64_t packed_size = 0, transposed_size = 0;  // elements of the packed weight and of its transpose
   int64_t widest_block = 0;                      // columns of the widest block
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
-  int64_t images_per_share, tiles_per_share;      // a share: the images of one slot, where tiles are whole images
+  int64_t images_per_quota, tiles_per_quota;
 
   Plan(const Geometry& g, int64_t panel_width, int64_t slots) : geometry(g), panel(panel_width) {
     // Three channels would go one by one, four go together. Each group would need padding of its own.
@@ -77,9 +97,9 @@ struct Plan {
   Tile tile(int64_t index) const {
     const Geometry& g = geometry;
     if (tiles_per_image_group == 1) {
-      const int64_t share = index / tiles_per_share, image = index % tiles_per_share * images_per_tile;
-      const int64_t share_images = std::min(images_per_share, g.images - share * images_per_share);
-      return {share * images_per_share + image, std::min(images_per_tile, share_images - image), 0, g.out_height, 0,
+      const int64_t quota = index / tiles_per_quota, image = index % tiles_per_quota * images_per_tile;
+      const int64_t quota_images = std::min(images_per_quota, g.images - quota * images_per_quota);
+      return {quota * images_per_quota + image, std::min(images_per_tile, quota_images - image), 0, g.out_height, 0,
               g.out_width};
     }
     const int64_t within = index % tiles_per_image_group;
@@ -160,13 +180,13 @@ struct Plan {
       pixels_per_tile_row = ceil_div(g.out_width, ceil_div(g.out_width, target));
       tiles_per_image_group = g.out_height * ceil_div(g.out_width, pixels_per_tile_row);
     }
-    // Each share ends with a short tile rather than that one slot has a tile more than the others.
-    images_per_share = std::max<int64_t>(ceil_div(g.images, slots), 1);
-    tiles_per_share = ceil_div(images_per_share, images_per_tile);
+    // Each quota ends with a short tile rather than that one slot has a tile more than the others.
+    images_per_quota = std::max<int64_t>(ceil_div(g.images, slots), 1);
+    tiles_per_quota = ceil_div(images_per_quota, images_per_tile);
     tile_count = g.images * tiles_per_image_group;
     if (tiles_per_image_group == 1) {
-      tile_count = g.images / images_per_share * tiles_per_share +
-                   ceil_div(g.images % images_per_share, images_per_tile);
+      tile_count = g.images / images_per_quota * tiles_per_quota +
+                   ceil_div(g.images % images_per_quota, images_per_tile);
     }
   }
 };

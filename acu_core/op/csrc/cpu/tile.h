@@ -23,8 +23,8 @@ template <class T>
 RowRange touched_rows(const Geometry& g, const Synapse<T>* synapses, int64_t begin, int64_t end) {
   RowRange rows{g.height, 0};
   for (int64_t t = 0; t < g.position_groups * g.synapses; ++t) {
-    const int64_t first = begin * g.stride_h - g.top + synapses[t].row;
-    const int64_t last = (end - 1) * g.stride_h - g.top + synapses[t].row + 1;
+    const int64_t first = begin * g.stride.h - g.padding.top + synapses[t].row;
+    const int64_t last = (end - 1) * g.stride.h - g.padding.top + synapses[t].row + 1;
     if (last < 0 || first >= g.height) continue;
     rows.begin = std::min(rows.begin, std::max<int64_t>(first, 0));
     rows.end = std::max(rows.end, std::min(last + 1, g.height));
@@ -102,7 +102,7 @@ template <class T>
 Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse) {
   const Geometry& g = plan.geometry;
   Walk<T> walk{T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x, synapse.fraction_x,
-               tile.column * g.stride_w - g.left + synapse.column, g.stride_w, tile.width,
+               tile.column * g.stride.w - g.padding.left + synapse.column, g.stride.w, tile.width,
                g.width, plan.padded_channels, {}, {}};
   walk.find_spans();
   return walk;
@@ -112,7 +112,7 @@ Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse)
 inline int64_t rows_alike(const Geometry& g, int64_t y) {
   if (y >= g.height) return g.out_height;
   if (y == g.height - 1 || y == -1) return 1;
-  return y < -1 ? ceil_div(-1 - y, g.stride_h) : ceil_div(g.height - 1 - y, g.stride_h);
+  return y < -1 ? ceil_div(-1 - y, g.stride.h) : ceil_div(g.height - 1 - y, g.stride.h);
 }
 
 // The columns of a block for a tile.
@@ -124,7 +124,7 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
   for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
     walks.push_back(without_columns_of_no_share(make_walk(plan, tile, synapses[k])));
   }
-  const int64_t image_step = g.stride_h * g.width * plan.padded_channels;
+  const int64_t image_step = g.stride.h * g.width * plan.padded_channels;
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     const auto row_at = [&](int64_t n, int64_t y) {
       return y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin + c : nullptr;
@@ -134,7 +134,7 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
       T* to = columns_of(chunk, plan, block, c, k, columns);
       for (int64_t n = 0; n < tile.images; ++n) {
         for (int64_t i = 0; i < tile.rows;) {
-          const int64_t y = (tile.row + i) * g.stride_h - g.top + synapses[block.synapse_begin + k].row;
+          const int64_t y = (tile.row + i) * g.stride.h - g.padding.top + synapses[block.synapse_begin + k].row;
           const int64_t count = std::min(rows_alike(g, y), tile.rows - i);
           build_columns(chunk, walk, RowPair<T>(walk, row_at(n, y), row_at(n, y + 1)), count, image_step, to);
           i += count;

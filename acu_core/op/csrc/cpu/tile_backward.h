@@ -126,7 +126,7 @@ ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>*
   for (int64_t n = 0; n < tile.images; ++n) {
     for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, ++row) {
       for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-        f(row, n, i * g.stride_h - g.top + synapses[k].row, k - block.synapse_begin);
+        f(row, n, i * g.stride.h - g.padding.top + synapses[k].row, k - block.synapse_begin);
       }
     }
   }

@@ -11,7 +11,7 @@
 
 namespace acu::ACU_INSTRUCTION_SET {
 
-// Exchanges the upper right and the lower left blocks of H lanes in every pair of blocks of the vectors a and b.
+// Exchanges the upper right and the lower left groups of H lanes in every pair of groups of the vectors a and b.
 template <int H, class V, std::size_t... LANE>
 ACU_INLINE void exchange(V& a, V& b, std::index_sequence<LANE...>) {
   constexpr std::size_t n = sizeof...(LANE);

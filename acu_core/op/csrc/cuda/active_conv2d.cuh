@@ -3,7 +3,7 @@
 //
 // Everything inside is channels_last: a pixel's channels lie together, so threads read and write 16 bytes of neighbours
 // and the whole batch is one matrix. An NCHW tensor is converted on the way in and out by torch's copy, which costs two
-// passes over the image beside the K times larger columns. Columns are built a chunk of output pixels at a time, so
+// passes over the image beside the K times larger columns. Columns are built a slice of output pixels at a time, so
 // that scratch memory does not grow with the batch; nothing is saved for backward but the arguments, and backward
 // builds the columns again.
 #pragma once
@@ -11,6 +11,7 @@
 #include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "arguments.cuh"
 #include "columns.cuh"
@@ -18,27 +19,27 @@
 #include "launch.cuh"
 #include "matrices.cuh"
 
-// Not tuned on a GPU yet. Large enough that a chunk fills any GPU many times; smaller ones might keep the columns in
+// Not tuned on a GPU yet. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
 // the second-level cache.
 #ifndef ACU_SCRATCH_BYTES
 #define ACU_SCRATCH_BYTES (int64_t{256} << 20)
 #endif
 
-// Threads that walk over tiles of pixels: enough for the largest GPU (about 300,000 resident threads) to be full, few
-// enough that each thread's constants serve many pixels and that partial sums stay small.
+// Threads that walk over stretches of pixels: enough for the largest GPU (about 300,000 resident threads) to be full,
+// few enough that each thread's constants serve many pixels and that partial sums stay small.
 #ifndef ACU_WALKERS
 #define ACU_WALKERS (int64_t{1} << 19)
 #endif
 
 namespace acu::cuda {
 
-// Output pixels in chunks. Whole images where one fits into the scratch memory; else an image is cut, and its gradient
+// Output pixels in slices. Whole images where one fits into the scratch memory; else an image is cut, and its gradient
 // accumulated.
-struct Chunks {
+struct Slices {
   int64_t pixels, size;
   bool whole_images;
 
-  Chunks(const Geometry& geometry, int64_t images, int64_t element_bytes) {
+  Slices(const Geometry& geometry, int64_t images, int64_t element_bytes) {
     const int64_t row_bytes = geometry.row_length() * element_bytes;
     // cuBLAS takes 32-bit extents.
     const int64_t affordable = std::min(std::max<int64_t>(ACU_SCRATCH_BYTES / row_bytes, 1), int64_t{1} << 30);
@@ -68,15 +69,15 @@ class C10_HIDDEN ActiveConvolution {
         positions_(stable::contiguous(positions)),
         weight_(weight),
         weights_(weight_matrices(weight, geometry.segments)),
-        chunks_(geometry, input.size(0), sizeof(T)) {}
+        slices_(geometry, input.size(0), sizeof(T)) {}
 
   Tensor forward(const std::optional<Tensor>& bias, bool channels_last) {
     const Shape shape{input_.size(0), weight_.size(0), geometry_.out_height, geometry_.out_width};
     const Tensor output = empty_like_kind(input_, shape, MemoryFormat::ChannelsLast, input_.scalar_type());
-    if (chunks_.pixels > 0) {
+    if (slices_.pixels > 0) {
       const Tensor columns = column_buffer();
       const Tensor rows = pixel_rows(output, geometry_.segments);
-      for_each_chunk([&](int64_t first, int64_t count) {
+      for_each_slice([&](int64_t first, int64_t count) {
         build_columns(columns, first, count);
         multiply(segment_matrices(columns, 0, count), flipped(weights_), segment_matrices(rows, first, count));
       });
@@ -101,26 +102,26 @@ class C10_HIDDEN ActiveConvolution {
     if (needs.positions) {
       grad_positions = zeros(positions_, {geometry_.position_groups, geometry_.synapses, 2}, positions_.scalar_type());
     }
-    // Several chunks may add to one image's gradient only if images are cut; the sum is then kept in float32 for 16-bit
+    // Several slices may add to one image's gradient only if images are cut; the sum is then kept in float32 for 16-bit
     // images.
     Tensor grad_input = no_gradient(input_);
     if (needs.input) {
       const Shape shape{input_.size(0), geometry_.channels, geometry_.height, geometry_.width};
-      const ScalarType dtype = chunks_.whole_images ? input_.scalar_type() : positions_.scalar_type();
+      const ScalarType dtype = slices_.whole_images ? input_.scalar_type() : positions_.scalar_type();
       grad_input = empty_like_kind(input_, shape, MemoryFormat::ChannelsLast, dtype);
-      if (!chunks_.whole_images) stable::zero_(grad_input);
+      if (!slices_.whole_images) stable::zero_(grad_input);
     }
     Tensor weight_sum = no_gradient(input_);
     if (needs.weight) {
       weight_sum = zeros(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)}, positions_.scalar_type());
     }
 
-    if (chunks_.pixels > 0 && (needs.input || needs.weight || needs.positions)) {
+    if (slices_.pixels > 0 && (needs.input || needs.weight || needs.positions)) {
       const Tensor packed = stable::contiguous(grad_output, MemoryFormat::ChannelsLast);
       const Tensor grad_rows = pixel_rows(packed, geometry_.segments);
       const Tensor columns = column_buffer();
-      const Tensor weight_chunk = empty_like_kind(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)});
-      for_each_chunk([&](int64_t first, int64_t count) {
+      const Tensor weight_slice = empty_like_kind(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)});
+      for_each_slice([&](int64_t first, int64_t count) {
         const Tensor gradients = segment_matrices(grad_rows, first, count);
         const Tensor matrices = segment_matrices(columns, 0, count);
         if (needs.input || needs.positions) multiply(gradients, weights_, matrices);  // dCol
@@ -132,13 +133,13 @@ class C10_HIDDEN ActiveConvolution {
           build_columns(columns, first, count);
         }
         if (needs.weight) {
-          multiply(flipped(gradients), matrices, weight_chunk);
-          launch_(AddChunk<T>{data<T>(weight_chunk), data<A>(weight_sum)}, weight_chunk.numel());
+          multiply(flipped(gradients), matrices, weight_slice);
+          launch_(AddSlice<T>{data<T>(weight_slice), data<A>(weight_sum)}, weight_slice.numel());
         }
       });
     }
     if (needs.input) {
-      if (!chunks_.whole_images) grad_input = stable::to(grad_input, input_.scalar_type());
+      if (!slices_.whole_images) grad_input = stable::to(grad_input, input_.scalar_type());
       grad_input = in_layout(grad_input, channels_last);
     }
     const Tensor grad_weight = needs.weight ? weight_from_matrices(weight_sum, weight_) : weight_sum;
@@ -167,13 +168,13 @@ class C10_HIDDEN ActiveConvolution {
 
   Tensor column_buffer() const {
     return empty_like_kind(weights_,
-                           {chunks_.size, geometry_.segments, int64_t{geometry_.synapses} * geometry_.group_channels});
+                           {slices_.size, geometry_.segments, int64_t{geometry_.synapses} * geometry_.group_channels});
   }
 
   template <typename Function>
-  void for_each_chunk(const Function& function) const {
-    for (int64_t first = 0; first < chunks_.pixels; first += chunks_.size) {
-      function(first, std::min(chunks_.size, chunks_.pixels - first));
+  void for_each_slice(const Function& function) const {
+    for (int64_t first = 0; first < slices_.pixels; first += slices_.size) {
+      function(first, std::min(slices_.size, slices_.pixels - first));
     }
   }
 
@@ -187,16 +188,18 @@ class C10_HIDDEN ActiveConvolution {
     }
   }
 
-  static int64_t tile_for(int64_t pixels, int64_t slots) { return (pixels * slots + ACU_WALKERS - 1) / ACU_WALKERS; }
+  static int64_t stretch_for(int64_t pixels, int64_t entries) {
+    return (pixels * entries + ACU_WALKERS - 1) / ACU_WALKERS;
+  }
 
   void build_columns(const Tensor& columns, int64_t first, int64_t count) const {
     with_width(takes_vectors<T>(geometry_, input_), [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
-      const int64_t slots = geometry_.row_length() / kWidth;
-      const int64_t tile = tile_for(count, slots);
+      const int64_t entries = geometry_.row_length() / kWidth;
+      const int64_t stretch = stretch_for(count, entries);
       launch_(BuildColumns<T, kWidth>{geometry_, data<T>(input_), data<A>(positions_), data<T>(columns), first, count,
-                                      tile},
-              (count + tile - 1) / tile * slots);
+                                      stretch},
+              (count + stretch - 1) / stretch * entries);
     });
   }
 
@@ -213,7 +216,7 @@ class C10_HIDDEN ActiveConvolution {
                                                             destination, first, count, first_image, accumulate},
                 threads);
       };
-      if (chunks_.whole_images) {
+      if (slices_.whole_images) {
         gather(data<T>(grad_input), false);
       } else {
         gather(data<A>(grad_input), true);
@@ -225,23 +228,23 @@ class C10_HIDDEN ActiveConvolution {
                               bool keep_columns) const {
     with_width(takes_vectors<T>(geometry_, input_), [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
-      const int64_t slots = geometry_.row_length() / kWidth;
-      const int64_t tile = tile_for(count, slots);
-      int64_t tiles = (count + tile - 1) / tile;
-      Tensor partial = empty_like_kind(positions_, {tiles, 2 * slots});
+      const int64_t entries = geometry_.row_length() / kWidth;
+      const int64_t stretch = stretch_for(count, entries);
+      int64_t stretches = (count + stretch - 1) / stretch;
+      Tensor partial = empty_like_kind(positions_, {stretches, 2 * entries});
       const auto sum = [&](auto keep) {
         launch_(SumPositionGradients<T, kWidth, decltype(keep)::value>{geometry_, data<T>(input_), data<A>(positions_),
                                                                        data<T>(columns), data<A>(partial), first, count,
-                                                                       tile},
-                tiles * slots);
+                                                                       stretch},
+                stretches * entries);
       };
       keep_columns ? sum(std::true_type{}) : sum(std::false_type{});
-      while (tiles > 1) {
-        const int64_t folded = (tiles + kFoldedTiles - 1) / kFoldedTiles;
-        const Tensor next = empty_like_kind(positions_, {folded, 2 * slots});
-        launch_(FoldTiles<A>{data<A>(partial), data<A>(next), tiles, 2 * slots}, folded * 2 * slots);
+      while (stretches > 1) {
+        const int64_t folded = (stretches + kFoldedStretches - 1) / kFoldedStretches;
+        const Tensor next = empty_like_kind(positions_, {folded, 2 * entries});
+        launch_(FoldStretches<A>{data<A>(partial), data<A>(next), stretches, 2 * entries}, folded * 2 * entries);
         partial = next;
-        tiles = folded;
+        stretches = folded;
       }
       launch_(AddPositionGradients<A>{geometry_, data<A>(partial), data<A>(grad_positions),
                                       geometry_.group_channels / kWidth},
@@ -252,7 +255,7 @@ class C10_HIDDEN ActiveConvolution {
   Geometry geometry_;
   Launcher launch_;
   Tensor input_, positions_, weight_, weights_;
-  Chunks chunks_;
+  Slices slices_;
 };
 
 // Calls function with a value of the element type; the types are those that the operator takes.
@@ -272,11 +275,10 @@ auto with_element_type(ScalarType dtype, const Function& function) {
   }
 }
 
-inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::optional<Tensor> bias, int64_t stride_h,
-                            int64_t stride_w, int64_t pad_top, int64_t pad_left, int64_t pad_bottom, int64_t pad_right,
-                            int64_t groups, bool channels_last) {
-  const Settings settings{stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, groups};
-  const Geometry geometry = checked_geometry(input, weight, positions, settings);
+inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::optional<Tensor> bias,
+                            std::vector<int64_t> stride, std::vector<int64_t> padding, int64_t groups,
+                            bool channels_last) {
+  const Geometry geometry = checked_geometry(input, weight, positions, settings_of(stride, padding, groups));
   if (bias.has_value()) {
     STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == weight.size(0), "active_conv2d: bias must be (O,)");
     check_companion(*bias, input, input.scalar_type(), "bias");
@@ -287,11 +289,10 @@ inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::
 }
 
 inline std::tuple<Tensor, Tensor, Tensor, Tensor> active_conv2d_backward(
-    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, int64_t stride_h, int64_t stride_w,
-    int64_t pad_top, int64_t pad_left, int64_t pad_bottom, int64_t pad_right, int64_t groups, bool channels_last,
-    bool need_input, bool need_weight, bool need_positions, bool need_bias) {
-  const Settings settings{stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, groups};
-  const Geometry geometry = checked_geometry(input, weight, positions, settings);
+    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
+    std::vector<int64_t> padding, int64_t groups, bool channels_last, bool need_input, bool need_weight,
+    bool need_positions, bool need_bias) {
+  const Geometry geometry = checked_geometry(input, weight, positions, settings_of(stride, padding, groups));
   check_companion(grad_output, input, input.scalar_type(), "grad_output");
   STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == input.size(0) &&
                       grad_output.size(1) == weight.size(0) && grad_output.size(2) == geometry.out_height &&

@@ -9,17 +9,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../settings.h"
 #include "geometry.cuh"
 
 namespace acu::cuda {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-// The convolution's numbers as the schema gives them.
-struct Settings {
-  int64_t stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, groups;
-};
 
 inline void check_companion(const Tensor& tensor, const Tensor& input, ScalarType dtype, const char* name) {
   STD_TORCH_CHECK(tensor.scalar_type() == dtype, "active_conv2d: ", name, " has the wrong dtype for this input");
@@ -43,7 +39,8 @@ inline Geometry checked_geometry(const Tensor& input, const Tensor& weight, cons
   check_companion(positions, input, dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float, "positions");
 
   const int64_t out_channels = weight.size(0), group_channels = weight.size(1), synapses = weight.size(2);
-  const int64_t channels = input.size(1), position_groups = positions.size(0), groups = settings.groups;
+  const int64_t channels = input.size(1), position_groups = positions.size(0);
+  const auto& [stride, padding, groups] = settings;
   STD_TORCH_CHECK(channels > 0 && out_channels > 0 && synapses > 0,
                   "active_conv2d: weight and input must have channels and synapses");
   STD_TORCH_CHECK(positions.size(1) == synapses,
@@ -54,14 +51,14 @@ inline Geometry checked_geometry(const Tensor& input, const Tensor& weight, cons
   STD_TORCH_CHECK(position_groups > 0 && out_channels % position_groups == 0,
                   "active_conv2d: position groups must divide the output channels");
 
-  for (const int64_t number : {input.size(2), input.size(3), settings.stride_h, settings.stride_w, settings.pad_top,
-                               settings.pad_left, settings.pad_bottom, settings.pad_right}) {
+  for (const int64_t number : {input.size(2), input.size(3), stride.h, stride.w, padding.top, padding.bottom,
+                               padding.left, padding.right}) {
     STD_TORCH_CHECK(number <= kLargestExtent && number >= -kLargestExtent,
                     "active_conv2d: sizes, strides and paddings must stay below 2**28");
   }
-  STD_TORCH_CHECK(settings.stride_h > 0 && settings.stride_w > 0, "active_conv2d: stride must be positive");
-  const int64_t out_height = output_extent(input.size(2), settings.pad_top, settings.pad_bottom, settings.stride_h);
-  const int64_t out_width = output_extent(input.size(3), settings.pad_left, settings.pad_right, settings.stride_w);
+  STD_TORCH_CHECK(stride.h > 0 && stride.w > 0, "active_conv2d: stride must be positive");
+  const int64_t out_height = output_extent(input.size(2), padding.top, padding.bottom, stride.h);
+  const int64_t out_width = output_extent(input.size(3), padding.left, padding.right, stride.w);
   STD_TORCH_CHECK(out_height > 0 && out_width > 0, "active_conv2d: the output would be empty");
 
   const int64_t segments = std::lcm(groups, position_groups);
@@ -72,10 +69,10 @@ inline Geometry checked_geometry(const Tensor& input, const Tensor& weight, cons
   geometry.width = static_cast<int>(input.size(3));
   geometry.out_height = static_cast<int>(out_height);
   geometry.out_width = static_cast<int>(out_width);
-  geometry.stride_h = static_cast<int>(settings.stride_h);
-  geometry.stride_w = static_cast<int>(settings.stride_w);
-  geometry.pad_top = static_cast<int>(settings.pad_top);
-  geometry.pad_left = static_cast<int>(settings.pad_left);
+  geometry.stride_h = static_cast<int>(stride.h);
+  geometry.stride_w = static_cast<int>(stride.w);
+  geometry.pad_top = static_cast<int>(padding.top);
+  geometry.pad_left = static_cast<int>(padding.left);
   geometry.channels = static_cast<int>(channels);
   geometry.group_channels = static_cast<int>(group_channels);
   geometry.groups = static_cast<int>(groups);

@@ -1,9 +1,9 @@
 // Columns: what each output pixel reads, interpolated, as the matrix that the GEMM multiplies with the weights.
 //
 // The matrix is [pixels][segment][synapse][channel], so that neighbouring threads read and write neighbouring channels
-// of a channels_last image. A thread keeps one (segment, synapse, channels) and walks over a tile of pixels: positions
-// are constants of the layer, so floor, fraction and the four coefficients are computed once a thread, not once a pixel
-// as in deformable convolution.
+// of a channels_last image. A thread keeps one entry (segment, synapse, channels) and walks over a stretch of pixels:
+// positions are constants of the layer, so floor, fraction and the four coefficients are computed once a thread, not once
+// a pixel as in deformable convolution.
 #pragma once
 
 #include "geometry.cuh"
@@ -42,7 +42,7 @@ struct Coefficients {
         bottom_right(d.down * d.right) {}
 };
 
-// Body of a kernel: index = tile * (slots in a row) + slot.
+// Body of a kernel: index = stretch * (entries in a row) + entry.
 template <typename T, int Width>
 struct BuildColumns {
   using A = Accumulator<T>;
@@ -52,19 +52,19 @@ struct BuildColumns {
   T* columns;          // (pixels, segments, synapses, group_channels)
   int64_t first_pixel;
   int64_t pixels;
-  int64_t tile;  // pixels a thread walks over
+  int64_t stretch;  // pixels a thread walks over
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
-    const int64_t slots = geometry.row_length() / Width;
-    const int64_t tile_index = index / slots;
-    const int slot_index = static_cast<int>(index - tile_index * slots);
-    const Slot<Width> slot(geometry, slot_index);
-    const auto d = displacement(positions + slot.position_index(geometry));
+    const int64_t entries = geometry.row_length() / Width;
+    const int64_t stretch_index = index / entries;
+    const int entry_index = static_cast<int>(index - stretch_index * entries);
+    const Entry<Width> entry(geometry, entry_index);
+    const auto d = displacement(positions + entry.position_index(geometry));
     const Coefficients<A> c(d);
-    const int64_t begin = tile_index * tile;
-    const int64_t end = begin + tile < pixels ? begin + tile : pixels;
-    const T* channel = input + slot.input_channel(geometry);
-    T* column = columns + begin * geometry.row_length() + int64_t{slot_index} * Width;
+    const int64_t begin = stretch_index * stretch;
+    const int64_t end = begin + stretch < pixels ? begin + stretch : pixels;
+    const T* channel = input + entry.input_channel(geometry);
+    T* column = columns + begin * geometry.row_length() + int64_t{entry_index} * Width;
 
     OutputPixel pixel(geometry, first_pixel + begin);
     for (int64_t row = begin; row < end; ++row, pixel.advance(geometry), column += geometry.row_length()) {

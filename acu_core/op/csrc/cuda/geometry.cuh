@@ -1,6 +1,6 @@
-// The index arithmetic that every CUDA kernel here shares. Nothing in this file needs torch or a GPU: with a plain C++
-// compiler the CUDA keywords vanish, and tests/acu_core/op/test_cuda_index_arithmetic.py runs these very lines on the
-// CPU.
+// The index arithmetic that every CUDA kernel here shares (../cpu/plan.h says what slice, entry and stretch are). Nothing
+// in this file needs torch or a GPU: with a plain C++ compiler the CUDA keywords vanish, and
+// tests/acu_core/op/test_cuda_index_arithmetic.py runs these very lines on the CPU.
 #pragma once
 
 #include <cmath>
@@ -44,7 +44,7 @@ struct Geometry {
   int position_groups;  // G
   int synapses;         // K
   // Output channels are cut into `segments` equal runs on each of which both groupings are constant: lcm(groups, G) of
-  // them. A "column" is what one output pixel of one segment reads: synapses * group_channels numbers, channel fastest.
+  // them. What one output pixel reads for one segment is synapses * group_channels columns, channel fastest.
   int segments;
 
   ACU_HOST_DEVICE int64_t image_pixels() const { return int64_t{height} * width; }
@@ -126,16 +126,16 @@ ACU_HOST_DEVICE bool output_coordinate(int shifted, int stride, int extent, int&
   return result < extent;
 }
 
-// What one thread works on: `Width` neighbouring channels of one synapse of one segment. `slot` counts them in the
+// What one thread works on: `Width` neighbouring channels of one synapse of one segment. `entry` counts them in the
 // order of a column row.
 template <int Width>
-struct Slot {
+struct Entry {
   int segment, synapse, channel;  // channel: within the convolution group
 
-  ACU_HOST_DEVICE Slot(const Geometry& geometry, int slot) {
+  ACU_HOST_DEVICE Entry(const Geometry& geometry, int entry) {
     const int vectors = geometry.group_channels / Width;
-    const int pair = slot / vectors;
-    channel = (slot - pair * vectors) * Width;
+    const int pair = entry / vectors;
+    channel = (entry - pair * vectors) * Width;
     segment = pair / geometry.synapses;
     synapse = pair - segment * geometry.synapses;
   }

@@ -46,8 +46,8 @@ struct GatherInputGradient {
       for (int synapse = 0; synapse < geometry.synapses; ++synapse, position += 2) {
         const auto d = displacement(position);
         if (!d.is_finite()) poison = d.down + d.right;
-        const int64_t slot = (int64_t{segment} * geometry.synapses + synapse) * geometry.group_channels;
-        add_synapse(sum, d, gradients + slot, image, y, x);
+        const int64_t entry = (int64_t{segment} * geometry.synapses + synapse) * geometry.group_channels;
+        add_synapse(sum, d, gradients + entry, image, y, x);
       }
     }
     Pack<Destination, Width> result{};
@@ -82,9 +82,9 @@ struct GatherInputGradient {
   }
 };
 
-// The positions' gradient: each thread sums its own slot over its tile of pixels. With KeepColumns it overwrites dCol
-// by the column itself, which the weight's gradient needs next and whose corners are already at hand. Body of a kernel:
-// index = tile * (slots in a row) + slot; partial sums are [tile][slot][y, x].
+// The positions' gradient: each thread sums its own entry over its stretch of pixels. With KeepColumns it overwrites
+// dCol by the column itself, which the weight's gradient needs next and whose corners are already at hand. Body of a
+// kernel: index = stretch * (entries in a row) + entry; partial sums are [stretch][entry][y, x].
 template <typename T, int Width, bool KeepColumns>
 struct SumPositionGradients {
   using A = Accumulator<T>;
@@ -95,20 +95,20 @@ struct SumPositionGradients {
   A* partial;
   int64_t first_pixel;
   int64_t pixels;
-  int64_t tile;
+  int64_t stretch;
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
-    const int64_t slots = geometry.row_length() / Width;
-    const int64_t tile_index = index / slots;
-    const int slot_index = static_cast<int>(index - tile_index * slots);
-    const Slot<Width> slot(geometry, slot_index);
-    const auto d = displacement(positions + slot.position_index(geometry));
+    const int64_t entries = geometry.row_length() / Width;
+    const int64_t stretch_index = index / entries;
+    const int entry_index = static_cast<int>(index - stretch_index * entries);
+    const Entry<Width> entry(geometry, entry_index);
+    const auto d = displacement(positions + entry.position_index(geometry));
     const Coefficients<A> c(d);
     const A up = A(1) - d.down, left = A(1) - d.right;
-    const int64_t begin = tile_index * tile;
-    const int64_t end = begin + tile < pixels ? begin + tile : pixels;
-    const T* channel = input + slot.input_channel(geometry);
-    T* column = columns + begin * geometry.row_length() + int64_t{slot_index} * Width;
+    const int64_t begin = stretch_index * stretch;
+    const int64_t end = begin + stretch < pixels ? begin + stretch : pixels;
+    const T* channel = input + entry.input_channel(geometry);
+    T* column = columns + begin * geometry.row_length() + int64_t{entry_index} * Width;
     A sum_y = A(0), sum_x = A(0);
 
     OutputPixel pixel(geometry, first_pixel + begin);
@@ -145,30 +145,30 @@ struct SumPositionGradients {
   }
 };
 
-// One level of the reduction over tiles: a fixed number of neighbours is summed in order, so three short launches
-// replace a block-wide reduction with its barriers. Body of a kernel: index = (group of tiles) * width + place.
-constexpr int64_t kFoldedTiles = 64;
+// One level of the reduction over stretches: a fixed number of neighbours is summed in order, so three short launches
+// replace a block-wide reduction with its barriers. Body of a kernel: index = (group of stretches) * width + place.
+constexpr int64_t kFoldedStretches = 64;
 
 template <typename A>
-struct FoldTiles {
-  const A* source;  // (tiles, width)
-  A* folded;        // (ceil(tiles / kFoldedTiles), width)
-  int64_t tiles;
+struct FoldStretches {
+  const A* source;  // (stretches, width)
+  A* folded;        // (ceil(stretches / kFoldedStretches), width)
+  int64_t stretches;
   int64_t width;
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
-    const int64_t folded_tile = index / width;
-    const int64_t place = index - folded_tile * width;
-    const int64_t begin = folded_tile * kFoldedTiles;
-    const int64_t end = begin + kFoldedTiles < tiles ? begin + kFoldedTiles : tiles;
+    const int64_t folded_stretch = index / width;
+    const int64_t place = index - folded_stretch * width;
+    const int64_t begin = folded_stretch * kFoldedStretches;
+    const int64_t end = begin + kFoldedStretches < stretches ? begin + kFoldedStretches : stretches;
     A sum = A(0);
-    for (int64_t tile = begin; tile < end; ++tile) sum += source[tile * width + place];
+    for (int64_t stretch = begin; stretch < end; ++stretch) sum += source[stretch * width + place];
     folded[index] = sum;
   }
 };
 
 // The last level: over the channels of a synapse and the segments that share its positions, added to what earlier
-// chunks gave. Body of a kernel: index = (position group * synapses + synapse) * 2 + axis.
+// slices gave. Body of a kernel: index = (position group * synapses + synapse) * 2 + axis.
 template <typename A>
 struct AddPositionGradients {
   Geometry geometry;
@@ -183,20 +183,20 @@ struct AddPositionGradients {
     const int64_t segments = geometry.segments / geometry.position_groups;
     A sum = A(0);
     for (int64_t segment = position_group * segments; segment < (position_group + 1) * segments; ++segment) {
-      const A* slot = folded + 2 * (segment * geometry.synapses + synapse) * vectors + axis;
-      for (int vector = 0; vector < vectors; ++vector) sum += slot[2 * vector];
+      const A* entry = folded + 2 * (segment * geometry.synapses + synapse) * vectors + axis;
+      for (int vector = 0; vector < vectors; ++vector) sum += entry[2 * vector];
     }
     grad_positions[index] += sum;
   }
 };
 
-// Sums a chunk's weight gradient into the running one, which is float32 for 16-bit weights.
+// Sums a slice's weight gradient into the running one, which is float32 for 16-bit weights.
 template <typename T>
-struct AddChunk {
-  const T* chunk;
+struct AddSlice {
+  const T* slice;
   Accumulator<T>* total;
 
-  ACU_HOST_DEVICE void operator()(int64_t index) const { total[index] += static_cast<Accumulator<T>>(chunk[index]); }
+  ACU_HOST_DEVICE void operator()(int64_t index) const { total[index] += static_cast<Accumulator<T>>(slice[index]); }
 };
 
 }  // namespace acu::cuda

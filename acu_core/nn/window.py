@@ -1,0 +1,63 @@
+"""The window of the ordinary convolution that equals an active one."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from acu_core.op import Paddings
+
+# A megapixel of weights for every pair of channels: beyond any image, so surely not meant.
+LARGEST_WINDOW = 2**20
+# A gigabyte of float32 for one layer: asking for more would end in the middle, without memory.
+LARGEST_KERNEL = 2**28
+
+
+class Window(NamedTuple):
+    """A kernel along one axis: its first cell, relative to the centre, its number of cells, and its padding."""
+
+    first: int
+    cells: int
+    padding: int
+
+
+def _window(lowest: int, highest: int, front: int, back: int) -> Window:
+    """The smallest window over the cells from `lowest` to `highest`.
+
+    `front` and `back` are the operator's paddings. A Conv2d pads both sides alike and never crops, so cells without
+    weight are added: in front until the padding is not negative, and on the side that is padded less.
+    """
+    # A window from `lowest` to `highest` needs front - lowest before the image and back + highest behind it.
+    padding = max(front - lowest, back + highest, 0)
+    return Window(front - padding, padding - back - (front - padding) + 1, padding)
+
+
+def smallest_window(positions: Tensor, paddings: Paddings, pairs: tuple[int, ...]) -> tuple[Window, Window]:
+    """The smallest window whose padding is symmetric and not negative, over rows and over columns.
+
+    Args:
+        positions: (G, K, 2), (y, x) in pixels, finite.
+        paddings: the operator's.
+        pairs: outputs and input channels of the layer: each pair needs a kernel.
+
+    Raises:
+        ValueError: a synapse is so far out that the kernels would be huge.
+    """
+    floor = positions.floor()
+    # A synapse on the grid needs one cell, not two.
+    last = torch.where(positions == floor, floor, floor + 1)
+    rows, columns = (
+        _window(int(floor[..., axis].min()), int(last[..., axis].max()), front, back)
+        for axis, (front, back) in enumerate(((paddings.top, paddings.bottom), (paddings.left, paddings.right)))
+    )
+    cells = rows.cells * columns.cells
+    if cells > LARGEST_WINDOW or cells * math.prod(pairs) > LARGEST_KERNEL:
+        y, x = positions.flatten(0, 1)[int(positions.abs().amax(-1).argmax())].tolist()
+        raise ValueError(
+            f"an ordinary convolution would need a window of {rows.cells} x {columns.cells} for each of "
+            f"{' x '.join(map(str, pairs))} pairs of channels: a synapse is too far out, at (y, x) = ({y:.6g}, {x:.6g})"
+        )
+    return rows, columns
