@@ -9,6 +9,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.shape_sketch import sketch
+from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
     from acu_core.experiments.report import RoundingFigures, TrainingReport
@@ -99,10 +100,3 @@ def _line(name: str, value: str) -> None:
 def _stopped(report: TrainingReport) -> str:
     reached = f"iteration {report.iteration:,} of {report.iterations:,}"
     return f"Stopped by {report.stopped_by} at {reached}; everything is saved."
-
-
-def quoted(path: str) -> str:
-    """`path` as it can be typed in a shell."""
-    import shlex
-
-    return shlex.quote(path)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli.completion import table_names
+from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
 
@@ -42,7 +43,8 @@ def reproduce(
         from acu_core.reproduce.reproduction import Request, look
         from acu_core.reproduce.reproduction import reproduce as train_table
 
-        request = Request(table, seeds, scale, data, out, device, download)
+        command = _command(table, seeds, scale, data, out, device, download)
+        request = Request(table, seeds, scale, data, out, device, download, made_by=command)
         if not dry_run:
             reproduction = train_table(request, events=events)
     from acu_cli import reproduction_summary
@@ -51,3 +53,15 @@ def reproduce(
         reproduction_summary.announce(request, *look(request), as_json=json)
     else:
         reproduction_summary.conclude(request, reproduction, as_json=json)
+
+
+def _command(
+    table: str, seeds: int, scale: float, data: Path | None, out: Path | None, device: str | None, download: bool
+) -> str:
+    """The command line that asks for the same, whatever was left to the defaults; it goes on with what was stopped."""
+    words: list[str | Path] = ["acu", "reproduce", table, "--seeds", str(seeds)]
+    # Every digit: another scale is another table.
+    words += ["--scale", repr(scale)] if scale != 1 else []
+    for option, value in (("--data", data), ("--out", out), ("--device", device)):
+        words += [option, value] if value is not None else []
+    return joined([*words, *(["--download"] if download else [])])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
-from acu_core.data.location import HOW_TO_NAME_IT, data_place
-from acu_core.errors import UserError
+from acu_core.data.location import data_place
+from acu_core.errors import Action, Remedy, UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _LAYOUT = "an image folder holds train/<class>/ and val/<class>/ with the images of each class"
@@ -28,7 +28,8 @@ def image_folder_data(
         if not part.is_dir():
             problem = "is not a folder" if part.exists() else "is not there"
             raise UserError(
-                f"no image folder at {place} ({origin}): {part} {problem}; {_LAYOUT}; name another {HOW_TO_NAME_IT}."
+                f"no image folder at {place} ({origin}): {part} {problem}; {_LAYOUT}",
+                Remedy(Action.NAME_DATA, "imagefolder"),
             )
     root = str(place.resolve())
     classes = _classes(os.path.join(root, "train"))

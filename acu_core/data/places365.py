@@ -9,8 +9,8 @@ import numpy as np
 
 from acu_core.data import torchvision_source
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
-from acu_core.data.location import HOW_TO_NAME_IT, data_place
-from acu_core.errors import UserError
+from acu_core.data.location import data_place
+from acu_core.errors import Action, Remedy, UserError
 
 CATEGORIES = "categories_places365.txt"
 LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
@@ -49,9 +49,9 @@ def places365_data(
         if not _missing(place, not large):
             other = f"; the other size is there: set data.options.large={'false' if large else 'true'}"
         raise UserError(
-            f"no Places365 at {place} ({origin}): {', '.join(missing)} not there{other}; allow the download of the "
-            f"small images (--download, 25 GB), or unpack the files of {_PAGE} as torchvision names them, and name "
-            f"their folder {HOW_TO_NAME_IT}."
+            f"no Places365 at {place} ({origin}): {', '.join(missing)} not there{other}; unpack the files of {_PAGE} "
+            "as torchvision names them (a download gets the small images, 25 GB)",
+            Remedy(Action.DOWNLOAD, "places365"),
         )
     root = str(place.resolve())
     class_names = _categories(os.path.join(root, CATEGORIES))

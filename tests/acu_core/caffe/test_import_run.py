@@ -14,7 +14,7 @@ from oracles import relative_error
 
 from acu_core.caffe import import_caffe
 from acu_core.caffe.plain_state import ROW_MAJOR
-from acu_core.errors import UserError
+from acu_core.errors import Remedy, UserError
 from acu_core.experiments.frozen_twin import resume
 from acu_core.experiments.rounding import round_and_finetune
 from acu_core.experiments.stored_evaluation import evaluate_run
@@ -132,7 +132,7 @@ class Warned(NoEvents):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, *remedies: Remedy) -> None:
         self.warnings.append(text)
 
 
@@ -203,7 +203,7 @@ def test_what_is_refused_leaves_nothing(files: list[Path], tmp_path: Path) -> No
     refused: list[tuple[list[Path], Path, list[int], str]] = [
         ([], tmp_path / "run", [], "nothing to import"),
         ([nameless], tmp_path / "run", [], "does not say its iteration"),
-        (files, tmp_path / "run", [1], "given 1 times for 2 files"),
+        (files, tmp_path / "run", [1], "1 iterations were given for 2 files"),
         (files, tmp_path / "run", [5, 5], "both of iteration 5"),
         (files[:1], tmp_path / "run", [0], "cannot be of iteration 0"),
         (files[:1], tmp_path / "run", [10**20], "cannot be of iteration"),

@@ -10,7 +10,7 @@ import torch
 from image_data import CLASSES, make_image_folder, make_places365
 
 from acu_core.data import image_folder_data, load_data_set, places365_data
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 
 @pytest.fixture
@@ -33,8 +33,9 @@ def test_an_image_folder_says_what_is_missing(tmp_path: Path, folder: Path, monk
     monkeypatch.setenv("ACU_DATA", str(folder))
     assert image_folder_data().train_count == 6
     (folder / "val").rename(folder / "validation")
-    with pytest.raises(UserError, match=r"\(as ACU_DATA says\): .*val is not there; .*--data"):
+    with pytest.raises(UserError, match=r"\(as ACU_DATA says\): .*val is not there; ") as raised:
         image_folder_data()
+    assert raised.value.remedies == (Remedy(Action.NAME_DATA, "imagefolder"),)
 
 
 def test_classes_must_be_the_same_and_have_images(folder: Path) -> None:
@@ -83,11 +84,11 @@ def test_places365_says_what_is_missing(tmp_path: Path, places: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"no Places365 at .*nowhere \(as asked for\): categories_places365\.txt, places365_train_standard\.txt, "
-        r"places365_val\.txt, data_256_standard, val_256 not there; allow the download .*http://places2",
+        r"places365_val\.txt, data_256_standard, val_256 not there; unpack the files of http://places2",
     ):
         places365_data(path=tmp_path / "nowhere")
     (places / "places365_val.txt").unlink()
-    with pytest.raises(UserError, match=r": places365_val\.txt not there; allow"):
+    with pytest.raises(UserError, match=r": places365_val\.txt not there; unpack"):
         places365_data(path=places)
 
 
