@@ -207,7 +207,7 @@ def test_cifar100_from_both_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert isinstance(found, InMemoryData)
         assert _same(expected, found)
     assert find_cifar(CIFAR100, tmp_path) == tmp_path / "cifar100.npz"
-    with pytest.raises(UserError, match="no CIFAR-10: .* is no folder that has it"):
+    with pytest.raises(UserError, match=r"no CIFAR-10: .* is no folder that has it"):
         find_cifar(CIFAR10, root)
 
 
