@@ -19,10 +19,10 @@ from acu_core.runs.run_directory import RunDirectory
 fork = len(sys.argv) > 2
 with RunDirectory.open(sys.argv[1]).lock():
     if fork and os.fork() == 0:
-        print("child", os.getpid(), flush=True)
+        os.write(1, f"child {os.getpid()}\\n".encode())
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
+    os.write(1, b"held\\n")
     time.sleep(60)
 """
 
