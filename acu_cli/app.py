@@ -20,6 +20,7 @@ from acu_cli.commands import (
     round_and_finetune,
     train,
 )
+from acu_cli.output_streams import steady_streams
 from acu_cli.remedies import worded
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
+    steady_streams()
     try:
         app()
     except ValueError as error:

@@ -38,9 +38,9 @@ def _print(report: TrainingReport) -> None:
         style="bold",
     )
     if report.rounding is not None and report.evaluation is not None:
-        _print_rounding(report.rounding, report.evaluation)
+        _print_rounding(report.rounding, report.evaluation, report.test_part)
     elif report.evaluation is not None:
-        _line("test accuracy", _figures(report.evaluation))
+        _line(f"{report.test_part} accuracy", _figures(report.evaluation))
         if report.classes > 10:
             top5 = report.evaluation
             _line("top-5 accuracy", f"{100 * top5.top5_accuracy:.2f} % ({top5.top5_errors:,} errors)")
@@ -70,11 +70,11 @@ def _print(report: TrainingReport) -> None:
         terminal.print("Next: " + f"acu evaluate {quoted(report.run)}", style="bold")
 
 
-def _print_rounding(rounding: RoundingFigures, final: Evaluation) -> None:
+def _print_rounding(rounding: RoundingFigures, final: Evaluation, part: str) -> None:
     _line("parent", f"{rounding.parent}, iteration {rounding.parent_iteration:,}")
-    _line("before rounding", _error(rounding.before))
-    _line("after rounding", _error(rounding.after))
-    _line("after fine-tuning", _error(final))
+    _line("before rounding", _error(rounding.before, part))
+    _line("after rounding", _error(rounding.after, part))
+    _line("after fine-tuning", _error(final, part))
     if not rounding.collisions:
         _line("shared cells", "none: every synapse has a cell of its own")
     for entry in rounding.collisions:
@@ -88,9 +88,9 @@ def _figures(evaluation: Evaluation) -> str:
     return f"{100 * evaluation.accuracy:.2f} % ({evaluation.errors:,} errors in {evaluation.images:,} images)"
 
 
-def _error(evaluation: Evaluation) -> str:
+def _error(evaluation: Evaluation, part: str) -> str:
     share = 100 * evaluation.errors / evaluation.images
-    return f"{share:.2f} % error ({evaluation.errors:,} of {evaluation.images:,} images)"
+    return f"{share:.2f} % error ({evaluation.errors:,} of {evaluation.images:,} {part} images)"
 
 
 def _line(name: str, value: str) -> None:

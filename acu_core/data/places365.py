@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -87,18 +88,22 @@ def _files(file: str, folder: str, classes: int) -> FileList:
     entries = _entries(file)
     if not entries:
         raise UserError(f"{file} lists no image; get it again from {_PAGE}.")
-    paths, sizes = [], []
+    paths: list[str] = []
+    sizes: list[int] = []
     for name, label in entries:
         if not 0 <= label < classes:
             raise UserError(f"{file} gives {name} the category {label}, but there are {classes}, from 0 on.")
         # The training list's names begin with a slash.
         path = os.path.join(folder, name.lstrip("/"))
         try:
-            sizes.append(os.stat(path).st_size)
+            found = os.stat(path)
         except OSError as error:
             raise UserError(
                 f"{path} is not there ({error.strerror}), but {file} lists it: unpack the images of {_PAGE} again."
             ) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{path}, which {file} lists, is not a file: unpack the images of {_PAGE} again.")
+        sizes.append(found.st_size)
         paths.append(path)
     labels = np.array([label for _, label in entries], dtype=np.int64)
     return FileList(paths, labels, np.array(sizes, dtype=np.int64))

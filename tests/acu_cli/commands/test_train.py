@@ -62,7 +62,7 @@ def test_from_training_to_rounding(
     assert (extended["iteration"], extended["finished"]) == (8, True)
 
     assert acu(monkeypatch, "evaluate", "runs/planted-1") == 0
-    assert f"{extended['evaluation']['errors']:,} errors in 50 images" in capsys.readouterr().out
+    assert f"{extended['evaluation']['errors']:,} errors in 50 test images" in capsys.readouterr().out
 
     assert acu(monkeypatch, "round-and-finetune", "runs/planted-1") == 0
     rounded = capsys.readouterr().out
