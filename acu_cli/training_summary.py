@@ -60,7 +60,7 @@ def _print(report: TrainingReport) -> None:
         )
     if report.learned_positions and report.hidden_positions and report.rounding is None:
         terminal.print()
-        for line in sketch(report.learned_positions[0], report.hidden_positions[0]):
+        for line in sketch(report.learned_positions[0], report.hidden_positions[0], columns=terminal.width() - 2):
             terminal.print("  " + line)
         terminal.print()
     _line("run", report.run)

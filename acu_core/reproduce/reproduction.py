@@ -55,9 +55,9 @@ class Reproduction:
 def reproduce(request: Request, *, events: Events | None = None) -> Reproduction:
     """Trains what the table still needs; writes `<table>.json` and `<table>.md` into its directory after every run.
 
-    A run that fails is named in the table, and the others go on. On SIGINT and SIGTERM the run that is being trained
-    is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the directory
-    holds runs of other settings.
+    A run that fails is named in the table, and the others go on. On SIGINT, SIGTERM and SIGHUP the run that is being
+    trained is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the
+    directory holds runs of other settings.
     """
     return _Work(request, events or NoEvents()).run()
 
