@@ -21,9 +21,10 @@ def sketch(
     No line is longer than `columns`, and there are at most `MOST_ROWS` of them and a legend. A synapse beyond that is
     an arrow at the edge, `<`, `>`, `^` or `v`, and is counted below.
     """
+    columns = min(columns, MOST_COLUMNS)
     reach = max([1.0, *(abs(value) for shape in (learned, hidden) for point in shape for value in point)])
     down = round(min(reach * ROWS_PER_PIXEL, (MOST_ROWS - 1) // 2))
-    across = round(min(reach * COLUMNS_PER_PIXEL, max(COLUMNS_PER_PIXEL, (min(columns, MOST_COLUMNS) - 1) // 2)))
+    across = round(min(reach * COLUMNS_PER_PIXEL, max(COLUMNS_PER_PIXEL, (columns - 1) // 2)))
     cells = [[" "] * (2 * across + 1) for _ in range(2 * down + 1)]
     beyond = 0
     for mark, shape in (("o", hidden), ("+", learned)):

@@ -11,10 +11,9 @@ from typing import Any
 class Interruption:
     """While entered, the first SIGINT, SIGTERM or SIGHUP only sets `signal_name`.
 
-    A second SIGINT or SIGTERM ends the process as usual. A second SIGHUP does not: both the kernel and the shell send one
-    when a terminal is closed.
-    A signal that the process was started to ignore, as nohup does with SIGHUP, stays ignored.
-    Outside the main thread Python cannot catch signals: then this never sets anything.
+    A second SIGINT or SIGTERM ends the process as usual. A second SIGHUP does not: both the kernel and the shell send
+    one when a terminal is closed. A signal that the process was started to ignore, as nohup does with SIGHUP, stays
+    ignored. Outside the main thread Python cannot catch signals: then this never sets anything.
     """
 
     _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
