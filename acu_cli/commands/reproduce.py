@@ -31,6 +31,9 @@ def reproduce(
 
     Each row and seed is a run of its own. Ctrl-C saves and stops; the same command goes on, and repeats nothing.
     """
+    from acu_core.train.processes import refuse_several_processes
+
+    refuse_several_processes()
     from acu_core.reproduce.tables import find_table
 
     find_table(table)
