@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -75,6 +76,10 @@ app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
+    if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in sys.argv[1:]):
+        # The mistake of a script whose variable is not set: an empty path would be the current directory.
+        terminal.error("an argument is empty: leave it out, or give it a value")
+        sys.exit(2)
     try:
         app()
     except ValueError as error:

@@ -203,7 +203,7 @@ def _write(networks: Sequence[_Network], recipe: Recipe, model: nn.Module, out: 
 
 def _refuse_taken(path: Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists already and is not an empty directory", Remedy(Action.CHOOSE_OUT, str(path)))
+        raise UserError(f"{path} exists already and is not an empty directory: choose another one")
 
 
 def _fill(run: RunDirectory, networks: Sequence[_Network], recipe: Recipe, model: nn.Module) -> None:

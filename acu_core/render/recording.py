@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acu_core.errors import Action, Remedy, UserError
+from acu_core.errors import UserError
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 
@@ -63,11 +63,8 @@ def load_recording(
     # Copied: a run that is resumed meanwhile cuts the file, and a map of what is gone would kill the process.
     positions = {name: np.array(file.positions(name)[begin:end]) for name in names}
     for name, values in positions.items():
-        finite = np.isfinite(values).all(axis=(1, 2, 3))
-        if not finite.all():
-            bad = begin + int(np.argmin(finite))
-            before = [Remedy(Action.SHORTEN, str(iterations[bad - 1]))] if bad > begin else []
-            raise UserError(f"positions of {name} are not finite from iteration {iterations[bad]} on", *before)
+        if not np.isfinite(values).all():
+            raise UserError(f"positions of {name} are not finite: draw the part before that with --to")
     return Recording(
         iterations[begin:end],
         positions,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.durable import sync_directory, write_text_durably
-from acu_core.errors import Action, Remedy, UserError
+from acu_core.errors import UserError
 from acu_core.runs.run_lock import hold_lock, hold_lock_to_read
 
 _RECIPE = "recipe.toml"
@@ -36,13 +36,10 @@ class RunDirectory:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if (path / _RECIPE).is_file():
                 raise UserError(
-                    f"{path} holds a run already",
-                    Remedy(Action.RESUME, str(path)),
-                    Remedy(Action.CHOOSE_OUT, str(path)),
+                    f"{path} holds a run already: go on with it by `acu train --resume {path}`, "
+                    "or choose another directory"
                 )
-            raise UserError(
-                f"{path} exists already and is not an empty directory", Remedy(Action.CHOOSE_OUT, str(path))
-            )
+            raise UserError(f"{path} exists already and is not an empty directory: choose another one")
         # Encoded first, so that an environment that is no JSON leaves nothing behind.
         facts = _encode_environment(environment)
         try:
@@ -73,9 +70,9 @@ class RunDirectory:
         """An existing run. Raises UserError when `path` is none."""
         path = Path(path)
         if not path.is_dir():
-            raise UserError(f"there is no run at {path}: give the directory that a training made")
+            raise UserError(f"there is no run at {path}: give the directory that `acu train` made")
         if not (path / _RECIPE).is_file():
-            raise UserError(f"{path} is not a run, it has no {_RECIPE}: give the directory that a training made")
+            raise UserError(f"{path} is not a run, it has no {_RECIPE}: give the directory that `acu train` made")
         return cls(path)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acu_core.errors import Action, UserError
+from acu_core.errors import UserError
 from acu_core.runs import RunDirectory
 
 ROOT = Path(__file__).parents[3]
@@ -58,9 +58,8 @@ def test_an_empty_directory_becomes_a_run_and_a_relative_path_works(
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    with pytest.raises(UserError, match="holds a run already") as raised:
+    with pytest.raises(UserError, match="--resume"):
         make(run.path)
-    assert [remedy.action for remedy in raised.value.remedies] == [Action.RESUME, Action.CHOOSE_OUT]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("important")
     with pytest.raises(UserError, match="not an empty directory"):
