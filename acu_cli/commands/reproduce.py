@@ -14,7 +14,7 @@ from acu_cli.training_progress import TrainingProgress
 
 def reproduce(
     table: Annotated[str, typer.Argument(help="cifar10, cifar100, ablation or places365.", autocompletion=table_names)],
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
     scale: Annotated[
         float, typer.Option(help="Shorten every schedule alike, for a trial: 0.05 trains a twentieth as long.")
     ] = 1.0,
