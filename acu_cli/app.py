@@ -90,11 +90,23 @@ def main() -> None:
             raise
         terminal.error(worded(str(error), error.remedies))
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_short_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
+        terminal.error(f"memory is short ({reason[:200]}): try smaller batches, smaller images or a smaller network")
+        sys.exit(1)
     except OSError as error:
         # A full disk or a missing permission is not a bug of ours, and a traceback would hide which file it was.
         name = f": {error.filename}" if error.filename else ""
         terminal.error(f"{error.strerror or error}{name}")
         sys.exit(1)
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    # PyTorch has a class for it on GPUs only; and a size that no number holds is beyond any memory.
+    said = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,7 @@ app = typer.Typer(
 
 Rounds = Annotated[int, typer.Option(min=2, max=100_000, help="Rounds that count, each in a new random order.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[
-    int, typer.Option(min=0, max=1024, help="CPU threads of all contestants; 0: as PyTorch chooses.")
-]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads of all contestants; 0: as PyTorch chooses.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
 

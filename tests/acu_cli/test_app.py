@@ -127,6 +127,27 @@ def test_a_full_disk_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: No space left on device: runs/x\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nmore"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_short_memory_gives_no_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short() -> None:
+        raise error
+
+    monkeypatch.setattr("acu_core.diagnosis.diagnose", short)
+    assert acu(monkeypatch, "doctor") == 1
+    written = capsys.readouterr().err
+    assert written.startswith("error: memory is short (")
+    assert written.count("\n") == 1
+
+
 def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("a bug")
