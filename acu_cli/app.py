@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from acu_cli.commands import (
     round_and_finetune,
     train,
 )
+from acu_cli.output_streams import steady_streams
 from acu_cli.remedies import worded
 
 app = typer.Typer(
@@ -73,6 +75,11 @@ app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
+    steady_streams()
+    if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in sys.argv[1:]):
+        # The mistake of a script whose variable is not set: an empty path would be the current directory.
+        terminal.error("an argument is empty: leave it out, or give it a value")
+        sys.exit(2)
     try:
         app()
     except ValueError as error:
@@ -83,11 +90,23 @@ def main() -> None:
             raise
         terminal.error(worded(str(error), error.remedies))
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_short_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
+        terminal.error(f"memory is short ({reason[:200]}): try smaller batches, smaller images or a smaller network")
+        sys.exit(1)
     except OSError as error:
         # A full disk or a missing permission is not a bug of ours, and a traceback would hide which file it was.
         name = f": {error.filename}" if error.filename else ""
         terminal.error(f"{error.strerror or error}{name}")
         sys.exit(1)
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    # PyTorch has a class for it on GPUs only; and a size that no number holds is beyond any memory.
+    said = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
+
+from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
     from acu_core.errors import Remedy
@@ -14,18 +15,18 @@ def worded(message: str, remedies: tuple[Remedy, ...]) -> str:
     if not remedies:
         return message
     texts = [_wording(remedy) for remedy in remedies]
-    return f"{message}: {', or '.join(texts)}"
+    return f"{message.removesuffix('.')}: {', or '.join(texts)}"
 
 
 def _wording(remedy: Remedy) -> str:
     from acu_core.errors import Action
 
-    subject = shlex.quote(remedy.subject)
+    subject = quoted(remedy.subject)
     return {
         Action.RESUME: f"go on with it by `acu train --resume {subject}`",
         Action.TRAIN: f"train it first (`acu train {subject}`)",
         Action.ROUND: f"use `acu round-and-finetune {subject}`",
-        Action.START_ANEW: f"delete {subject} and start again",
+        Action.START_ANEW: f"delete {subject} and start it again with --out {subject}",
         Action.CHOOSE_OUT: "choose another directory by --out",
         Action.NAME_DATA: "give its path by --data or in the environment variable ACU_DATA",
         Action.DOWNLOAD: "give its path by --data or in the environment variable ACU_DATA, or add --download",
@@ -35,6 +36,7 @@ def _wording(remedy: Remedy) -> str:
         Action.SAY_ITERATION: "give --iteration, once for each file",
         Action.SAY_ITERATIONS: "give --iterations",
         Action.SET_KEY: f"give --set {subject}=VALUE",
-        Action.SAME_SCALE: "give the same --scale as then, or another directory by --out",
+        Action.SAME_DATA: "give the same --data as then",
+        Action.SAME_SCALE: "give the same --scale as then",
         Action.SHORTEN: f"draw the part before that with --to {subject}",
     }[remedy.action]

@@ -33,7 +33,7 @@ def conclude(request: Request, reproduction: Reproduction, *, as_json: bool) -> 
         terminal.print(f"Written to {reproduction.files[1]} and {reproduction.files[0]}.")
     if reproduction.stopped_by is not None:
         say = terminal.note if as_json else terminal.print
-        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {request.command}")
+        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {request.made_by}")
         raise typer.Exit(128 + signal.Signals[reproduction.stopped_by].value)
     if result.done < result.runs:
         raise typer.Exit(1)
@@ -56,7 +56,7 @@ def announce(
         terminal.json(
             {
                 "table": table.name,
-                "command": request.command,
+                "command": request.made_by,
                 "scale": request.scale,
                 "seeds": request.seeds,
                 "seconds": total,

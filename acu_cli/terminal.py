@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,11 @@ def print(text: str = "", *, style: str | None = None) -> None:
     else:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+def width() -> int:
+    """Characters in a line of the terminal; 80 where there is none."""
+    return max(20, shutil.get_terminal_size().columns)
 
 
 def error(text: str) -> None:

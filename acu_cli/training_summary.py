@@ -9,6 +9,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.shape_sketch import sketch
+from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
     from acu_core.experiments.report import RoundingFigures, TrainingReport
@@ -37,9 +38,9 @@ def _print(report: TrainingReport) -> None:
         style="bold",
     )
     if report.rounding is not None and report.evaluation is not None:
-        _print_rounding(report.rounding, report.evaluation)
+        _print_rounding(report.rounding, report.evaluation, report.test_part)
     elif report.evaluation is not None:
-        _line("test accuracy", _figures(report.evaluation))
+        _line(f"{report.test_part} accuracy", _figures(report.evaluation))
         if report.classes > 10:
             top5 = report.evaluation
             _line("top-5 accuracy", f"{100 * top5.top5_accuracy:.2f} % ({top5.top5_errors:,} errors)")
@@ -59,7 +60,7 @@ def _print(report: TrainingReport) -> None:
         )
     if report.learned_positions and report.hidden_positions and report.rounding is None:
         terminal.print()
-        for line in sketch(report.learned_positions[0], report.hidden_positions[0]):
+        for line in sketch(report.learned_positions[0], report.hidden_positions[0], columns=terminal.width() - 2):
             terminal.print("  " + line)
         terminal.print()
     _line("run", report.run)
@@ -69,11 +70,11 @@ def _print(report: TrainingReport) -> None:
         terminal.print("Next: " + f"acu evaluate {quoted(report.run)}", style="bold")
 
 
-def _print_rounding(rounding: RoundingFigures, final: Evaluation) -> None:
+def _print_rounding(rounding: RoundingFigures, final: Evaluation, part: str) -> None:
     _line("parent", f"{rounding.parent}, iteration {rounding.parent_iteration:,}")
-    _line("before rounding", _error(rounding.before))
-    _line("after rounding", _error(rounding.after))
-    _line("after fine-tuning", _error(final))
+    _line("before rounding", _error(rounding.before, part))
+    _line("after rounding", _error(rounding.after, part))
+    _line("after fine-tuning", _error(final, part))
     if not rounding.collisions:
         _line("shared cells", "none: every synapse has a cell of its own")
     for entry in rounding.collisions:
@@ -87,9 +88,9 @@ def _figures(evaluation: Evaluation) -> str:
     return f"{100 * evaluation.accuracy:.2f} % ({evaluation.errors:,} errors in {evaluation.images:,} images)"
 
 
-def _error(evaluation: Evaluation) -> str:
+def _error(evaluation: Evaluation, part: str) -> str:
     share = 100 * evaluation.errors / evaluation.images
-    return f"{share:.2f} % error ({evaluation.errors:,} of {evaluation.images:,} images)"
+    return f"{share:.2f} % error ({evaluation.errors:,} of {evaluation.images:,} {part} images)"
 
 
 def _line(name: str, value: str) -> None:
@@ -99,10 +100,3 @@ def _line(name: str, value: str) -> None:
 def _stopped(report: TrainingReport) -> str:
     reached = f"iteration {report.iteration:,} of {report.iterations:,}"
     return f"Stopped by {report.stopped_by} at {reached}; everything is saved."
-
-
-def quoted(path: str) -> str:
-    """`path` as it can be typed in a shell."""
-    import shlex
-
-    return shlex.quote(path)

@@ -17,9 +17,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Rounds = Annotated[int, typer.Option(min=2, help="Rounds that count, each in a new random order.")]
+Rounds = Annotated[int, typer.Option(min=2, max=100_000, help="Rounds that count, each in a new random order.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads of every contestant; 0: what PyTorch chooses.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads of all contestants; 0: as PyTorch chooses.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
 
@@ -134,7 +134,7 @@ def _as_json(row: OperatorRow) -> dict[str, Any]:
 @app.command("train", epilog="Example: acu bench train --rounds 31")
 def bench_train(
     rounds: Rounds = 21,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64,
     device: Device = "cpu",
     threads: Threads = 0,
     json: Json = False,

@@ -55,7 +55,8 @@ def evaluate(
         return
     top5 = f", {100 * figures.top5_accuracy:.2f} % top-5" if result.classes > 10 else ""
     terminal.print(
-        f"{result.run}, iteration {result.iteration:,}: {figures.errors:,} errors in {figures.images:,} images "
+        f"{result.run}, iteration {result.iteration:,}: "
+        f"{figures.errors:,} errors in {figures.images:,} {result.test_part} images "
         f"({100 * figures.errors / figures.images:.2f} % error, {100 * figures.accuracy:.2f} % accuracy{top5}, "
         f"loss {figures.loss:.4f})"
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.training_summary import quoted
+from acu_cli.shell_words import quoted
 
 
 def import_caffe(

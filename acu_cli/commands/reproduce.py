@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from acu_cli.completion import table_names
+from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
 
 def reproduce(
     table: Annotated[str, typer.Argument(help="cifar10, cifar100, ablation or places365.", autocompletion=table_names)],
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
     scale: Annotated[
         float, typer.Option(help="Shorten every schedule alike, for a trial: 0.05 trains a twentieth as long.")
     ] = 1.0,
@@ -30,6 +31,9 @@ def reproduce(
 
     Each row and seed is a run of its own. Ctrl-C saves and stops; the same command goes on, and repeats nothing.
     """
+    from acu_core.train.processes import refuse_several_processes
+
+    refuse_several_processes()
     from acu_core.reproduce.tables import find_table
 
     find_table(table)
@@ -42,7 +46,8 @@ def reproduce(
         from acu_core.reproduce.reproduction import Request, look
         from acu_core.reproduce.reproduction import reproduce as train_table
 
-        request = Request(table, seeds, scale, data, out, device, download)
+        command = _command(table, seeds, scale, data, out, device, download)
+        request = Request(table, seeds, scale, data, out, device, download, made_by=command)
         if not dry_run:
             reproduction = train_table(request, events=events)
     from acu_cli import reproduction_summary
@@ -51,3 +56,15 @@ def reproduce(
         reproduction_summary.announce(request, *look(request), as_json=json)
     else:
         reproduction_summary.conclude(request, reproduction, as_json=json)
+
+
+def _command(
+    table: str, seeds: int, scale: float, data: Path | None, out: Path | None, device: str | None, download: bool
+) -> str:
+    """The command line that asks for the same, whatever was left to the defaults; it goes on with what was stopped."""
+    words: list[str | Path] = ["acu", "reproduce", table, "--seeds", str(seeds)]
+    # Every digit: another scale is another table.
+    words += ["--scale", repr(scale)] if scale != 1 else []
+    for option, value in (("--data", data), ("--out", out), ("--device", device)):
+        words += [option, value] if value is not None else []
+    return joined([*words, *(["--download"] if download else [])])

@@ -28,6 +28,9 @@ def round_and_finetune(
 
     Prints the error before rounding, after rounding and after fine-tuning, and which synapses fell on one cell.
     """
+    from acu_core.train.processes import refuse_several_processes
+
+    refuse_several_processes()
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")
         from acu_core.experiments import rounding

@@ -37,7 +37,9 @@ def train(
     """
     from acu_core.errors import UserError
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
+    from acu_core.train.processes import refuse_several_processes
 
+    refuse_several_processes()
     changes = list(overrides or [])
     if resume is not None:
         fixed = {"RECIPE": recipe, "--seed": seed, "--out": out}

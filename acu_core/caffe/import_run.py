@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from acu_core.caffe.caffemodel import Caffemodel, read_caffemodel
 from acu_core.caffe.plain_state import plain_state
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.nn import active_layers, build_network
 from acu_core.recipe.recipe_file import built_in_recipes, load_recipe, recipe_toml
@@ -83,18 +83,22 @@ def _read(files: Sequence[Path], iterations: Sequence[int]) -> list[_Network]:
         raise UserError("there is nothing to import: give at least one .caffemodel")
     if iterations and len(iterations) != len(files):
         raise UserError(
-            f"--iteration was given {len(iterations)} times for {len(files)} files: give it once for each, in their "
-            "order, or not at all"
+            f"{len(iterations)} iterations were given for {len(files)} files: there must be one for each, or none",
+            Remedy(Action.SAY_ITERATION),
         )
     found: dict[int, _Network] = {}
     for index, path in enumerate(files):
         iteration = iterations[index] if iterations else _iteration(path)
         if not 1 <= iteration <= LARGEST_ITERATION:
-            raise UserError(f"{path} cannot be of iteration {iteration}: give --iteration, from 1 on")
+            raise UserError(
+                f"{path} cannot be of iteration {iteration}, which must be from 1 to {LARGEST_ITERATION:,}",
+                Remedy(Action.SAY_ITERATION, str(path)),
+            )
         if iteration in found:
             raise UserError(
-                f"{found[iteration].model.path} and {path} are both of iteration {iteration}: give one of them, or "
-                "say by --iteration what they are"
+                f"{found[iteration].model.path} and {path} are both of iteration {iteration}: leave one out, or "
+                "say of which iteration each is",
+                Remedy(Action.SAY_ITERATION, str(path)),
             )
         model = read_caffemodel(path)
         found[iteration] = _Network(iteration, model, plain_state(model, iteration))
@@ -111,7 +115,10 @@ def _read(files: Sequence[Path], iterations: Sequence[int]) -> list[_Network]:
 def _iteration(path: Path) -> int:
     match = re.search(r"_iter_(\d{1,12})$", path.stem, re.ASCII)
     if match is None:
-        raise UserError(f"the name of {path} does not say its iteration (..._iter_50000.caffemodel): give --iteration")
+        raise UserError(
+            f"the name of {path} does not say its iteration (..._iter_50000.caffemodel)",
+            Remedy(Action.SAY_ITERATION, str(path)),
+        )
     return int(match[1])
 
 

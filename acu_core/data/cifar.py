@@ -14,11 +14,11 @@ from acu_core.data import torchvision_source
 from acu_core.data.contrast import global_contrast_normalize
 from acu_core.data.data_set import sha256_of
 from acu_core.data.in_memory import InMemoryData
-from acu_core.data.location import HOW_TO_NAME_IT, data_place
+from acu_core.data.location import data_place
 from acu_core.data.raw_images import RawImages, read_npz
 from acu_core.data.statistics_cache import cached_whitening, hash_of
 from acu_core.data.whitening import apply_zca, fit_zca
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 SCALE = 55.0
 BIAS = 0.1
@@ -102,13 +102,12 @@ def find_cifar(cifar: Cifar, path: Path | None = None, *, download: bool = False
         except OSError as error:
             raise UserError(f"the folder {place} for {cifar.title} cannot be made ({error}); name another.") from error
         return place
-    how_to_get_it = (
-        f"allow the download (--download), or name an .npz file with MedMNIST's keys, or a folder that holds "
-        f"{cifar.name}.npz or torchvision's {cifar.folder}, {HOW_TO_NAME_IT}"
+    problem = "is no folder that has it" if place.exists() else "does not exist"
+    raise UserError(
+        f"no {cifar.title}: {place} ({origin}) {problem}; it is read from an .npz file with MedMNIST's keys, or from a "
+        f"folder that holds {cifar.name}.npz or torchvision's {cifar.folder}",
+        Remedy(Action.DOWNLOAD, cifar.name),
     )
-    if place.exists():
-        raise UserError(f"no {cifar.title} in the folder {place} ({origin}); {how_to_get_it}.")
-    raise UserError(f"no {cifar.title}: {place} ({origin}) does not exist; {how_to_get_it}.")
 
 
 def _refuse_other_classes(cifar: Cifar, raw: RawImages) -> None:

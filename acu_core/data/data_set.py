@@ -23,6 +23,7 @@ class DataSet(abc.ABC):
     (what the images were preprocessed with, where that was computed), "names_and_sizes" (of the files, where reading
     them all would take hours). `source` says where the data came from: a path, or "generated". `workers` is the number
     of processes that decode images, 0 where the data lies in memory; it never decides what a batch holds.
+    `test_part` is what the images that are kept from training are called: "test" or "validation".
     """
 
     name: str
@@ -31,6 +32,7 @@ class DataSet(abc.ABC):
     fingerprint: Mapping[str, str]
     source: str
     workers: int = 0
+    test_part: str = "test"
 
     @property
     def classes(self) -> int:

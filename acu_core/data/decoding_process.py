@@ -13,7 +13,7 @@ import numpy as np
 
 from acu_core.data.image_decoding import Crops, read_image, test_image, training_image
 
-WITHHELD = (signal.SIGINT, signal.SIGTERM)
+WITHHELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that are blocked while a process starts, until it has decided what they mean to it."""
 
 
@@ -54,8 +54,9 @@ def serve(connection: Connection) -> None:
 
 
 def _leave_signals_to_the_parent() -> None:
-    # Ctrl-C and kill reach every process of the terminal's group: it is the parent's to save and to stop, with workers
-    # that still answer. A session of its own keeps this process out of that group; what came before is thrown away.
+    # Ctrl-C, kill and a closed terminal reach every process of the terminal's group: it is the parent's to save and to
+    # stop, with workers that still answer. A session of its own keeps this process out of that group; what came before
+    # is thrown away.
     for number in WITHHELD:
         signal.signal(number, signal.SIG_IGN)
     os.setsid()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import stat
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,9 @@ class Crops:
 
 def read_image(path: str) -> Image.Image:
     """The image as RGB, whatever it was stored as. Raises what Pillow raises, and that is almost anything."""
+    # A pipe would never end.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is not a file")
     with open(path, "rb") as file, Image.open(file) as image:
         converted: Image.Image = image.convert("RGB")
         return converted

@@ -95,6 +95,7 @@ class ImageFiles(DataSet):
         self.name = name
         self.class_names = class_names
         self.source = root
+        self.test_part = "validation"
         self.workers = workers or automatic_workers()
         self.fingerprint: Mapping[str, str] = {"names_and_sizes": _hash(root, class_names, train, test)}
         self._train, self._test = train, test

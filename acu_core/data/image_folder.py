@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
 
+from acu_core.data.class_places import ClassPlaces
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
-from acu_core.data.location import HOW_TO_NAME_IT, data_place
-from acu_core.errors import UserError
+from acu_core.data.location import data_place
+from acu_core.errors import Action, Remedy, UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _LAYOUT = "an image folder holds train/<class>/ and val/<class>/ with the images of each class"
@@ -28,7 +30,8 @@ def image_folder_data(
         if not part.is_dir():
             problem = "is not a folder" if part.exists() else "is not there"
             raise UserError(
-                f"no image folder at {place} ({origin}): {part} {problem}; {_LAYOUT}; name another {HOW_TO_NAME_IT}."
+                f"no image folder at {place} ({origin}): {part} {problem}; {_LAYOUT}",
+                Remedy(Action.NAME_DATA, "imagefolder"),
             )
     root = str(place.resolve())
     classes = _classes(os.path.join(root, "train"))
@@ -39,7 +42,8 @@ def image_folder_data(
             f"{place}/train and {place}/val must have the same class folders, but only one of them has "
             f"{', '.join(different[:5])}{' and others' if len(different) > 5 else ''}."
         )
-    train, test = (_files(os.path.join(root, part), classes) for part in ("train", "val"))
+    places = ClassPlaces(root, ("train", "val"), classes)
+    train, test = (_files(os.path.join(root, part), classes, places) for part in ("train", "val"))
     return ImageFiles(
         "imagefolder",
         tuple(classes),
@@ -60,14 +64,12 @@ def _classes(folder: str) -> list[str]:
     return classes
 
 
-def _files(folder: str, classes: list[str]) -> FileList:
+def _files(folder: str, classes: list[str], places: ClassPlaces) -> FileList:
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
         before = len(paths)
-        for inner, folders, files in os.walk(os.path.join(folder, name), followlinks=True):
-            folders.sort()
-            paths += [os.path.join(inner, file) for file in sorted(files) if file.lower().endswith(EXTENSIONS)]
+        paths += (path for path in places.walk(os.path.join(folder, name), name) if path.lower().endswith(EXTENSIONS))
         if len(paths) == before:
             endings = ", ".join(EXTENSIONS)
             raise UserError(f"{os.path.join(folder, name)} holds no image (a file that ends in {endings}).")
@@ -77,9 +79,13 @@ def _files(folder: str, classes: list[str]) -> FileList:
 
 
 def _size(path: str) -> int:
+    """Bytes of an image file. Raises `UserError` when it is not there or is no file, such as a pipe."""
     try:
-        return os.stat(path).st_size
+        found = os.stat(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): put a whole copy in its place or delete it."
         ) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path} is not a file: put an image in its place or delete it.")
+    return found.st_size

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-HOW_TO_NAME_IT = "by --data or in the environment variable ACU_DATA"
-
 
 def data_place(path: Path | None) -> tuple[Path, str]:
     """`path`, else the environment variable `ACU_DATA`, else `./data`; and in words for messages which of them."""

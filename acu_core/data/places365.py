@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
 
 from acu_core.data import torchvision_source
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
-from acu_core.data.location import HOW_TO_NAME_IT, data_place
-from acu_core.errors import UserError
+from acu_core.data.location import data_place
+from acu_core.errors import Action, Remedy, UserError
 
 CATEGORIES = "categories_places365.txt"
 LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
@@ -49,9 +50,9 @@ def places365_data(
         if not _missing(place, not large):
             other = f"; the other size is there: set data.options.large={'false' if large else 'true'}"
         raise UserError(
-            f"no Places365 at {place} ({origin}): {', '.join(missing)} not there{other}; allow the download of the "
-            f"small images (--download, 25 GB), or unpack the files of {_PAGE} as torchvision names them, and name "
-            f"their folder {HOW_TO_NAME_IT}."
+            f"no Places365 at {place} ({origin}): {', '.join(missing)} not there{other}; unpack the files of {_PAGE} "
+            "as torchvision names them (a download gets the small images, 25 GB)",
+            Remedy(Action.DOWNLOAD, "places365"),
         )
     root = str(place.resolve())
     class_names = _categories(os.path.join(root, CATEGORIES))
@@ -87,18 +88,22 @@ def _files(file: str, folder: str, classes: int) -> FileList:
     entries = _entries(file)
     if not entries:
         raise UserError(f"{file} lists no image; get it again from {_PAGE}.")
-    paths, sizes = [], []
+    paths: list[str] = []
+    sizes: list[int] = []
     for name, label in entries:
         if not 0 <= label < classes:
             raise UserError(f"{file} gives {name} the category {label}, but there are {classes}, from 0 on.")
         # The training list's names begin with a slash.
         path = os.path.join(folder, name.lstrip("/"))
         try:
-            sizes.append(os.stat(path).st_size)
+            found = os.stat(path)
         except OSError as error:
             raise UserError(
                 f"{path} is not there ({error.strerror}), but {file} lists it: unpack the images of {_PAGE} again."
             ) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{path}, which {file} lists, is not a file: unpack the images of {_PAGE} again.")
+        sizes.append(found.st_size)
         paths.append(path)
     labels = np.array([label for _, label in entries], dtype=np.int64)
     return FileList(paths, labels, np.array(sizes, dtype=np.int64))

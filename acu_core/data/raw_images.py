@@ -69,6 +69,8 @@ def read_npz(file: Path, *, classes: int) -> RawImages:
 
 def _load(file: Path) -> dict[str, np.ndarray[Any, Any]]:
     expected = f"expected a .npz file with the arrays {', '.join(_KEYS)}"
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is not a file; {expected}.")
     # Opened here, since np.load leaves a damaged file open.
     try:
         stream = file.open("rb")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from acu_core.data.raw_images import RawImages
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 
 def read_cifar(title: str, folder: str, root: Path, *, download: bool = False) -> RawImages:
@@ -26,11 +26,11 @@ def read_cifar(title: str, folder: str, root: Path, *, download: bool = False) -
         if download:
             raise UserError(
                 f"{title} could not be downloaded to {root} ({error}); check the network and the disk, "
-                "or give the data as a torchvision folder or an .npz file."
+                "or give the data as a torchvision folder or an .npz file"
             ) from error
         raise UserError(
-            f"{root} holds no complete copy of {title} as torchvision stores it, in {folder} ({error}); "
-            "allow the download, or give another folder or an .npz file."
+            f"{root} holds no complete copy of {title} as torchvision stores it, in {folder} ({error})",
+            Remedy(Action.DOWNLOAD, title),
         ) from error
     return RawImages(
         train_images=np.asarray(train.data, dtype=np.uint8),

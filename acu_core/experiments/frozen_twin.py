@@ -183,6 +183,7 @@ def _report(
         seconds=seconds,
         classes=data.classes,
         active_layers=len(layers),
+        test_part=data.test_part,
         stopped_by=stopped_by,
         evaluation=trained.evaluation,
         recovery=shape_recovery(learned, hidden) if known and learned is not None and hidden is not None else None,

@@ -33,6 +33,8 @@ class TrainingReport:
     classes: int
     active_layers: int
     """How many layers have a shape that is learned."""
+    test_part: str = "test"
+    """What the evaluated images are called: "test" or "validation"."""
     stopped_by: str | None = None
     """Name of the signal that stopped it; the run has been saved."""
     evaluation: Evaluation | None = None

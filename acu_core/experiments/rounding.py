@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from acu_core.errors import Action, Remedy, UserError
@@ -11,6 +10,7 @@ from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounded_start import file_sha256
 from acu_core.recipe.schema import Recipe
 from acu_core.train.begin import create_run, rehearse
+from acu_core.train.environment import storable_path
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.resume import begun
 from acu_core.train.stored_run import StoredRun
@@ -39,7 +39,7 @@ def round_and_finetune(
     parent = StoredRun.open(path)
     trained = parent.recipe
     # Locked: while the parent still trains, its checkpoints come and go.
-    with parent.directory.lock():
+    with parent.directory.lock_to_read():
         checkpoint = parent.newest_checkpoint(events)
         checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
     if checkpoint is None or checkpoint.iteration == 0:
@@ -56,7 +56,7 @@ def round_and_finetune(
     else:
         _check_start(recipe, trained, path)
     named = {
-        "run": os.path.abspath(path),
+        "run": storable_path(path),
         "iteration": checkpoint.iteration,
         "checkpoint_sha256": checkpoint_sha256,
     }

@@ -28,6 +28,8 @@ class StoredEvaluation:
     """
     classes: int
     evaluation: Evaluation
+    test_part: str = "test"
+    """What the evaluated images are called: "test" or "validation"."""
 
 
 def evaluate_run(
@@ -72,4 +74,5 @@ def evaluate_run(
         operator=operator if layers else None,
         classes=place.data.classes,
         evaluation=evaluation,
+        test_part=place.data.test_part,
     )

@@ -22,7 +22,7 @@ def _warn_once(device_type: str) -> None:
         _warned.add(device_type)
         warnings.warn(
             f"active_conv2d has no compiled kernel for {device_type!r} and runs in plain PyTorch, which is slower; "
-            "`acu doctor` says why",
+            "acu_core.diagnosis.diagnose() says why",
             RuntimeWarning,
             stacklevel=3,
         )

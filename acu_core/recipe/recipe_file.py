@@ -78,6 +78,9 @@ def _folder() -> Path:
 
 
 def _read(path: Path) -> str:
+    # Asked first: opening a pipe waits for its writer.
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file, so it cannot be a recipe")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.recipe.recipe_file import load_recipe, parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
@@ -17,7 +17,7 @@ from acu_core.runs import RunDirectory, read_log
 
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
-# What --scale changes beside the schedules.
+# What a scale changes beside the schedules.
 _SCALED = ("network.batch_norm_fraction",)
 
 
@@ -61,7 +61,7 @@ def plan_runs(table: Table, *, seeds: int, scale: float, out: Path, device: str 
     All rows of seed 0 come first, then those of seed 1, so that a table is whole as early as it can be.
     """
     if seeds < 1:
-        raise UserError(f"at least one seed is needed, got --seeds {seeds}")
+        raise UserError(f"at least one seed is needed, got {seeds}")
     planned = []
     for seed in range(seeds):
         overrides = [f"seed={seed}"] + ([f'machine.device="{device}"'] if device is not None else [])
@@ -87,7 +87,8 @@ def read_state(run: PlannedRun) -> RunState:
         directory = RunDirectory.open(run.path)
     except UserError as error:
         raise UserError(
-            f"{run.path} is no run, but a run of this table belongs there: move it away, or give another --out"
+            f"{run.path} is no run, but a run of this table belongs there: move it away, or use another directory",
+            Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         ) from error
     found = parse_recipe(directory.recipe_toml, str(run.path / "recipe.toml"))
     differences = _differences(run.recipe, found)
@@ -96,11 +97,13 @@ def read_state(run: PlannedRun) -> RunState:
         by_scale = all(
             key.startswith(("schedule.", "round_and_finetune.")) or key in _SCALED for key, *_ in differences
         )
-        remedy = "give the same --scale as then, or another directory by --out" if by_scale else "give another --out"
+        remedies = [Remedy(Action.SAME_SCALE)] if by_scale else []
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise UserError(
             f"{run.path} was trained with other settings ({'; '.join(different[:3])}{more}): different settings are "
-            f"never mixed into one table, so {remedy}"
+            f"never mixed into one table",
+            *remedies,
+            Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         )
     metrics = read_log(directory.metrics) if directory.metrics.exists() else []
     last = run.iterations
@@ -133,8 +136,9 @@ def check_same_data(states: Mapping[Path, RunState], loaded: Mapping[str, str] |
         )
     if loaded is not None and found and fingerprint({"data": {"fingerprint": dict(loaded)}}) not in found:
         raise UserError(
-            f"{paths[0]} was trained on other data than this, which is never mixed into one table: give the --data of "
-            "then, or another directory by --out"
+            f"{paths[0]} was trained on other data than this, which is never mixed into one table",
+            Remedy(Action.SAME_DATA),
+            Remedy(Action.CHOOSE_OUT, paths[0]),
         )
 
 

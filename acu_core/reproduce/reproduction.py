@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acu_core.durable import write_text_durably
-from acu_core.errors import Remedy, UserError
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounding import round_and_finetune
@@ -27,7 +26,7 @@ REPRODUCTIONS = Path("reproductions")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the arguments of `acu reproduce`."""
+    """What was asked for. `made_by` says in the table's files how it was asked for, where that is known."""
 
     table: str
     seeds: int = 1
@@ -36,21 +35,12 @@ class Request:
     out: Path | None = None
     device: str | None = None
     download: bool = False
+    made_by: str = ""
 
     @property
     def directory(self) -> Path:
         """Where the table's runs and files lie."""
         return self.out if self.out is not None else REPRODUCTIONS / self.table
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for the same."""
-        words = ["acu", "reproduce", self.table, "--seeds", str(self.seeds)]
-        words += ["--scale", repr(self.scale)] if self.scale != 1 else []
-        for option, value in (("--data", self.data), ("--out", self.out), ("--device", self.device)):
-            words += [option, str(value)] if value is not None else []
-        words += ["--download"] if self.download else []
-        return shlex.join(words)
 
 
 @dataclass(frozen=True)
@@ -65,9 +55,9 @@ class Reproduction:
 def reproduce(request: Request, *, events: Events | None = None) -> Reproduction:
     """Trains what the table still needs; writes `<table>.json` and `<table>.md` into its directory after every run.
 
-    A run that fails is named in the table, and the others go on. On SIGINT and SIGTERM the run that is being trained
-    is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the directory
-    holds runs of other settings.
+    A run that fails is named in the table, and the others go on. On SIGINT, SIGTERM and SIGHUP the run that is being
+    trained is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the
+    directory holds runs of other settings.
     """
     return _Work(request, events or NoEvents()).run()
 
@@ -83,7 +73,7 @@ def look(request: Request) -> tuple[Table, list[PlannedRun], dict[Path, RunState
     check_same_data(states)
     data, complete = request.data, all(state.done for state in states.values())
     if not complete and data is not None and not request.download and not data.exists():
-        raise UserError(f"{data} does not exist: give the path of the data set by --data, or add --download")
+        raise UserError(f"there is no data set at {data}", Remedy(Action.DOWNLOAD, table.name))
     return table, runs, states
 
 
@@ -133,7 +123,10 @@ class _Work:
                 return "SIGINT"
             except (UserError, RuntimeError, OSError) as error:
                 self._problems[run.path] = " ".join(str(error).split())
-                self._events.warn(f"{run.row.name}, seed {run.seed}, failed, going on with the others: {error}")
+                remedies = error.remedies if isinstance(error, UserError) else ()
+                self._events.warn(
+                    f"{run.row.name}, seed {run.seed}, failed, going on with the others: {error}", *remedies
+                )
             else:
                 if report.stopped_by is not None:
                     return report.stopped_by
@@ -173,7 +166,7 @@ class _Work:
             self._problems,
             scale=self._request.scale,
             seeds=self._request.seeds,
-            command=self._request.command,
+            made_by=self._request.made_by,
         )
         values = json.dumps(as_json(result, directory), indent=2, allow_nan=False, ensure_ascii=False)
         return result, (

@@ -64,7 +64,8 @@ def conditions(facts: Mapping[str, Any]) -> str:
 
 def markdown(result: TableResult, directory: Path) -> str:
     """The whole table as a Markdown page; paths are relative to `directory`."""
-    lines = [f"# {result.table.title}", "", f"Made by `{result.command}`.", ""]
+    lines = [f"# {result.table.title}", ""]
+    lines += [f"Made by `{result.made_by}`.", ""] if result.made_by else []
     for remark in remarks(result):
         lines += [f"**{_escaped(remark)}**", ""]
     lines += _table(columns(result), cells(result))
@@ -94,7 +95,7 @@ def as_json(result: TableResult, directory: Path) -> dict[str, Any]:
     return {
         "table": result.table.name,
         "title": result.table.title,
-        "command": result.command,
+        "command": result.made_by,
         "measure": result.measure,
         "scale": result.scale,
         "seeds": result.seeds,

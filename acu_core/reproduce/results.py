@@ -60,13 +60,13 @@ class RowResult:
 
 @dataclass(frozen=True)
 class TableResult:
-    """A whole table, finished or not, with the command that makes it and the conditions of its runs."""
+    """A whole table, finished or not, with what it was made by and the conditions of its runs."""
 
     table: Table
     measure: str
     scale: float
     seeds: int
-    command: str
+    made_by: str
     rows: tuple[RowResult, ...]
     conditions: tuple[tuple[Mapping[str, Any], tuple[Path, ...]], ...]
 
@@ -89,7 +89,7 @@ def table_result(
     *,
     scale: float,
     seeds: int,
-    command: str,
+    made_by: str,
 ) -> TableResult:
     """The table that `states` come to; `problems` says in a sentence what went wrong with a run."""
     rows: dict[str, RowResult] = {}
@@ -107,7 +107,7 @@ def table_result(
         base = rows[paper.base].mean if paper.base in rows else None
         rows[row.recipe] = RowResult(row, paper, results, mean, spread, _improvement(paper.measure, base, mean))
     (measure,) = measures
-    return TableResult(table, measure, scale, seeds, command, tuple(rows.values()), _conditions(runs, states))
+    return TableResult(table, measure, scale, seeds, made_by, tuple(rows.values()), _conditions(runs, states))
 
 
 def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | None) -> RunResult:

@@ -13,7 +13,7 @@ from typing import Any
 
 from acu_core.durable import sync_directory, write_text_durably
 from acu_core.errors import UserError
-from acu_core.runs.run_lock import hold_lock
+from acu_core.runs.run_lock import hold_lock, hold_lock_to_read
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
@@ -113,6 +113,12 @@ class RunDirectory:
     def lock(self) -> Iterator[None]:
         """Holds the run for this process alone. Raises UserError when another one holds it."""
         with hold_lock(self.path / ".lock"):
+            yield
+
+    @contextmanager
+    def lock_to_read(self) -> Iterator[None]:
+        """Keeps others from writing the run, which may be read-only. Raises UserError when one is writing it."""
+        with hold_lock_to_read(self.path / ".lock"):
             yield
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -30,9 +31,45 @@ def hold_lock(path: Path) -> Iterator[None]:
 
     The kernel releases it with the process, by kill -9 too, so there are no stale locks to clean up.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    with _locked(path, _open(path, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX) as descriptor:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            # Not held in a forked child, whose copy is closed already.
+            if descriptor in _held:
+                os.ftruncate(descriptor, 0)
+
+
+@contextmanager
+def hold_lock_to_read(path: Path) -> Iterator[None]:
+    """Keeps others from writing while this process reads. Raises UserError when one is writing.
+
+    As nothing is changed, it needs no right to write: where the lock's file cannot be made, nobody has locked it.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        try:
+            descriptor = _open(path, os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
+            yield
+            return
+    with _locked(path, descriptor, fcntl.LOCK_SH):
+        yield
+
+
+def _open(path: Path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+@contextmanager
+def _locked(path: Path, descriptor: int, kind: int) -> Iterator[int]:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
@@ -44,12 +81,8 @@ def hold_lock(path: Path) -> Iterator[None]:
         raise
     _held.add(descriptor)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield descriptor
     finally:
-        # Not held in a forked child, whose copy is closed already.
         if descriptor in _held:
             _held.discard(descriptor)
-            os.ftruncate(descriptor, 0)
             os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory
-from acu_core.train.environment import describe, new_workplace
+from acu_core.train.environment import describe, new_workplace, storable_path
 from acu_core.train.events import Events
 
 RUNS = Path("runs")
@@ -35,7 +34,7 @@ def prepare(
             Remedy(Action.ROUND, "RUN"),
         )
     if data_path is not None:
-        recipe = recipe.changed(data={"path": os.path.abspath(data_path)})
+        recipe = recipe.changed(data={"path": storable_path(data_path)})
     place = place or new_workplace(recipe, data_path=data_path, download=download, events=events)
     rehearse(recipe, place)
     return recipe, place

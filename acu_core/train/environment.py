@@ -20,6 +20,18 @@ from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events
 
 
+def storable_path(path: str | os.PathLike[str]) -> str:
+    """The absolute path, as a recipe and an environment store it. Raises UserError when it is no text."""
+    absolute = os.path.abspath(path)
+    try:
+        absolute.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{absolute} is no UTF-8 text, so the run's files cannot name it: rename it, or make a link to it"
+        ) from error
+    return absolute
+
+
 def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers: int = 0) -> DataSet:
     """The recipe's data set, from `path` where one is given; `workers` of 0 are as many as the recipe says."""
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
@@ -86,7 +98,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
         "memory_format": recipe.machine.memory_format,
         "compile": False,
         "data": {
-            "source": os.path.abspath(source) if source != "generated" else source,
+            "source": storable_path(source) if source != "generated" else source,
             "fingerprint": dict(place.data.fingerprint),
         },
         "operator": {

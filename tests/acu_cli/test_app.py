@@ -127,6 +127,27 @@ def test_a_full_disk_gives_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: No space left on device: runs/x\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.\nmore"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_short_memory_gives_no_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short() -> None:
+        raise error
+
+    monkeypatch.setattr("acu_core.diagnosis.diagnose", short)
+    assert acu(monkeypatch, "doctor") == 1
+    written = capsys.readouterr().err
+    assert written.startswith("error: memory is short (")
+    assert written.count("\n") == 1
+
+
 def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("a bug")
@@ -221,3 +242,87 @@ def test_doctor_without_a_compiled_operator(
     written = capsys.readouterr().out
     assert "it was not built" in written
     assert "install a C++ compiler" in written
+
+
+def test_pipes_and_loops_are_refused_and_never_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe", "pipe.toml", "pipe.npz", "pipe.caffemodel"):
+        os.mkfifo(name)
+    os.symlink("loop", "loop")
+    for arguments, named in (
+        (("recipes", "check", "pipe.toml"), "pipe.toml is not a file"),
+        (("train", "pipe"), "pipe is not a file"),
+        (("train", "cifar10-plain-acu", "--data", "pipe.npz"), "pipe.npz (as asked for) is no folder that has it"),
+        (("evaluate", "pipe"), "there is no run at pipe"),
+        (("evaluate", "loop"), "there is no run at loop"),
+        (("animate-shapes", "pipe"), "pipe"),
+        (("animate-shapes", "loop"), "loop"),
+        (("train", "--resume", "pipe"), "there is no run at pipe"),
+        (("import-caffe", "pipe.caffemodel", "--iteration", "5"), "pipe.caffemodel is not a file"),
+        (("train", "cifar10-plain-acu", "--data", "loop"), "loop"),
+    ):
+        assert acu(monkeypatch, *arguments) == 2, arguments
+        written = capsys.readouterr().err
+        assert named in written
+        assert "Traceback" not in written
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("arguments", [("train", ""), ("train", "--out", ""), ("train", "--out="), ("evaluate", "")])
+def test_an_empty_argument_is_a_variable_that_was_not_set(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert acu(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err == "error: an argument is empty: leave it out, or give it a value\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reproduce", "cifar10", "--seeds", "99999999999999999999", "--dry-run"),
+        ("bench", "op", "--threads", "99999999999"),
+        ("bench", "train", "--batch", "99999999999999999"),
+    ],
+)
+def test_huge_numbers_are_refused(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acu(monkeypatch, *arguments) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train",),
+        ("train", "nowhere"),
+        ("train", "--resume", "nowhere"),
+        ("round-and-finetune", "nowhere"),
+        ("reproduce", "cifar10"),
+    ],
+)
+def test_several_processes_are_refused_before_anything_is_loaded(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"{RUN_AS_ACU.removesuffix('main()')}\ntry:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "WORLD_SIZE": "2", "RANK": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "error: training by several processes is not supported yet, and WORLD_SIZE is 2: start one process, without "
+        "torchrun, or unset WORLD_SIZE"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["", "1", "0", "many"])
+def test_one_process_is_one(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from acu_core.train.processes import refuse_several_processes
+
+    monkeypatch.setenv("WORLD_SIZE", size)
+    refuse_several_processes()

@@ -71,3 +71,22 @@ def test_sketch() -> None:
     lines = sketch([[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [-1.0, -1.0]])
     assert lines[:5] == ["o", "", "    *", "", "        +"]
     assert len({line.find("o") for line in lines[:1]}) == 1
+
+
+@pytest.mark.parametrize("columns", [30, 78, 200])
+@pytest.mark.parametrize("far", [5.0, 9.0, 40.0, 1000.0, 1e300])
+def test_a_sketch_is_bounded(columns: int, far: float) -> None:
+    learned = [[0.0, 0.0], [far, 0.5], [-far, 0.5], [0.5, far], [0.5, -far], [1.0, 1.0]]
+    lines = sketch(learned, [[0.0, 0.0], [1.0, -1.0]], columns=columns)
+    assert max(map(len, lines)) <= min(columns, 78)
+    assert len(lines) <= 29 + 3
+    drawn = "\n".join(lines)
+    picture = drawn.partition("o hidden")[0]
+    seen = {mark: picture.count(mark) for mark in "<>^v*o+"}
+    legend = " ".join(drawn.partition("o hidden")[2].split())
+    if far >= 40:
+        assert seen == {"<": 1, ">": 1, "^": 1, "v": 1, "*": 1, "o": 1, "+": 1}
+        assert legend.endswith("beyond the edge: 4")
+    beyond = sum(seen[mark] for mark in "<>^v")
+    assert beyond + seen["+"] + seen["*"] == 6
+    assert (f"beyond the edge: {beyond}" in legend) == (beyond > 0)

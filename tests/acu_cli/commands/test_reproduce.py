@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, done: int, stopped_by: str | Non
         finished = RunState(True, 1, {"test_errors": 10, "test_images": 100}, {})
         states = {run.path: finished if place < done else RunState(False) for place, run in enumerate(runs)}
         result = table_result(
-            table, runs, states, {}, scale=request.scale, seeds=request.seeds, command=request.command
+            table, runs, states, {}, scale=request.scale, seeds=request.seeds, made_by=request.made_by
         )
         return Reproduction(result, (out / "x.json", out / "x.md"), stopped_by)
 
@@ -45,12 +46,22 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, done: int, stopped_by: str | Non
 def test_the_table_and_its_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     requests = pretend(monkeypatch, done=4, stopped_by=None)
     assert acu(monkeypatch, "reproduce", "cifar10", "--data", "x.npz", "--device", "cpu") == 0
-    assert requests == [Request("cifar10", 1, 1.0, Path("x.npz"), None, "cpu", False)]
+    command = "acu reproduce cifar10 --seeds 1 --data x.npz --device cpu"
+    assert requests == [Request("cifar10", 1, 1.0, Path("x.npz"), None, "cpu", False, command)]
     written = capsys.readouterr().out
     assert written.count("10.00") == 4
     assert "8.01" in written
     assert "Written to reproductions/cifar10/x.md and reproductions/cifar10/x.json." in written
     assert "trial" not in written
+
+
+def test_the_command_in_a_table_asks_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = pretend(monkeypatch, done=0, stopped_by=None)
+    arguments = ("reproduce", "ablation", "--seeds", "3", "--scale", "0.0117265625", "--data", "my data.npz")
+    assert acu(monkeypatch, *arguments, "--download") == 1
+    assert acu(monkeypatch, *shlex.split(requests[0].made_by)[1:]) == 1
+    assert requests[1] == requests[0]
+    assert requests[0].made_by == f"acu {shlex.join(arguments)} --download"
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_from_training_to_rounding(
     assert (extended["iteration"], extended["finished"]) == (8, True)
 
     assert acu(monkeypatch, "evaluate", "runs/planted-1") == 0
-    assert f"{extended['evaluation']['errors']:,} errors in 50 images" in capsys.readouterr().out
+    assert f"{extended['evaluation']['errors']:,} errors in 50 test images" in capsys.readouterr().out
 
     assert acu(monkeypatch, "round-and-finetune", "runs/planted-1") == 0
     rounded = capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_a_diverged_run_says_so(
     assert "Traceback" not in written.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     run = tmp_path / "run"
     arguments = ["train", *TINY, "--set", "schedule.iterations=1000000", "--out", str(run)]

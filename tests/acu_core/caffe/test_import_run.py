@@ -203,7 +203,7 @@ def test_what_is_refused_leaves_nothing(files: list[Path], tmp_path: Path) -> No
     refused: list[tuple[list[Path], Path, list[int], str]] = [
         ([], tmp_path / "run", [], "nothing to import"),
         ([nameless], tmp_path / "run", [], "does not say its iteration"),
-        (files, tmp_path / "run", [1], "given 1 times for 2 files"),
+        (files, tmp_path / "run", [1], "1 iterations were given for 2 files"),
         (files, tmp_path / "run", [5, 5], "both of iteration 5"),
         (files[:1], tmp_path / "run", [0], "cannot be of iteration 0"),
         (files[:1], tmp_path / "run", [10**20], "cannot be of iteration"),

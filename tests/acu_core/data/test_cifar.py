@@ -22,7 +22,7 @@ from acu_core.data import (
     global_contrast_normalize,
     load_data_set,
 )
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -207,7 +207,7 @@ def test_cifar100_from_both_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert isinstance(found, InMemoryData)
         assert _same(expected, found)
     assert find_cifar(CIFAR100, tmp_path) == tmp_path / "cifar100.npz"
-    with pytest.raises(UserError, match="no CIFAR-10 in the folder"):
+    with pytest.raises(UserError, match=r"no CIFAR-10: .* is no folder that has it"):
         find_cifar(CIFAR10, root)
 
 
@@ -265,12 +265,13 @@ def test_what_is_asked_for_comes_before_the_environment_and_that_before_the_defa
 def test_nothing_found_says_what_was_looked_for_and_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"data \(the default\) does not exist; .*download.*ACU_DATA"):
+    with pytest.raises(UserError, match=r"data \(the default\) does not exist; .*npz") as raised:
         find_cifar(CIFAR10)
+    assert raised.value.remedies == (Remedy(Action.DOWNLOAD, "cifar10"),)
     with pytest.raises(UserError, match=r"gone.npz \(as asked for\) does not exist"):
         find_cifar(CIFAR10, tmp_path / "gone.npz", download=True)
     monkeypatch.setenv("ACU_DATA", str(tmp_path))
-    with pytest.raises(UserError, match=r"no CIFAR-10 in the folder .* \(as ACU_DATA says\)"):
+    with pytest.raises(UserError, match=r"no CIFAR-10: .* \(as ACU_DATA says\) is no folder that has it"):
         find_cifar(CIFAR10)
     assert list(tmp_path.iterdir()) == []
 

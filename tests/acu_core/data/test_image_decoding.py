@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,9 @@ def test_whatever_is_stored_becomes_rgb(tmp_path: Path, mode: str) -> None:
     _image(8, 6).convert(mode).save(file)
     image = read_image(str(file))
     assert (image.mode, image.size) == ("RGB", (8, 6))
+
+
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(OSError, match="it is not a file"):
+        read_image(str(tmp_path / "pipe.jpg"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from image_data import CLASSES, make_image_folder, make_places365
 
 from acu_core.data import image_folder_data, load_data_set, places365_data
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 
 @pytest.fixture
@@ -33,8 +34,9 @@ def test_an_image_folder_says_what_is_missing(tmp_path: Path, folder: Path, monk
     monkeypatch.setenv("ACU_DATA", str(folder))
     assert image_folder_data().train_count == 6
     (folder / "val").rename(folder / "validation")
-    with pytest.raises(UserError, match=r"\(as ACU_DATA says\): .*val is not there; .*--data"):
+    with pytest.raises(UserError, match=r"\(as ACU_DATA says\): .*val is not there; ") as raised:
         image_folder_data()
+    assert raised.value.remedies == (Remedy(Action.NAME_DATA, "imagefolder"),)
 
 
 def test_classes_must_be_the_same_and_have_images(folder: Path) -> None:
@@ -83,11 +85,11 @@ def test_places365_says_what_is_missing(tmp_path: Path, places: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"no Places365 at .*nowhere \(as asked for\): categories_places365\.txt, places365_train_standard\.txt, "
-        r"places365_val\.txt, data_256_standard, val_256 not there; allow the download .*http://places2",
+        r"places365_val\.txt, data_256_standard, val_256 not there; unpack the files of http://places2",
     ):
         places365_data(path=tmp_path / "nowhere")
     (places / "places365_val.txt").unlink()
-    with pytest.raises(UserError, match=r": places365_val\.txt not there; allow"):
+    with pytest.raises(UserError, match=r": places365_val\.txt not there; unpack"):
         places365_data(path=places)
 
 
@@ -126,3 +128,79 @@ def test_a_download_fetches_the_small_images_of_both_parts(tmp_path: Path, monke
     monkeypatch.setattr(datasets, "Places365", lambda *_, **__: 1 / 0)
     with pytest.raises(UserError, match=r"could not be downloaded to .*other"):
         places365_data(path=tmp_path / "other", download=True)
+
+
+def test_links_elsewhere_are_followed_in_the_order_of_os_walk(folder: Path, tmp_path: Path) -> None:
+    """A subset made of links, a part that is a link, folders in folders: all fine."""
+    pool = tmp_path / "pool"
+    (pool / "more" / "inner").mkdir(parents=True)
+    first = next((folder / "train" / CLASSES[0]).glob("*.PNG"))
+    for place in (
+        pool / "single.png",
+        pool / "more" / "z.png",
+        pool / "more" / "a.png",
+        pool / "more" / "inner" / "b.png",
+    ):
+        shutil.copy(first, place)
+    (folder / "train" / CLASSES[0] / "single.png").symlink_to(pool / "single.png")
+    (folder / "train" / CLASSES[0] / "linked").symlink_to(pool / "more")
+    shutil.rmtree(folder / "val")
+    (folder / "val").symlink_to("train")
+    data = image_folder_data(path=folder)
+    walked = [
+        str(Path(inner) / file)
+        for inner, folders, files in os.walk(folder / "train" / CLASSES[0], followlinks=True)
+        for file in (folders.sort(), sorted(files))[1]
+        if file.lower().endswith(".png")
+    ]
+    assert data._train.paths[: len(walked)] == walked
+    assert [Path(path).name for path in walked] == ["0.PNG", "single.png", "a.png", "z.png", "b.png"]
+    assert data.train_count == data.test_count == 10
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "message"),
+    [
+        ("train/bridge/x.png", "../canyon/0.PNG", "bridge/x.png is a link to .* the class canyon"),
+        ("train/bridge/x", "../canyon", "bridge/x is a link to .* the class canyon"),
+        ("train/bridge/x", "../../val/canyon", "bridge/x is a link to .* the class canyon"),
+        ("train/bridge/x", "..", "bridge/x is a link to .* the class canyon"),
+        ("train/bridge/x", "/", "bridge/x is a link to / ?, .* the class canyon"),
+        ("train/bridge/x", ".", "train/bridge and .*/train/bridge/x are one folder, by a link"),
+        ("val/zoo", "bridge", "a link to .* the class"),
+        ("train/bridge/loop.png", "loop.png", "loop.png cannot be read"),
+        ("train/bridge/gone.png", "gone", "gone.png cannot be read"),
+    ],
+)
+def test_links_to_other_classes_and_loops_are_refused(folder: Path, link: str, target: str, message: str) -> None:
+    (folder / link).symlink_to(target)
+    if link == "val/zoo":
+        (folder / "train" / "zoo").symlink_to("bridge")
+    with pytest.raises(UserError, match=message):
+        image_folder_data(path=folder)
+
+
+def test_two_folders_that_lead_to_each_other_end(folder: Path, tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "next").symlink_to(tmp_path / other)
+    (folder / "train" / CLASSES[0] / "outside").symlink_to(tmp_path / "one")
+    with pytest.raises(UserError, match="are one folder, by a link"):
+        image_folder_data(path=folder)
+
+
+def test_a_pipe_is_no_image(folder: Path, places: Path) -> None:
+    os.mkfifo(folder / "train" / CLASSES[0] / "pipe.jpg")
+    with pytest.raises(UserError, match=r"pipe\.jpg is not a file"):
+        image_folder_data(path=folder)
+    listed = next((places / "val_256").iterdir())
+    listed.unlink()
+    os.mkfifo(listed)
+    with pytest.raises(UserError, match=f"{listed.name}, which .*places365_val.txt lists, is not a file"):
+        places365_data(path=places)
+
+
+def test_what_is_not_trained_on_has_its_name(folder: Path, places: Path) -> None:
+    assert image_folder_data(path=folder).test_part == "validation"
+    assert places365_data(path=places).test_part == "validation"
+    assert load_data_set("planted", train_count=10, test_count=10).test_part == "test"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,9 @@ def test_flipped_bytes_never_give_a_traceback(tmp_path: Path) -> None:
         file.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         with contextlib.suppress(UserError):  # some bytes are padding or labels; what must not come is any other error
             read_npz(file, classes=10)
+
+
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(UserError, match=r"pipe\.npz is not a file"):
+        read_npz(tmp_path / "pipe.npz", classes=10)

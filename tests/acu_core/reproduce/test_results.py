@@ -26,7 +26,7 @@ def result_of(name: str, states: dict[str, list[RunState]], scale: float = 1.0) 
     seeds = len(next(iter(states.values())))
     runs = plan_runs(TABLES[name], seeds=seeds, scale=scale, out=OUT, device=None)
     by_path = {run.path: states.get(run.row.recipe, [RunState(False)] * seeds)[run.seed] for run in runs}
-    return table_result(TABLES[name], runs, by_path, {}, scale=scale, seeds=seeds, command="acu reproduce")
+    return table_result(TABLES[name], runs, by_path, {}, scale=scale, seeds=seeds, made_by="acu reproduce")
 
 
 def test_error_in_percent_over_seeds() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,10 +20,10 @@ from acu_core.runs.run_directory import RunDirectory
 fork = len(sys.argv) > 2
 with RunDirectory.open(sys.argv[1]).lock():
     if fork and os.fork() == 0:
-        print("child", os.getpid(), flush=True)
+        os.write(1, f"child {os.getpid()}\\n".encode())
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
+    os.write(1, b"held\\n")
     time.sleep(60)
 """
 
@@ -147,3 +148,44 @@ def test_the_lock_of_another_process_ends_with_kill_9(tmp_path: Path, fork: bool
             process.kill()
             if child:
                 os.kill(child, signal.SIGKILL)
+
+
+def test_readers_exclude_writers_and_not_each_other(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    exclusive, shared = run.lock, run.lock_to_read
+    with shared(), pytest.raises(UserError, match="is being written by another process"), exclusive():
+        pass
+    with exclusive(), pytest.raises(UserError, match=f"another process \\(number {os.getpid()}\\)"), shared():
+        pass
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("there", [False, True], ids=["no lock file", "a lock file"])
+def test_what_is_read_only_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, there: bool
+) -> None:
+    run = make(tmp_path / "run")
+    if there:
+        with run.lock():
+            pass
+    before = sorted(run.path.iterdir())
+    usual = os.open
+
+    def read_only(path: str, flags: int, *rest: int, **more: int) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(reason, os.strerror(reason), str(path))
+        return usual(path, flags, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        with run.lock_to_read():
+            pass
+        with pytest.raises(OSError, match=os.strerror(reason)), run.lock():
+            pass
+    assert sorted(run.path.iterdir()) == before
+    if there:
+        # Who may write locks it; who may only read sees that.
+        with run.lock(), monkeypatch.context() as patch:
+            patch.setattr(os, "open", read_only)
+            with pytest.raises(UserError, match=f"number {os.getpid()}"), run.lock_to_read():
+                pass
