@@ -31,6 +31,8 @@ class DataSet(abc.ABC):
     fingerprint: Mapping[str, str]
     source: str
     workers: int = 0
+    test_part: str = "test"
+    """What the images of `test_batches` are called: "test", or "validation" where the data set says so."""
 
     @property
     def classes(self) -> int:
