@@ -61,7 +61,7 @@ def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, A
         return f"; did you mean {found[0]}?"
     if not options:
         return ""
-    return f"; there are {', '.join(before + leaf for leaf in siblings)}" if siblings else f"; {before[:-1]} has none"
+    return f"; there are {', '.join(siblings)}" if siblings else f"; {before[:-1]} has none"
 
 
 def _keys(model: type[Table], values: object, before: str = "") -> Iterator[str]:

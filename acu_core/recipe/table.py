@@ -63,7 +63,7 @@ def _zero_or_rate(value: float) -> float:
 
 def _ascending(values: list[int]) -> list[int]:
     if any(later <= earlier for earlier, later in pairwise(values)):
-        raise ValueError("divisions must ascend")
+        raise ValueError("should ascend")
     return values
 
 

@@ -192,7 +192,7 @@ def test_a_broken_image_ends_the_training_with_all_saved(recipe: Recipe, tmp_pat
 
 
 def test_a_crop_padding_is_refused_by_the_recipe(recipe: Recipe) -> None:
-    with pytest.raises(UserError, match="crop_padding is not for imagefolder"):
+    with pytest.raises(UserError, match="crop_padding: is not for imagefolder"):
         parse_recipe(recipe_toml(recipe), "the recipe", ["data.crop_padding=4"])
 
 
