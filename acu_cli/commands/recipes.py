@@ -84,17 +84,23 @@ def copy_recipe(
     name: Annotated[str, typer.Argument(help="A built-in recipe.", autocompletion=recipe_names)],
     to: Annotated[Path | None, typer.Argument(help="The new file. Default: <name>.toml here.")] = None,
 ) -> None:
-    """Copy a built-in recipe, comments included, to a file of your own; nothing is overwritten."""
+    """Copy a built-in recipe to a file of your own, whose name it takes; nothing is overwritten."""
     from acu_core.errors import UserError
-    from acu_core.recipe.recipe_file import built_in_text
+    from acu_core.recipe.recipe_copy import copied_text, recipe_name
 
-    text = built_in_text(name)
     path = to if to is not None else Path(f"{name}.toml")
     if path.is_dir():
         path = path / f"{name}.toml"
+    text = copied_text(name, recipe_name(path.stem))
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except BaseException:
+                # Half a recipe would block the next try.
+                path.unlink(missing_ok=True)
+                raise
     except FileExistsError as error:
         raise UserError(f"{path} exists already and is not overwritten: give another name") from error
     except OSError as error:
@@ -107,14 +113,10 @@ def check(
     file: Annotated[str, typer.Argument(help="A TOML file, or a built-in recipe.", autocompletion=recipe_names)],
     json: _Json = False,
 ) -> None:
-    """Check a recipe: its keys and values, its network and its data's options. No data is read."""
+    """Check a recipe: its keys, names and values, all that can be known without the data."""
     from acu_core.recipe.recipe_file import load_recipe
 
     recipe = load_recipe(file)
-    terminal.note("Starting PyTorch ...")
-    from acu_core.recipe.recipe_check import check_recipe
-
-    check_recipe(recipe)
     if json:
         terminal.json(recipe.model_dump(exclude_none=True))
         return

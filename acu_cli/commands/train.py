@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:<number> or mps.")] = None,
     data: Annotated[Path | None, typer.Option(help="The data set: an .npz file or a folder.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     resume: Annotated[
@@ -48,7 +49,7 @@ def train(
             raise UserError(f"{', '.join(given)} cannot be given with --resume: the run says it already")
     else:
         changes += [f"seed={seed}"] if seed is not None else []
-        changes += [f'machine.device="{device}"'] if device is not None else []
+        changes += [f"machine.device={dumps(device)}"] if device is not None else []
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")

@@ -20,7 +20,7 @@ from acu_core.caffe.caffemodel import Caffemodel, read_caffemodel
 from acu_core.caffe.plain_state import plain_state
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.optimizer import new_optimizer
-from acu_core.nn import active_layers, build_network
+from acu_core.nn import active_layers, network_of
 from acu_core.recipe.recipe_file import built_in_recipes, load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
@@ -142,7 +142,7 @@ def _recipe(networks: Sequence[_Network]) -> Recipe:
         )
     recipe = load_recipe(name)
     return recipe.changed(
-        name=f"{name}-imported",
+        name=recipe.derived_name("-imported"),
         description=(
             f"imported from Caffe: {', '.join(_text(network.model.path.name) for network in networks)}; the files "
             f"tell the network, its weights, statistics and positions; everything else is taken from {name}, and the "
@@ -154,15 +154,9 @@ def _recipe(networks: Sequence[_Network]) -> Recipe:
 
 
 def _model(recipe: Recipe, network: _Network) -> nn.Module:
-    options: dict[str, Any] = dict(recipe.network.options)
     with torch.random.fork_rng(devices=[]):
-        return build_network(
-            recipe.network.name,
-            in_channels=network.state["conv0.weight"].shape[1],
-            classes=_classes(network),
-            unit=recipe.network.unit,
-            **options,
-        )
+        channels = network.state["conv0.weight"].shape[1]
+        return network_of(recipe.network, in_channels=channels, classes=_classes(network), pretrained=False)
 
 
 def _check_shapes(network: _Network, model: nn.Module) -> None:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from acu_core.data.cifar import CIFAR10, CIFAR100, Cifar, cifar_data, find_cifar
     from acu_core.data.contrast import global_contrast_normalize
     from acu_core.data.data_set import DataSet
+    from acu_core.data.data_source import DataSource
     from acu_core.data.decoder_pool import UnreadableImageError
     from acu_core.data.image_files import ImageFiles
     from acu_core.data.image_folder import image_folder_data
     from acu_core.data.in_memory import InMemoryData
-    from acu_core.data.loading import NAMES, load_data_set
+    from acu_core.data.loading import load_data_set
     from acu_core.data.places365 import places365_data
     from acu_core.data.planted import hidden_positions, planted_data
     from acu_core.data.randomness import network_seed
@@ -32,11 +33,12 @@ _MODULES = {
     "cifar": ("CIFAR10", "CIFAR100", "Cifar", "cifar_data", "find_cifar"),
     "contrast": ("global_contrast_normalize",),
     "data_set": ("DataSet",),
+    "data_source": ("DataSource",),
     "decoder_pool": ("UnreadableImageError",),
     "image_files": ("ImageFiles",),
     "image_folder": ("image_folder_data",),
     "in_memory": ("InMemoryData",),
-    "loading": ("NAMES", "load_data_set"),
+    "loading": ("load_data_set",),
     "places365": ("places365_data",),
     "planted": ("hidden_positions", "planted_data"),
     "randomness": ("network_seed",),
@@ -47,9 +49,9 @@ _MODULES = {
 __all__ = [
     "CIFAR10",
     "CIFAR100",
-    "NAMES",
     "Cifar",
     "DataSet",
+    "DataSource",
     "ImageFiles",
     "InMemoryData",
     "UnreadableImageError",

@@ -13,6 +13,7 @@ from torch import Tensor
 from acu_core.data import torchvision_source
 from acu_core.data.contrast import global_contrast_normalize
 from acu_core.data.data_set import sha256_of
+from acu_core.data.data_source import DataSource
 from acu_core.data.in_memory import InMemoryData
 from acu_core.data.location import data_place
 from acu_core.data.raw_images import RawImages, read_npz
@@ -76,6 +77,12 @@ def cifar_data(
         raw = read_npz(found, classes=len(cifar.class_names))
         _refuse_other_classes(cifar, raw)
     return _preprocessed(cifar, raw, cache)
+
+
+def load_cifar(source: DataSource) -> InMemoryData:
+    """`cifar_data` as a recipe asks for it, by name."""
+    cifar = {known.name: known for known in (CIFAR10, CIFAR100)}[source.name]
+    return cifar_data(cifar, path=source.path, download=source.download, cache=source.cache)
 
 
 def find_cifar(cifar: Cifar, path: Path | None = None, *, download: bool = False) -> Path:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import math
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from acu_core.errors import UserError
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
 
-IMAGE_NET_MEAN = "0.485, 0.456, 0.406"
-IMAGE_NET_STD = "0.229, 0.224, 0.225"
+IMAGE_NET_CROPS = Crops(224, 256, 0.08)
+IMAGE_NET_MEAN = (0.485, 0.456, 0.406)
+IMAGE_NET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,36 +41,16 @@ class FileList:
 class Preprocessing:
     """How decoded images become the network's input: the crops, then (value / 255 - mean) / std for each channel."""
 
-    crops: Crops
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    crops: Crops = IMAGE_NET_CROPS
+    mean: tuple[float, ...] = IMAGE_NET_MEAN
+    std: tuple[float, ...] = IMAGE_NET_STD
 
     @staticmethod
-    def from_options(
-        *,
-        crop: int = 224,
-        resize: int = 256,
-        smallest_crop: float = 0.08,
-        mean: str = IMAGE_NET_MEAN,
-        std: str = IMAGE_NET_STD,
+    def of(
+        *, crop: int, resize: int, smallest_crop: float, mean: Iterable[float], std: Iterable[float]
     ) -> Preprocessing:
-        """From a recipe's options, where lists are texts. Raises `UserError` that names the wrong one."""
-        for name, value in (("crop", crop), ("resize", resize)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"data.options.{name} must be a whole number of pixels, at least 1, got {value!r}.")
-        if crop > resize:
-            raise UserError(f"data.options.crop ({crop}) must not be larger than data.options.resize ({resize}).")
-        if isinstance(smallest_crop, str | bool) or not 0 < smallest_crop <= 1:
-            raise UserError(
-                f"data.options.smallest_crop is a share of the area, above 0 and at most 1, got {smallest_crop!r}."
-            )
-        deviations = _three_numbers("std", std)
-        if min(deviations) <= 0:
-            raise UserError(f"data.options.std must be above 0, got {std!r}.")
-        return Preprocessing(Crops(crop, resize, float(smallest_crop)), _three_numbers("mean", mean), deviations)
-
-
-OPTIONS = ("crop", "resize", "smallest_crop", "mean", "std")
+        """From a recipe's options, which `acu_core.recipe.data_sets.image_files` has checked."""
+        return Preprocessing(Crops(crop, resize, smallest_crop), tuple(mean), tuple(std))
 
 
 class ImageFiles(DataSet):
@@ -80,6 +60,8 @@ class ImageFiles(DataSet):
     next `AHEAD` batches are decoded while the network trains. `workers` of 0 is automatic. The fingerprint is of
     the files' names, labels and sizes: reading a hundred gigabytes at every start would take longer than it is worth.
     """
+
+    test_part = "validation"
 
     def __init__(
         self,
@@ -95,7 +77,6 @@ class ImageFiles(DataSet):
         self.name = name
         self.class_names = class_names
         self.source = root
-        self.test_part = "validation"
         self.workers = workers or automatic_workers()
         self.fingerprint: Mapping[str, str] = {"names_and_sizes": _hash(root, class_names, train, test)}
         self._train, self._test = train, test
@@ -130,9 +111,7 @@ class ImageFiles(DataSet):
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`; the crops are those of `Crops`, so a `crop_padding` is refused."""
         if crop_padding:
-            raise UserError(
-                "data.crop_padding is for CIFAR and the planted data: image files are cropped by data.options."
-            )
+            raise UserError("crop_padding is for images in memory: image files are cropped by their own options.")
         wanted = [(number, batch_size, seed, mirror) for number in range(iteration, iteration + 1 + AHEAD)]
         for key in [key for key in self._ahead if key not in wanted]:
             self._ahead.pop(key).cancel()
@@ -177,16 +156,6 @@ class ImageFiles(DataSet):
             for values in (self._preprocessing.mean, self._preprocessing.std)
         )
         return images.div_(255).sub_(mean).div_(std)
-
-
-def _three_numbers(name: str, text: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except (AttributeError, ValueError):
-        numbers = ()
-    if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
-        raise UserError(f'data.options.{name} must be three numbers such as "{IMAGE_NET_MEAN}", got {text!r}.')
-    return numbers
 
 
 def _hash(root: str, class_names: tuple[str, ...], *parts: FileList) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from acu_core.data.class_places import ClassPlaces
+from acu_core.data.data_source import DataSource
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
 from acu_core.data.location import data_place
 from acu_core.errors import Action, Remedy, UserError
@@ -49,10 +51,15 @@ def image_folder_data(
         tuple(classes),
         train,
         test,
-        preprocessing or Preprocessing.from_options(),
+        preprocessing or Preprocessing(),
         root=root,
         workers=workers,
     )
+
+
+def load_image_folder(source: DataSource, **options: Any) -> ImageFiles:
+    """`image_folder_data` as a recipe asks for it; the options are those of `Preprocessing.of`."""
+    return image_folder_data(path=source.path, workers=source.workers, preprocessing=Preprocessing.of(**options))
 
 
 def _classes(folder: str) -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from acu_core.data import torchvision_source
+from acu_core.data.data_source import DataSource
 from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
 from acu_core.data.location import data_place
 from acu_core.errors import Action, Remedy, UserError
@@ -38,8 +40,6 @@ def places365_data(
 
     Raises `UserError`, saying what was looked for, where, and how to get it, when anything is missing or damaged.
     """
-    if not isinstance(large, bool):
-        raise UserError(f"data.options.large must be true or false, got {large!r}.")
     place, origin = data_place(path)
     missing = _missing(place, large)
     if missing and download and not large:
@@ -65,9 +65,20 @@ def places365_data(
         class_names,
         parts["train"],
         parts["val"],
-        preprocessing or Preprocessing.from_options(),
+        preprocessing or Preprocessing(),
         root=root,
         workers=workers,
+    )
+
+
+def load_places365(source: DataSource, *, large: bool, **options: Any) -> ImageFiles:
+    """`places365_data` as a recipe asks for it; the other options are those of `Preprocessing.of`."""
+    return places365_data(
+        path=source.path,
+        download=source.download,
+        large=large,
+        workers=source.workers,
+        preprocessing=Preprocessing.of(**options),
     )
 
 

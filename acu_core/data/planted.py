@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from acu_core.data.data_set import sha256_of
+from acu_core.data.data_source import DataSource
 from acu_core.data.in_memory import InMemoryData
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
@@ -36,11 +37,10 @@ def planted_data(*, seed: int = 0, train_count: int = 40_000, test_count: int = 
 
     Raises `UserError` when a count is below 1 (2 for the training set, which is standardised) or the seed negative.
     """
-    # The counts come from recipes, where TOML allows any type.
-    if not (isinstance(train_count, int) and isinstance(test_count, int) and train_count >= 2 and test_count >= 1):
+    if train_count < 2 or test_count < 1:
         raise UserError(
-            f"the planted data was asked for {train_count!r} training and {test_count!r} test images; "
-            "give whole numbers of at least 2 and 1."
+            f"the planted data was asked for {train_count} training and {test_count} test images; "
+            "give at least 2 and 1."
         )
     positions = hidden_positions(seed)
     weight = _weight(seed, positions.shape[1])
@@ -62,6 +62,11 @@ def planted_data(*, seed: int = 0, train_count: int = 40_000, test_count: int = 
         hidden_positions=positions,
         fingerprint={"data": sha256_of(raw)},
     )
+
+
+def load_planted(source: DataSource, *, train_count: int, test_count: int) -> InMemoryData:
+    """`planted_data` as a recipe asks for it."""
+    return planted_data(seed=source.seed, train_count=train_count, test_count=test_count)
 
 
 def hidden_positions(seed: int) -> Tensor:

@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from acu_core.errors import Action, Remedy
 from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounded_start import read_rounding, rounded_start
 from acu_core.experiments.shape_recovery import shape_recovery
 from acu_core.learn.evaluation import Evaluation
+from acu_core.learn.schedule import positions_never_move
 from acu_core.learn.workplace import Workplace
 from acu_core.nn import active_layers
 from acu_core.recipe.recipe_file import recipe_toml
@@ -84,6 +86,12 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
     """Trains a run and its twin to their ends, and reports."""
     started = time.monotonic()
     recipe, iterations = session.recipe, session.recipe.schedule.iterations
+    if positions_never_move(recipe):
+        events.warn(
+            f"the positions never move: the warm-up (schedule.warm_up) lasts {recipe.schedule.warm_up} iterations, and "
+            f"only {iterations} are trained",
+            Remedy(Action.SET_KEY, "schedule.warm_up"),
+        )
     with Interruption() as interruption, ExitStack() as held:
         twin = held.enter_context(_Twin(session, events)) if recipe.compare_frozen else None
         done = [reached.iteration if reached else 0 for reached in (session.checkpoint, twin and twin.checkpoint)]
@@ -110,7 +118,7 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
 def frozen_recipe(recipe: Recipe) -> Recipe:
     """The same training with the positions frozen where they start."""
     return recipe.changed(
-        name=f"{recipe.name}-frozen",
+        name=recipe.derived_name("-frozen"),
         compare_frozen=False,
         optimizer={"freeze_positions": True},
         round_and_finetune=None,

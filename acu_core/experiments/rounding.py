@@ -84,7 +84,7 @@ def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:
         divisions = len(recipe.schedule.divisions)
         optimizer["learning_rate"] = recipe.optimizer.learning_rate / recipe.schedule.divide_by**divisions
     return recipe.changed(
-        name=f"{recipe.name}-rounded",
+        name=recipe.derived_name("-rounded"),
         compare_frozen=False,
         schedule=schedule,
         optimizer=optimizer,
@@ -108,4 +108,4 @@ def _check_start(recipe: Recipe, trained: Recipe, path: Path) -> None:
 
 
 def _data(recipe: Recipe) -> str:
-    return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in recipe.data.options.items())])
+    return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in dict(recipe.data.options).items())])

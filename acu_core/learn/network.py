@@ -10,26 +10,18 @@ from torch import nn
 
 from acu_core.errors import UserError
 from acu_core.learn.workplace import MEMORY_FORMATS, Workplace
-from acu_core.nn import build_network
+from acu_core.nn import network_of
 from acu_core.recipe.schema import Recipe
 
 
 def recipe_network(recipe: Recipe, channels: int, classes: int, *, pretrained: bool) -> nn.Module:
     """The network of the recipe's table, for images of `channels` channels.
 
-    Raises UserError when its name or its options cannot be used.
+    Raises UserError when it cannot be built: for such images, without torchvision, or without its weights.
     """
-    options: dict[str, Any] = dict(recipe.network.options)
     try:
-        return build_network(
-            recipe.network.name,
-            in_channels=channels,
-            classes=classes,
-            unit=recipe.network.unit,
-            pretrained=pretrained,
-            **options,
-        )
-    except (TypeError, ValueError) as error:
+        return network_of(recipe.network, in_channels=channels, classes=classes, pretrained=pretrained)
+    except ValueError as error:
         raise UserError(f"the [network] table of the recipe cannot be used: {error}") from error
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
+from torch.optim.optimizer import Optimizer
 
 from acu_core.nn import active_layers, normalize_positions, parameter_groups
+from acu_core.recipe.registry import imported
 from acu_core.recipe.schema import Recipe
 
 
-def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with the recipe's groups (weights, rest, positions) and no momentum built up yet."""
-    options = recipe.optimizer
+def new_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer with its groups (weights, rest, positions) and no momentum built up yet."""
+    table = recipe.optimizer
     groups = parameter_groups(
         model,
-        lr=options.learning_rate,
-        position_lr=options.learning_rate * options.position_learning_rate_factor,
-        weight_decay=options.weight_decay,
+        lr=table.learning_rate,
+        position_lr=table.learning_rate * table.position_learning_rate_factor,
+        weight_decay=table.weight_decay,
     )
-    optimizer = torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
-    if options.normalize_positions and active_layers(model):
+    optimizer: Optimizer = imported(table.built_by)(groups, lr=table.learning_rate, **table.arguments())
+    if table.normalize_positions and active_layers(model):
         normalize_positions(optimizer)
     return optimizer

@@ -21,6 +21,12 @@ def positions_move(recipe: Recipe, iteration: int) -> bool:
     return not recipe.optimizer.freeze_positions and iteration > recipe.schedule.warm_up
 
 
+def positions_never_move(recipe: Recipe) -> bool:
+    """Whether a training of active units would end before its warm-up does: the shapes stay what they were."""
+    schedule, frozen = recipe.schedule, recipe.optimizer.freeze_positions
+    return recipe.network.unit == "acu" and not frozen and schedule.warm_up >= schedule.iterations
+
+
 def position_learning_rate(recipe: Recipe, iteration: int) -> float:
     """The positions' learning rate in iteration `iteration`: 0 while they stay put."""
     if not positions_move(recipe, iteration):

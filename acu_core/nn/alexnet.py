@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from acu_core.nn.convolution_unit import Unit, check_count, convolution_unit
+from acu_core.nn.convolution_unit import Unit, convolution_unit
 
 
 def _fully_connected(inputs: int, outputs: int) -> nn.Linear:
@@ -41,9 +41,8 @@ class AlexNet(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, unit: Unit, dropout: float = 0.5, hidden: int = 4096) -> None:
         super().__init__()
-        check_count("hidden", hidden)
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be a number from 0 to less than 1, not {dropout!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be from 0 to less than 1, not {dropout}")
         channels = in_channels
         for place, (width, kernel) in enumerate(((64, 11), (192, 5), (384, 3), (256, 3), (256, 3)), start=1):
             kind: Unit = "convolution" if place == 1 else unit

@@ -60,12 +60,3 @@ def classifier(channels: int, classes: int) -> nn.Conv2d:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def check_count(option: str, value: object, *, least: int = 1, most: int | None = None, odd: bool = False) -> None:
-    """Raises ValueError with the option's name unless `value` is an int (odd, if asked) from `least` to `most`."""
-    good = isinstance(value, int) and not isinstance(value, bool)
-    if not good or value < least or (most is not None and value > most) or (odd and value % 2 == 0):  # type: ignore[operator]
-        kind = "an odd number" if odd else "a whole number"
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{option} must be {kind} {bounds}, not {value!r}")

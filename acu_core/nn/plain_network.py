@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, check_unit, convolution_unit
+from acu_core.nn.convolution_unit import Unit, append_convolution, check_unit, convolution_unit
 from acu_core.nn.pooled_network import PooledNetwork
 
 
@@ -38,9 +38,10 @@ class Plain(PooledNetwork):
     ) -> None:
         super().__init__()
         check_unit(unit)
-        check_count("last_kernel", last_kernel, least=3, odd=True)
-        check_count("last_dilation", last_dilation)
-        check_count("first_active_stage", first_active_stage, most=3)
+        if last_kernel < 3 or last_kernel % 2 == 0:
+            raise ValueError(f"last_kernel must be odd and at least 3, not {last_kernel}")
+        if first_active_stage not in (1, 2, 3):
+            raise ValueError(f"first_active_stage must be 1, 2 or 3, not {first_active_stage}")
         append_convolution(self, "0", convolution_unit("convolution", in_channels, 16, 1))
         channels = 16
         for stage, width in enumerate((48, 96, 192), start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from acu_core.nn.convolution_unit import Unit, check_count, classifier, convolution_unit
+from acu_core.nn.convolution_unit import Unit, classifier, convolution_unit
 
 
 class Planted(nn.Module):
@@ -20,14 +20,10 @@ class Planted(nn.Module):
         classes: how many.
         unit: what the 3x3 convolution is.
         width: channels between the unit and the classifier.
-
-    Raises:
-        ValueError: an option does not fit, with its name.
     """
 
     def __init__(self, in_channels: int, classes: int, unit: Unit, width: int = 32) -> None:
         super().__init__()
-        check_count("width", width)
         crop = 7  # 17 pixels less 7 on each side leave the 3x3 that one output pixel of a 3x3 unit needs
         if unit == "acu":
             self.crop: nn.Module = nn.Identity()

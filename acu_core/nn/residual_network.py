@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from acu_core.nn.convolution_unit import Unit, append_convolution, check_count, convolution_unit
+from acu_core.nn.convolution_unit import Unit, append_convolution, convolution_unit
 from acu_core.nn.pooled_network import PooledNetwork
 from acu_core.nn.residual_block import PaddedShortcut, ResidualBlock
 
@@ -34,7 +34,8 @@ class Residual(PooledNetwork):
 
     def __init__(self, in_channels: int, classes: int, unit: Unit, blocks: int = 5) -> None:
         super().__init__()
-        check_count("blocks", blocks)
+        if blocks < 1:
+            raise ValueError(f"blocks must be at least 1, not {blocks}")
         channels = 16
         append_convolution(self, "0", convolution_unit(unit, in_channels, channels, 3, padding=1))
         for stage, width in enumerate((16, 32, 64), start=1):

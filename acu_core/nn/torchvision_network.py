@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from acu_core.errors import UserError
 from acu_core.nn.conversion import from_conv2d
-from acu_core.nn.convolution_unit import Unit, check_count, check_unit
+from acu_core.nn.convolution_unit import Unit, check_unit
 
 # Two models can have classifiers on the side, whose logits a training would have to weigh; here they have none.
 SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -40,7 +39,7 @@ def torchvision_network(
     *,
     weights: str = "",
     smallest_kernel: int = 3,
-    except_layers: str = "",
+    except_layers: Collection[str] = (),
     pretrained: bool = True,
 ) -> nn.Module:
     """A classification model of torchvision, its larger convolutions turned into active ones that keep their weights.
@@ -55,7 +54,7 @@ def torchvision_network(
         weights: "" starts at random; "DEFAULT", "IMAGENET1K_V1", ... are torchvision's, downloaded once; all else is
             the path of a state dict of the model, written by torch.save or as .safetensors.
         smallest_kernel: convolutions at least so large on both sides become active.
-        except_layers: patterns of names of layers that stay ordinary, separated by commas, such as "conv1,layer1.*".
+        except_layers: patterns of names of layers that stay ordinary, such as "conv1" and "layer1.*".
         pretrained: False leaves `weights` unread, for a model whose state is loaded afterwards.
 
     Raises:
@@ -63,18 +62,14 @@ def torchvision_network(
         ValueError: the model is unknown or an option does not fit.
     """
     check_unit(unit)
-    check_count("smallest_kernel", smallest_kernel, least=2)
-    for option, text in (("weights", weights), ("except_layers", except_layers)):
-        if not isinstance(text, str):
-            raise ValueError(f"{option} must be a text, not {text!r}")
+    if smallest_kernel < 2:
+        raise ValueError(f"smallest_kernel must be at least 2, not {smallest_kernel}: a 1x1 convolution has no shape")
+    models = _models()
+    # torchvision would build a model for another task without a word.
+    if name not in models.list_models(module=models):
+        raise ValueError(f"torchvision has no classification model {name!r}")
     if in_channels != 3:
         raise ValueError(f"torchvision's {name} takes images of 3 channels, not of {in_channels}")
-    models = _models()
-    known = models.list_models(module=models)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        advice = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise ValueError(f"torchvision has no classification model {name!r}; {advice}")
     published = models.get_model_weights(name).__members__.get(weights)
     if weights and published is None and pretrained and not Path(weights).is_file():
         names = ", ".join(models.get_model_weights(name).__members__)
@@ -185,20 +180,19 @@ def _misfit(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return ", ".join(parts)
 
 
-def _active(model: nn.Module, name: str, smallest_kernel: int, except_layers: str) -> nn.Module:
-    patterns = [pattern.strip() for pattern in except_layers.split(",") if pattern.strip()]
+def _active(model: nn.Module, name: str, smallest_kernel: int, except_layers: Collection[str]) -> nn.Module:
     large = [
         layer
         for layer, module in model.named_modules()
         if isinstance(module, nn.Conv2d) and min(module.kernel_size) >= smallest_kernel
     ]
-    for pattern in patterns:
+    for pattern in except_layers:
         if not any(fnmatchcase(layer, pattern) for layer in large):
             raise ValueError(
                 f"the pattern {pattern!r} in except_layers matches no convolution of {name} that would become active; "
                 f"these would: {', '.join(large) or 'none'}"
             )
-    chosen = {layer for layer in large if not any(fnmatchcase(layer, pattern) for pattern in patterns)}
+    chosen = {layer for layer in large if not any(fnmatchcase(layer, pattern) for pattern in except_layers)}
     if not chosen:
         raise ValueError(
             f"no convolution of {name} is {smallest_kernel}x{smallest_kernel} or larger and not in except_layers: "

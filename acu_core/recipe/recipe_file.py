@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.recipe.overrides import apply_overrides
+from acu_core.recipe.problems import sentences
 from acu_core.recipe.schema import Recipe
+from acu_core.recipe.short_text import clipped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,6 +22,8 @@ else:
     import tomli as tomllib
 
 DEFAULT_RECIPE = "planted"
+MOST_PROBLEMS = 20
+"""Listed in one error; a file that is no recipe at all has many."""
 
 
 def built_in_recipes() -> list[str]:
@@ -32,22 +35,22 @@ def built_in_recipes() -> list[str]:
 def built_in_text(name: str) -> str:
     """The text of a built-in recipe, comments included. Raises UserError for an unknown name."""
     if name not in built_in_recipes():
-        raise UserError(_unknown_recipe(name))
+        raise _unknown_recipe(name)
     return _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     """A built-in recipe by its name, or a TOML file, changed by overrides such as `schedule.iterations=500`.
 
-    Raises UserError that names every unknown key and every wrong value, in the file and in the overrides together.
+    Everything that can be known without the data and the machine is checked, and needs no PyTorch. Raises UserError
+    that names every unknown key and every wrong value, in the file and in the overrides together.
     """
-    path = Path(name_or_path)
     if name_or_path in built_in_recipes():
         text, source = built_in_text(name_or_path), f"recipe {name_or_path}"
-    elif path.suffix == ".toml" or path.exists():
-        text, source = _read(path), str(path)
+    elif name_or_path.endswith(".toml") or _exists(name_or_path):
+        text, source = _read(Path(name_or_path)), name_or_path
     else:
-        raise UserError(_unknown_recipe(name_or_path))
+        raise _unknown_recipe(name_or_path)
     return parse_recipe(text, source, overrides)
 
 
@@ -55,13 +58,20 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recip
     """A recipe from its TOML text; `source` names it in errors. Raises UserError as `load_recipe` does."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise UserError(f"{source} is nested too deeply for a recipe") from error
+    except ValueError as error:
+        # TOMLDecodeError is one, and so is what Python says of a whole number of thousands of digits.
         raise UserError(f"{source} is not TOML: {error}") from error
-    problems = _apply(values, overrides)
+    problems = apply_overrides(values, overrides)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems += dict.fromkeys(_sentence(problem) for problem in error.errors())
+        problems += sentences(error, Recipe, values)
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [f"and {len(problems) - MOST_PROBLEMS} more"]
+    if len(problems) == 1:
+        raise UserError(f"{source} cannot be used: {problems[0]}")
     if problems:
         raise UserError(f"{source} cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
     return recipe
@@ -77,6 +87,14 @@ def _folder() -> Path:
     return Path(__file__).resolve().parent.parent / "recipes"
 
 
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        # A name that no file can have, too long a one for example.
+        return False
+
+
 def _read(path: Path) -> str:
     # Asked first: opening a pipe waits for its writer.
     if path.exists() and not path.is_file():
@@ -84,76 +102,15 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"there is no recipe at {path}; `acu recipes` lists the built-in ones") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a recipe: {error}") from error
+        raise UserError(f"there is no recipe at {path}", Remedy(Action.LIST_RECIPES)) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} cannot be read as a recipe: it is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{clipped(str(path))} cannot be read as a recipe: {error}") from error
 
 
-def _unknown_recipe(name: str) -> str:
+def _unknown_recipe(name: str) -> UserError:
     names = built_in_recipes()
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name[:100], names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}, or give a .toml file"
-    return f"there is no recipe {name!r}: {hint}"
-
-
-def _apply(values: dict[str, Any], overrides: Iterable[str]) -> list[str]:
-    """Changes `values` in place; returns what is wrong with the overrides themselves."""
-    problems = []
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            problems.append(f"--set {override}: write it as table.key=value, for example schedule.iterations=500")
-            continue
-        table: Any = values
-        for part in parts[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                break
-        if isinstance(table, dict):
-            table[parts[-1]] = _value(text.strip())
-        else:
-            problems.append(f"--set {override}: {'.'.join(parts[:-1])} is not a table")
-    return problems
-
-
-def _value(text: str) -> Any:
-    """The TOML value that `text` is, or the text itself, so that strings need no quotes within the shell's."""
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
-
-
-def _sentence(problem: ErrorDetails) -> str:
-    location = [str(part) for part in problem["loc"]]
-    kind, value = problem["type"], problem.get("input")
-    if "options" in location[:2]:
-        # Pydantic reports each branch of a union as a problem of its own, with the branch in the location.
-        known = location[:3]
-        return f"{'.'.join(known)}: should be a number, a text, true or false, got {value!r}"
-    known = location
-    name = ".".join(known) or "recipe"
-    if kind == "extra_forbidden":
-        close = difflib.get_close_matches(known[-1], _keys(known[:-1]), n=1)
-        return f"{name}: unknown key" + (f"; did you mean {close[0]}?" if close else "")
-    if kind == "missing":
-        return f"{name}: missing"
-    if kind == "value_error":
-        return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
-    message = problem["msg"].removeprefix("Input ")
-    return f"{name}: {message}, got {value!r}" if not isinstance(value, Mapping) else f"{name}: {message}"
-
-
-def _keys(location: list[str]) -> list[str]:
-    """The keys of the table at `location` in the schema."""
-    model: Any = Recipe
-    for part in location:
-        field = model.model_fields.get(part)
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field is not None else []
-        tables = [found for found in candidates if isinstance(found, type) and issubclass(found, BaseModel)]
-        if not tables:
-            return []
-        model = tables[0]
-    return list(model.model_fields)
+    return UserError(f"there is no recipe '{clipped(name)}': {hint}")

@@ -2,109 +2,83 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Options = dict[str, int | float | str | bool]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+from acu_core.errors import UserError
+from acu_core.recipe.data_table import DataTable
+from acu_core.recipe.network_table import NetworkTable
+from acu_core.recipe.optimizer_table import OptimizerTable
+from acu_core.recipe.problems import sentences
+from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, Chosen
+from acu_core.recipe.short_text import clipped
+from acu_core.recipe.table import (
+    LARGEST,
+    LONGEST_NAME,
+    NAMED,
+    SMALLEST,
+    Divisions,
+    Iterations,
+    IterationsOrZero,
+    Name,
+    PathText,
+    Rate,
+    Seed,
+    Table,
+    custom,
+    located,
+)
+
+__all__ = ["Machine", "Paper", "Parent", "Recipe", "RoundAndFinetune", "Schedule", "Start"]
 
 
-class _Table(BaseModel):
-    # Strict: "100" is not 100 and true is not 1; a recipe that means something else than it says is worse than an
-    # error.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value, re.ASCII):
+        raise custom(f"there is no device {clipped(value)}: auto, cpu, cuda, cuda:<number>, mps", NAMED)
+    return value
 
 
-class Machine(_Table):
+class Machine(Table):
     """Where the run is computed; whatever is automatic is resolved once and recorded in `environment.json`."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    threads: CountOrZero = 0
-    """CPU threads; 0 takes what PyTorch chooses on the machine that starts the run."""
-    workers: CountOrZero = 0
-    """Processes that decode image files; 0 takes one for each processor, at most 16. It changes no result."""
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads; 0 takes what PyTorch chooses on the machine that starts the run.
+
+    No machine has more processors than that; at some ten thousand threads the system's limits end the process.
+    """
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes that decode image files; 0 takes one for each processor, at most 16. It changes no result.
+
+    Each takes some 50 MB and several open files.
+    """
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
 
-class Data(_Table):
-    """The data set, its batches and its augmentation."""
-
-    name: Literal["planted", "cifar10", "cifar100", "imagefolder", "places365"]
-    path: str = ""
-    """An .npz file or a folder; empty: where the data set is looked for by default."""
-    batch_size: Count
-    evaluation_batch_size: Count = 500
-    crop_padding: CountOrZero = 0
-    """Pixels of reflect padding before the random crop; 0 is no crop. Image files are cropped by their options."""
-    mirror: bool = False
-    options: Options = Field(default_factory=dict)
-    """Passed to the data set: see `acu_core.data`."""
-
-    @model_validator(mode="after")
-    def _crops_of_files(self) -> Data:
-        if self.crop_padding and self.name in ("imagefolder", "places365"):
-            raise ValueError(f"crop_padding is not for {self.name}: its crops are set by data.options (crop, resize)")
-        return self
-
-
-class Network(_Table):
-    """The network, and whether its convolutions are ordinary or active."""
-
-    name: str
-    unit: Literal["acu", "convolution"] = "acu"
-    batch_norm_fraction: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """Weight of the newest batch in BatchNorm's corrected running average (Caffe's 1 - moving_average_fraction).
-
-    Statistics that come with the option `weights` are averaged on.
-    """
-    options: Options = Field(default_factory=dict)
-
-
-class Optimizer(_Table):
-    """SGD with momentum; the positions have a learning rate of their own."""
-
-    learning_rate: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 0.0
-    gradient_clip: NotNegative = 0.0
-    """Largest norm of all gradients together, the positions' excluded; 0 does not clip."""
-    position_learning_rate_factor: NotNegative = 0.01
-    normalize_positions: bool = True
-    freeze_positions: bool = False
-
-
-class Schedule(_Table):
+class Schedule(Table):
     """How long, and when the learning rates fall. All numbers are iterations, counted from 1."""
 
-    iterations: Count
-    warm_up: CountOrZero = 0
-    divisions: list[Count] = Field(default_factory=list)
-    divide_by: Positive = 10.0
-    evaluate_every: CountOrZero = 0
+    iterations: Iterations
+    warm_up: IterationsOrZero = 0
+    divisions: Divisions = Field(default_factory=list)
+    divide_by: Rate = 10.0
+    evaluate_every: IterationsOrZero = 0
     """0 evaluates at the end only."""
-    checkpoint_every: Count = 1000
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Schedule:
-        if any(later <= earlier for earlier, later in zip(self.divisions, self.divisions[1:], strict=False)):
-            raise ValueError(f"divisions must ascend, got {self.divisions}")
-        return self
+    checkpoint_every: Iterations = 1000
 
 
-class RoundAndFinetune(_Table):
-    """What `acu round-and-finetune` trains after rounding, unless told otherwise."""
+class RoundAndFinetune(Table):
+    """What is trained after rounding, unless told otherwise."""
 
-    iterations: Count
-    learning_rate: Positive
-    divisions: list[Count] = Field(default_factory=list)
+    iterations: Iterations
+    learning_rate: Rate
+    divisions: Divisions = Field(default_factory=list)
 
 
-class Start(_Table):
+class Start(Table):
     """What a recipe needs before it can be trained: a finished run, from which it goes on."""
 
     recipe: Name
@@ -113,15 +87,15 @@ class Start(_Table):
     """The run's positions are rounded to the grid first: the paper's ACU-Round."""
 
 
-class Paper(_Table):
+class Paper(Table):
     """What the paper reports for this recipe; training never reads it."""
 
     measure: Literal["test error %", "top-5 accuracy %"]
-    result: NotNegative | None = None
+    result: Annotated[float, Field(ge=0, le=100)] | None = None
     """In the measure's unit; none where only the improvement was published."""
     base: Name | None = None
     """The recipe that it is compared with."""
-    improvement: float | None = None
+    improvement: Annotated[float, Field(ge=-100, le=100)] | None = None
     """Points better than the base: less error, or more accuracy."""
 
     @model_validator(mode="after")
@@ -133,26 +107,26 @@ class Paper(_Table):
         return self
 
 
-class Parent(_Table):
-    """Where a fine-tuning run comes from; written by `acu round-and-finetune`."""
+class Parent(Table):
+    """Where a fine-tuning run comes from; written when a run is rounded."""
 
-    run: str
-    iteration: CountOrZero
+    run: PathText
+    iteration: IterationsOrZero
     checkpoint_sha256: str
 
 
-class Recipe(_Table):
+class Recipe(Table):
     """A whole recipe."""
 
     name: Name
     description: str = ""
-    seed: CountOrZero = 0
+    seed: Seed = 0
     compare_frozen: bool = False
     """Also train the same network with frozen positions, in the sub-run `frozen`, to show what the shapes are worth."""
     machine: Machine = Field(default_factory=Machine)
-    data: Data
-    network: Network
-    optimizer: Optimizer
+    data: Annotated[SerializeAsAny[DataTable], BeforeValidator(Chosen(DATA_SETS))]
+    network: Annotated[SerializeAsAny[NetworkTable], BeforeValidator(Chosen(NETWORKS))]
+    optimizer: Annotated[SerializeAsAny[OptimizerTable], BeforeValidator(Chosen(OPTIMIZERS))]
     schedule: Schedule
     round_and_finetune: RoundAndFinetune | None = None
     start: Start | None = None
@@ -160,13 +134,37 @@ class Recipe(_Table):
     parent: Parent | None = None
 
     @model_validator(mode="after")
-    def _comparable(self) -> Recipe:
+    def _fits_together(self) -> Recipe:
         if self.compare_frozen and self.network.unit != "acu":
-            raise ValueError("compare_frozen needs network.unit = acu: there are no positions to freeze")
+            reason = "needs network.unit = acu: there are no positions to freeze"
+            raise located(reason, "compare_frozen")
+        finetuning = self.round_and_finetune
+        self._check_rates("schedule", self.optimizer.learning_rate, self.schedule.divisions)
+        if finetuning is not None:
+            self._check_rates("round_and_finetune", finetuning.learning_rate, finetuning.divisions)
         return self
 
+    def _check_rates(self, table: str, first: float, divisions: list[int]) -> None:
+        # In logarithms: the numbers themselves overflow.
+        factor = self.optimizer.position_learning_rate_factor or 1.0
+        weights = math.log10(first), math.log10(first) - len(divisions) * math.log10(self.schedule.divide_by)
+        for rate in (*weights, *(rate + math.log10(factor) for rate in weights)):
+            if not math.log10(SMALLEST) <= rate <= math.log10(LARGEST):
+                reason = (
+                    f"with optimizer.learning_rate, its factor for positions and schedule.divide_by, {len(divisions)} "
+                    f"divisions lead to a rate of about 1e{round(rate)}: it must stay from {SMALLEST:g} to {LARGEST:g}"
+                )
+                raise located(reason, table, "divisions")
+
+    def derived_name(self, suffix: str) -> str:
+        """The name of a recipe that is made from this one, such as "planted-frozen": cut so that the suffix fits."""
+        return f"{self.name[: LONGEST_NAME - len(suffix)]}{suffix}"
+
     def changed(self, **tables: Any) -> Recipe:
-        """A copy with other values; a dictionary changes only its keys of that table. Raises pydantic's error."""
+        """A copy with other values; a dictionary changes only its keys of that table, None takes a table away.
+
+        Raises UserError that names what cannot be so.
+        """
         values = self.model_dump(exclude_none=True)
         for key, value in tables.items():
             if isinstance(value, dict):
@@ -175,4 +173,8 @@ class Recipe(_Table):
                 values.pop(key, None)
             else:
                 values[key] = value
-        return Recipe.model_validate(values)
+        try:
+            return Recipe.model_validate(values)
+        except ValidationError as error:
+            found = "; ".join(sentences(error, Recipe, values))
+            raise UserError(f"the recipe {self.name} cannot be changed so: {found}") from error

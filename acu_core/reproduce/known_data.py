@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from acu_core.nn import build_network, parameter_count
+from acu_core.nn import network_of, parameter_count
 from acu_core.recipe.schema import Recipe
 
 
@@ -37,14 +37,7 @@ def recipe_network(recipe: Recipe) -> nn.Module | None:
     size = SIZES.get(recipe.data.name)
     if size is None:
         return None
-    return build_network(
-        recipe.network.name,
-        in_channels=size.channels,
-        classes=size.classes,
-        unit=recipe.network.unit,
-        pretrained=False,
-        **dict(recipe.network.options),
-    )
+    return network_of(recipe.network, in_channels=size.channels, classes=size.classes, pretrained=False)
 
 
 def parameters(recipe: Recipe) -> int | None:

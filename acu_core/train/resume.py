@@ -73,7 +73,7 @@ def resumed(
             refuse_lost_checkpoints(stored.directory)
         recipe = extended(stored, list(overrides), checkpoint.iteration if checkpoint else 0)
         place = stored.workplace(recipe, data_path=data_path, download=download, device=device, events=events)
-        if checkpoint and checkpoint.iteration and recipe.optimizer.momentum and not _has_momentum(checkpoint):
+        if checkpoint and checkpoint.iteration and recipe.optimizer.keeps_state and not _has_momentum(checkpoint):
             events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
         with computing(place.threads):
             yield Session(stored.directory, recipe, place, checkpoint)

@@ -75,7 +75,7 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         (("train", "--set", "schedule.iteratons=1", "--set", "sede=1"), "schedule.iteratons: unknown key"),
         (("train", "planted", "--seed", "1", "--resume", "x"), "RECIPE, --seed cannot be given with --resume"),
         (("train", "--resume", "nowhere"), "there is no run at nowhere"),
-        (("train", "--device", "abacus"), "machine.device"),
+        (("train", "--device", "abacus"), "there is no device abacus: auto, cpu, cuda, cuda:<number>, mps"),
         (("evaluate", "nowhere"), "there is no run at nowhere"),
         (("round-and-finetune", "nowhere"), "there is no run at nowhere"),
         (("recipes", "check", "nowhere.toml"), "there is no recipe at nowhere.toml"),
@@ -198,7 +198,7 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["seed"] == 5
     good = (tmp_path / "mine.toml").read_text()
     for right, wrong, named in (
-        ('name = "planted"\nunit', 'name = "plan"\nunit', "there is no network 'plan'"),
+        ('name = "planted"\nunit', 'name = "plan"\nunit', "network.name: there is no network 'plan'"),
         ("options = {}\n\n[optimizer]", "options = { widht = 5 }\n\n[optimizer]", "widht"),
         ("options = {}\n\n[network]", "options = { train_cuont = 5 }\n\n[network]", "train_cuont"),
     ):

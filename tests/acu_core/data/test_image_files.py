@@ -165,18 +165,29 @@ def test_a_forgotten_data_set_ends_its_processes(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": 0}, "crop must be a whole number of pixels, at least 1, got 0"),
-        ({"resize": 30.5}, "resize must be a whole number"),
-        ({"crop": 40}, r"crop \(40\) must not be larger than data.options.resize \(28\)"),
-        ({"smallest_crop": 0.0}, "smallest_crop is a share of the area"),
-        ({"mean": "1, 2"}, "mean must be three numbers"),
-        ({"std": "1, 0, 1"}, "std must be above 0"),
-        ({"std": 1.0}, "std must be three numbers"),
+        ({"crop": 0}, "crop: should be greater than or equal to 1, got 0"),
+        ({"resize": 30.5}, "resize: should be a valid integer, got 30.5"),
+        ({"crop": 40}, "crop: 40 is larger than resize, 28"),
+        ({"smallest_crop": 0.0}, "smallest_crop: should be greater than or equal to"),
+        ({"mean": "1, 2"}, r"mean: should have at least 3 items, not 2, got \[1.0, 2.0\]"),
+        ({"std": "1, 0, 1"}, r"std.1: should be greater than or equal to 0.000001, got 0.0"),
+        ({"std": 1.0}, "std: should be a valid list, got 1.0"),
     ],
 )
 def test_wrong_options_are_refused_by_name(root: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         _load(root, **options)
+
+
+def test_lists_may_be_texts_as_in_earlier_recipes(root: Path, data: ImageFiles) -> None:
+    listed, written = _load(root, mean=[0.1, 0.2, 0.3], std=[1, 2, 3]), _load(root, mean="0.1, 0.2,0.3", std="1, 2, 3")
+    batches = [one.training_batch(1, batch_size=3, seed=0) for one in (listed, written, data)]
+    assert _same(batches[0], batches[1])
+    assert not _same(batches[0], batches[2])
+
+
+def test_its_test_images_are_called_what_the_folder_is(data: ImageFiles) -> None:
+    assert (data.test_part, load_data_set("planted", train_count=2, test_count=1).test_part) == ("validation", "test")
 
 
 def test_a_crop_padding_is_refused(data: ImageFiles) -> None:

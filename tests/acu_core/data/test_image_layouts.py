@@ -77,7 +77,7 @@ def test_places365_by_its_lists(tmp_path: Path, places: Path) -> None:
     assert load_data_set("places365", path=large, large=True).train_count == 12
     with pytest.raises(UserError, match=r"data_256_standard, val_256 not there; .* set data\.options\.large=true;"):
         places365_data(path=large)
-    with pytest.raises(UserError, match="large must be true or false"):
+    with pytest.raises(UserError, match="large: should be a valid boolean, got 'yes'"):
         load_data_set("places365", path=large, large="yes")
 
 

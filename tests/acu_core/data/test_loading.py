@@ -21,16 +21,28 @@ def test_planted_data_by_name_and_options() -> None:
 
 
 def test_unknown_names_are_refused_with_a_hint() -> None:
-    with pytest.raises(UserError, match=r"'cifar' \(did you mean 'cifar10'\?\); the known ones are planted, cifar10"):
+    with pytest.raises(UserError, match=r"there is no data set 'cifar'; did you mean cifar10\?$"):
         load_data_set("cifar")
+    with pytest.raises(UserError, match="there is no data set 'zzz'; known: planted, cifar10"):
+        load_data_set("zzz")
 
 
 @pytest.mark.parametrize(
-    ("name", "known"), [("planted", "train_count, test_count"), ("cifar10", "none"), ("places365", "crop, .*large")]
+    ("name", "known"),
+    [
+        ("planted", "there are train_count, test_count"),
+        ("cifar10", "options has none"),
+        ("places365", "there are crop, .*large"),
+    ],
 )
 def test_unknown_options_are_refused(name: str, known: str) -> None:
-    with pytest.raises(UserError, match=f"no option count, size; its options are: {known}"):
-        load_data_set(name, size=1, count=2)
+    with pytest.raises(UserError, match=f"options.colour: unknown key; {known}; options.tint: unknown key; {known}$"):
+        load_data_set(name, colour=1, tint=2)
+
+
+def test_a_count_is_no_truth_value() -> None:
+    with pytest.raises(UserError, match=r"options\.test_count: should be a valid integer, got true"):
+        load_data_set("planted", test_count=True)
 
 
 def test_a_data_set_moves_as_a_whole_and_cannot_be_changed() -> None:

@@ -130,10 +130,10 @@ def test_the_default_size() -> None:
     assert len(data.test_images) == 5_000
 
 
-@pytest.mark.parametrize("counts", [{"train_count": 1}, {"test_count": 0}, {"train_count": 2.5}, {"train_count": "9"}])
-def test_impossible_counts_are_refused(counts: dict[str, object]) -> None:
+@pytest.mark.parametrize("counts", [{"train_count": 1}, {"test_count": 0}])
+def test_impossible_counts_are_refused(counts: dict[str, int]) -> None:
     with pytest.raises(UserError, match="training and"):
-        planted_data(**counts)  # type: ignore[arg-type]
+        planted_data(**counts)
 
 
 def test_a_negative_seed_is_refused() -> None:

@@ -18,7 +18,10 @@ from acu_core.nn import (
     parameter_count,
     to_conv2d,
 )
+from acu_core.nn.alexnet import AlexNet
 from acu_core.nn.convolution_unit import Unit
+from acu_core.nn.plain_network import Plain
+from acu_core.nn.residual_network import Residual
 
 UNITS: list[Unit] = ["acu", "convolution"]
 
@@ -223,36 +226,51 @@ def test_a_whole_network_leaves_and_returns() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(
         ValueError,
-        match="there is no network 'plane'; there are plain, residual, alexnet, resnet26, planted and torchvision:NAME",
+        match=r"there is no network 'zzz'; known: plain, residual, alexnet, resnet26, planted, torchvision:NAME$",
     ):
-        build_network("plane", in_channels=3, classes=10)
-    with pytest.raises(ValueError, match="unit must be 'acu' or 'convolution', not 'dense'"):
+        build_network("zzz", in_channels=3, classes=10)
+    with pytest.raises(ValueError, match=r"there is no network 'plai'; did you mean plain\?$"):
+        build_network("plai", in_channels=3, classes=10)
+    with pytest.raises(ValueError, match="unit: should be 'acu' or 'convolution', got 'dense'"):
         build_network("plain", in_channels=3, classes=10, unit="dense")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        (
-            "plain",
-            {"kernel": 5},
-            "the network plain has no option 'kernel'; it has last_kernel, last_dilation, first_active_stage",
-        ),
-        ("plain", {"last_kernel": 4}, "last_kernel must be an odd number of at least 3, not 4"),
-        ("plain", {"last_kernel": 5.0}, "last_kernel must be an odd number of at least 3, not 5.0"),
-        ("plain", {"last_dilation": 0}, "last_dilation must be a whole number of at least 1, not 0"),
-        ("plain", {"last_dilation": True}, "last_dilation must be a whole number of at least 1, not True"),
-        ("residual", {"blocks": 0}, "blocks must be a whole number of at least 1, not 0"),
-        ("alexnet", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1, not 1.0"),
-        ("alexnet", {"hidden": "wide"}, "hidden must be a whole number of at least 1, not 'wide'"),
-        ("resnet26", {"blocks": 2}, "the network resnet26 has no option 'blocks'; it has none"),
-        ("planted", {"width": 0}, "width must be a whole number of at least 1, not 0"),
-        ("plain", {"first_active_stage": 4}, "first_active_stage must be a whole number from 1 to 3, not 4"),
+        ("plain", {"kernel": 5}, "kernel: unknown key; did you mean options.last_kernel?"),
+        ("plain", {"colour": 5}, "colour: unknown key; there are last_kernel, last_dilation, first_active_stage"),
+        ("plain", {"last_kernel": 4}, "last_kernel: should be odd, got 4"),
+        ("plain", {"last_kernel": 5.0}, "last_kernel: should be a valid integer, got 5.0"),
+        ("plain", {"last_dilation": 0}, "last_dilation: should be greater than or equal to 1, got 0"),
+        ("plain", {"last_dilation": True}, "last_dilation: should be a valid integer, got true"),
+        ("residual", {"blocks": 0}, "blocks: should be greater than or equal to 1, got 0"),
+        ("residual", {"blocks": 10**10}, "blocks: should be less than or equal to 200, got 10000000000"),
+        ("alexnet", {"dropout": 1.0}, "dropout: should be less than 1, got 1.0"),
+        ("alexnet", {"hidden": "wide"}, "hidden: should be a valid integer, got 'wide'"),
+        ("resnet26", {"blocks": 2}, "blocks: unknown key; options has none"),
+        ("planted", {"width": 10**10}, "width: should be less than or equal to 65536, got 10000000000"),
+        ("plain", {"first_active_stage": 4}, "first_active_stage: should be less than or equal to 3, got 4"),
     ],
 )
 def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'the network {name} cannot be used: options.{message}')}$"):
         build_network(name, in_channels=3, classes=10, **options)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        (Plain, {"last_kernel": 4}),
+        (Plain, {"last_kernel": 1}),
+        (Plain, {"first_active_stage": 4}),
+        (Residual, {"blocks": 0}),
+        (AlexNet, {"dropout": 1.0}),
+    ],
+)
+def test_no_class_builds_another_network_than_was_meant(network: type[nn.Module], options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        network(3, 10, "acu", **options)
 
 
 def test_a_module_that_is_used_twice_stays_one() -> None:

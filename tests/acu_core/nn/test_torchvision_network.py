@@ -17,7 +17,8 @@ from torchvision import models
 
 from acu_core.errors import UserError
 from acu_core.nn import active_layers, build_network, to_conv2d
-from acu_core.nn.torchvision_network import SIDE_CLASSIFIERS
+from acu_core.nn.torchvision_network import SIDE_CLASSIFIERS, torchvision_network
+from acu_core.recipe.networks.torchvision import torchvision_models
 
 
 def made(name: str = "resnet18", classes: int = 1000, **options: Any) -> nn.Module:
@@ -154,11 +155,11 @@ def test_the_early_names_of_densenet(tmp_path: Path) -> None:
         (
             "resnet18",
             {"kernel": 3},
-            "the network torchvision:resnet18 has no option 'kernel'; it has weights, smallest_kernel, except_layers$",
+            "options.kernel: unknown key; there are weights, smallest_kernel, except_layers$",
         ),
-        ("resnet18", {"weights": 3}, "weights must be a text, not 3"),
+        ("resnet18", {"weights": 3}, "options.weights: should be a valid string, got 3"),
         ("resnet18", {"weights": "V9"}, "'V9' is neither a file nor .* for resnet18: IMAGENET1K_V1, DEFAULT"),
-        ("resnet18", {"smallest_kernel": 1}, "smallest_kernel must be a whole number of at least 2, not 1"),
+        ("resnet18", {"smallest_kernel": 1}, "options.smallest_kernel: should be greater than or equal to 2, got 1"),
         ("resnet18", {"smallest_kernel": 9}, "no convolution of resnet18 is 9x9 or larger and not in except_layers"),
         ("resnet18", {"except_layers": "*"}, "none would become active"),
         (
@@ -166,13 +167,27 @@ def test_the_early_names_of_densenet(tmp_path: Path) -> None:
             {"except_layers": "conv1,convolution2"},
             "the pattern 'convolution2' in except_layers matches no convolution of resnet18 .* these would: conv1, ",
         ),
-        ("resnet18", {"unit": "dense"}, "unit must be 'acu' or 'convolution', not 'dense'"),
+        ("resnet18", {"unit": "dense"}, "unit: should be 'acu' or 'convolution', got 'dense'"),
     ],
 )
 def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         made(name, **options)
     assert "\n" not in str(raised.value)
+
+
+def test_the_names_are_torchvisions_own() -> None:
+    # Read off its files, because a recipe is checked without importing it.
+    assert list(torchvision_models()) == models.list_models(module=models)
+
+
+def test_an_unknown_model_is_named_before_its_channels() -> None:
+    with pytest.raises(ValueError, match="no classification model 'nosuchnet'"):
+        build_network("torchvision:nosuchnet", in_channels=2, classes=3)
+    with pytest.raises(ValueError, match="no classification model 'fcn_resnet50'"):
+        torchvision_network("fcn_resnet50", 2, 3, "acu")
+    with pytest.raises(ValueError, match="smallest_kernel must be at least 2"):
+        torchvision_network("resnet18", 3, 3, "acu", smallest_kernel=1)
 
 
 def test_images_of_other_channels() -> None:

@@ -20,6 +20,7 @@ from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.learn import network
+from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory, load_latest_checkpoint, read_log
@@ -192,7 +193,7 @@ def test_a_broken_image_ends_the_training_with_all_saved(recipe: Recipe, tmp_pat
 
 
 def test_a_crop_padding_is_refused_by_the_recipe(recipe: Recipe) -> None:
-    with pytest.raises(UserError, match="crop_padding is not for imagefolder"):
+    with pytest.raises(UserError, match="crop_padding: is not for imagefolder"):
         parse_recipe(recipe_toml(recipe), "the recipe", ["data.crop_padding=4"])
 
 
@@ -213,10 +214,10 @@ class Forgetful(torch.nn.Module):
 def test_dropout_is_drawn_from_seed_and_iteration(
     tmp_path: Path, tiny: Callable[..., Recipe], content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def build(name: str, *, in_channels: int, classes: int, **options: Any) -> torch.nn.Module:
+    def build(table: NetworkTable, *, in_channels: int, classes: int, **options: Any) -> torch.nn.Module:
         return Forgetful(in_channels, classes)
 
-    monkeypatch.setattr(network, "build_network", build)
+    monkeypatch.setattr(network, "network_of", build)
     recipe = tiny("network.unit=convolution", "schedule.iterations=8")
     train(recipe, tmp_path / "whole")
     train(tiny("network.unit=convolution", "schedule.iterations=5"), tmp_path / "run")

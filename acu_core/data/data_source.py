@@ -1,0 +1,24 @@
+"""What a data set is loaded from, beside its own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where and how: each data set uses what concerns it."""
+
+    name: str
+    """The data set's, as a recipe gives it."""
+    path: Path | None = None
+    """A file or a folder; None where the data set is looked for by default."""
+    download: bool = False
+    """Whether it may be downloaded when it is not there."""
+    seed: int = 0
+    """Of data that is made."""
+    cache: Path | None = None
+    """Where statistics are kept; None by default: `$XDG_CACHE_HOME/acu` or `~/.cache/acu`."""
+    workers: int = 0
+    """Processes that decode image files; 0 is automatic."""

@@ -1,0 +1,13 @@
+"""The table of CIFAR-10 and CIFAR-100."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from acu_core.recipe.data_table import DataTable
+
+
+class CifarData(DataTable):
+    """`acu_core.data.cifar_data`; which of the two, the name says."""
+
+    loaded_by: ClassVar[str] = "acu_core.data.cifar:load_cifar"

@@ -1,0 +1,1 @@
+"""The tables of the networks, one a file."""

@@ -1,0 +1,1 @@
+"""The tables of the optimizers, one a file."""

@@ -1,0 +1,233 @@
+"""Values that once ended in a traceback, a hang or a crash, and whatever else somebody may type."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acu_core.errors import UserError
+from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe
+from acu_core.recipe.schema import Recipe
+
+
+def refused(*overrides: str, recipe: str = "planted") -> list[str]:
+    """What is said of each problem."""
+    with pytest.raises(UserError) as caught:
+        load_recipe(recipe, ["compare_frozen=false", *overrides])
+    message = str(caught.value)
+    assert max(len(line) for line in message.splitlines()) < 2000
+    assert "--" not in message
+    before = f"recipe {recipe} cannot be used:"
+    assert message.startswith(before)
+    return [line.strip() for line in message[len(before) :].strip().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("iterations=5", "iterations: unknown key; did you mean schedule.iterations?"),
+        ("warm_up=5", "warm_up: unknown key; did you mean schedule.warm_up?"),
+        ("schedule.batch_size=5", "schedule.batch_size: unknown key; did you mean data.batch_size?"),
+        ("width=5", "width: unknown key; did you mean network.options.width?"),
+        ("lerning_rate=5", "lerning_rate: unknown key; did you mean optimizer.learning_rate?"),
+        ("optimizer.momentun=.5", "optimizer.momentun: unknown key; did you mean optimizer.momentum?"),
+        ("network.options.widht=5", "network.options.widht: unknown key; did you mean network.options.width?"),
+        ("network.options.colour=5", "network.options.colour: unknown key; there are width"),
+        ("data.options.test_cuont=5", "data.options.test_cuont: unknown key; did you mean data.options.test_count?"),
+        ("qqqq=5", "qqqq: unknown key"),
+        ("network.name=plai", "network.name: there is no network 'plai'; did you mean plain?"),
+        ("data.name=cifar", "data.name: there is no data set 'cifar'; did you mean cifar10?"),
+        ("optimizer.name=sdg", "optimizer.name: there is no optimizer 'sdg'; did you mean sgd?"),
+        ("optimizer.name=adam", "optimizer.name: there is no optimizer 'adam'; known: sgd"),
+        ("network.name=7", "network.name: should be a valid string, got 7"),
+        ("network=7", "network: should be a table, got 7"),
+        ("network=[7]", "network: should be a table, got [7]"),
+        ("machine.device=gpu", "machine.device: there is no device gpu: auto, cpu, cuda, cuda:<number>, mps"),
+        ("machine.device=cuda:0x1", "machine.device: there is no device cuda:0x1: auto, cpu, cuda, cuda:<number>, mps"),
+        (
+            "seed=99999999999999999999",
+            "seed: should be less than or equal to 9223372036854775807, got 99999999999999999999",
+        ),
+        ("seed=true", "seed: should be a valid integer, got true"),
+        ("data.options.test_count=true", "data.options.test_count: should be a valid integer, got true"),
+        (
+            "network.options.width=10000000000",
+            "network.options.width: should be less than or equal to 65536, got 10000000000",
+        ),
+        ("machine.threads=100000", "machine.threads: should be less than or equal to 1024, got 100000"),
+        ("machine.workers=100000", "machine.workers: should be less than or equal to 256, got 100000"),
+        ("data.crop_padding=17", "data.crop_padding: should be less than or equal to 16, got 17"),
+        ("optimizer.momentum=1", "optimizer.momentum: should be less than 1, got 1"),
+        ("optimizer.weight_decay=5e-324", "optimizer.weight_decay: should be 0, or at least 1e-30, got 5e-324"),
+        ("round_and_finetune.divisions=[20, 10]", "round_and_finetune.divisions: should ascend, got [20, 10]"),
+        ("description='a'\nname='b'", "TOML"),
+        ('data.path="a\\u0000b"', "data.path: should not hold the character 0, which no path can, got 'a\\x00b'"),
+    ],
+)
+def test_the_full_key_the_short_value_and_the_nearest_key(override: str, problem: str) -> None:
+    if problem == "TOML":
+        # A second key within a value stays a text.
+        assert load_recipe("planted", [override]).description == "'a'\nname='b'"
+    else:
+        assert refused(override) == [problem]
+
+
+@pytest.mark.parametrize("value", ["1e300", "5e-324", "-1.0", "nan", "inf", "1e31"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "optimizer.learning_rate",
+        "optimizer.weight_decay",
+        "optimizer.gradient_clip",
+        "optimizer.position_learning_rate_factor",
+        "schedule.divide_by",
+        "network.batch_norm_fraction",
+        "round_and_finetune.learning_rate",
+    ],
+)
+def test_rates_stay_where_float32_computes(key: str, value: str) -> None:
+    (problem,) = refused(f"{key}={value}")
+    assert problem.startswith(f"{key}: should be")
+
+
+@pytest.mark.parametrize(
+    "key", ["data.batch_size", "data.evaluation_batch_size", "schedule.iterations", "schedule.warm_up"]
+)
+def test_counts_stay_countable(key: str) -> None:
+    (problem,) = refused(f"{key}=1{'0' * 30}")
+    assert problem.startswith(f"{key}: should be less than or equal to")
+    (problem,) = refused(f"{key}=0x{'f' * 9000}")
+    assert problem.endswith("got a number of thousands of digits")
+
+
+@pytest.mark.parametrize("table", ["schedule", "round_and_finetune"])
+@pytest.mark.parametrize(
+    "changes", [["optimizer.learning_rate=1", "schedule.divide_by=1e20"], ["schedule.divide_by=1e-20"]]
+)
+def test_divisions_never_lead_out_of_float32(table: str, changes: list[str]) -> None:
+    (problem,) = refused(
+        "schedule.divisions=[]", *changes, "round_and_finetune.divisions=[]", f"{table}.divisions=[1, 2]"
+    )
+    assert problem.startswith(f"{table}.divisions: with optimizer.learning_rate")
+    assert "must stay from 1e-30 to 1e+30" in problem
+
+
+def test_everything_is_said_at_once() -> None:
+    problems = refused("iterations=5", "network.name=plai", "network.unit=dense", "optimizer.momentum=2", "nonsense")
+    assert problems == [
+        "the override nonsense: write it as table.key=value, for example schedule.iterations=500",
+        "network.name: there is no network 'plai'; did you mean plain?",
+        "network.unit: should be 'acu' or 'convolution', got 'dense'",
+        "optimizer.momentum: should be less than 1, got 2",
+        "iterations: unknown key; did you mean schedule.iterations?",
+    ]
+
+
+def test_absurd_overrides() -> None:
+    (deep,) = refused(f"seed={'[' * 5000}")
+    assert deep.startswith("the override seed=[[[")
+    assert deep.endswith("its value is nested too deeply")
+    (key,) = refused(f"{'a.' * 5000}b=1")
+    assert key.endswith("a recipe has no key in so many tables")
+    (long,) = refused(f"{'a' * 5000}=1")
+    assert len(long) < 100
+    assert refused(f"seed={'9' * 9000}")[0].startswith("seed: should be a valid integer, got '999")
+    assert refused("=5") == ["the override =5: write it as table.key=value, for example schedule.iterations=500"]
+    assert refused("\x1b[31m=5") == ["\\x1b[31m: unknown key"]
+
+
+def test_a_file_that_is_no_recipe_is_not_listed_whole() -> None:
+    with pytest.raises(UserError) as caught:
+        parse_recipe("\n".join(f"key{number} = 1" for number in range(1000)), "it")
+    assert str(caught.value).splitlines()[-1].strip().startswith("and 98")
+    for text in (f"seed = {'[' * 5000}", f"seed = {'9' * 9000}"):
+        with pytest.raises(UserError, match="it is n") as caught:
+            parse_recipe(text, "it")
+        assert "\n" not in str(caught.value)
+
+
+def test_torchvisions_models_are_named_before_anything_else() -> None:
+    problems = refused("network.name=torchvision:resnet19")
+    assert problems[0].startswith(
+        "network.name: torchvision has no classification model 'resnet19'; did you mean resnet1"
+    )
+    assert len(problems) == 1
+
+
+def test_names_of_derived_recipes_fit() -> None:
+    recipe = load_recipe("planted", [f"name={'n' * 100}"])
+    assert recipe.derived_name("-frozen") == "n" * 93 + "-frozen"
+    assert recipe.changed(name=recipe.derived_name("-rounded")).name.endswith("n-rounded")
+    assert load_recipe("planted").derived_name("-frozen") == "planted-frozen"
+
+
+def test_a_change_in_python_is_checked_too() -> None:
+    with pytest.raises(
+        UserError, match=r"the recipe planted cannot be changed so: data\.batch_size: should be greater"
+    ):
+        load_recipe("planted").changed(data={"batch_size": 0})
+
+
+def test_neither_a_good_nor_a_refused_recipe_loads_pytorch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom acu_cli.app import main\n"
+        "for arguments in (['recipes', 'check', 'places365-alexnet-acu'],"
+        " ['recipes', 'check', 'bad.toml'],"
+        " ['train', '--set', 'network.name=torchvision:nosuchnet'],"
+        " ['train', '--set', 'network.options.width=0'], ['train', '--device', 'gpu'],"
+        " ['train', '--seed', '99999999999999999999']):\n"
+        "    sys.argv = ['acu', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print(end.code)\n"
+        "heavy = {'torch', 'torchvision', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    (tmp_path / "bad.toml").write_text(built_in_text("planted").replace("momentum = 0.9", "momentum = 2"))
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert [line for line in result.stdout.splitlines() if line.isdigit()] == ["0", "2", "2", "2", "2", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+def keys(values: dict[str, Any], before: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found += [before + key, *(keys(value, f"{before}{key}.") if isinstance(value, dict) else [])]
+    return found
+
+
+KEYS = sorted({key for name in built_in_recipes() for key in keys(load_recipe(name).model_dump())})
+NUMBERS = st.one_of(st.integers(), st.integers(-(10**40), 10**40), st.floats())
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
+VALUES = st.recursive(
+    st.one_of(st.booleans(), NUMBERS, TEXTS, st.dates(), st.sampled_from(["torchvision:x", "plain", "cpu", "a, b"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def parsed(*arguments: Any) -> None:
+    with contextlib.suppress(UserError):
+        assert isinstance(parse_recipe(*arguments), Recipe)
+
+
+@settings(max_examples=80, deadline=None)
+@given(name=st.sampled_from(built_in_recipes()), changes=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
+def test_of_any_values_only_errors_of_the_user_come(name: str, changes: dict[str, Any]) -> None:
+    overrides = [f"{key}={tomli_w.dumps({'v': value}).strip()[4:]}" for key, value in changes.items()]
+    parsed(built_in_text(name), name, overrides)
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=st.one_of(st.text(), TEXTS), overrides=st.lists(st.text(), max_size=3))
+def test_of_any_text_only_errors_of_the_user_come(text: str, overrides: list[str]) -> None:
+    parsed(text, "text", overrides)
+    parsed(built_in_text("planted"), "planted", overrides)
