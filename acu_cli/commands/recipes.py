@@ -85,6 +85,7 @@ def copy_recipe(
     to: Annotated[Path | None, typer.Argument(help="The new file. Default: <name>.toml here.")] = None,
 ) -> None:
     """Copy a built-in recipe, comments included, to a file of your own; nothing is overwritten."""
+    from acu_core.durable import write_text_durably
     from acu_core.errors import UserError
     from acu_core.recipe.recipe_file import built_in_text
 
@@ -93,8 +94,7 @@ def copy_recipe(
     if path.is_dir():
         path = path / f"{name}.toml"
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        write_text_durably(path, text, overwrite=False)
     except FileExistsError as error:
         raise UserError(f"{path} exists already and is not overwritten: give another name") from error
     except OSError as error:
