@@ -53,7 +53,8 @@ class LogWriter:
         missing, shorter, or has no line's end there.
         """
         path = Path(path)
-        content = read_prefix(path, length)
+        content, size = _read(path, length)
+        _check_end(path, content, size, length)
         writer = cls.__new__(cls)
         last = content[:-1].rpartition(b"\n")[2]
         match = _CHECKSUM.fullmatch(last[-_CHECKSUM_BYTES:])
@@ -109,28 +110,32 @@ def read_log(path: str | os.PathLike[str], length: int | None = None) -> list[di
     Raises UserError for a missing file and for a line that is damaged, naming the line.
     """
     path = Path(path)
-    return list(_entries(read_prefix(path, length), path))
+    content, size = _read(path, length)
+    # First, since a line that is missing has moved all that come after it.
+    entries = list(_entries(content[: content.rfind(b"\n") + 1], path))
+    _check_end(path, content, size, length)
+    return entries
 
 
-def read_prefix(path: Path, length: int | None) -> bytes:
-    """The first `length` bytes of a log, or all of its whole lines. Raises UserError unless they end with a line."""
+def _read(path: Path, length: int | None) -> tuple[bytes, int]:
+    """The first `length` bytes of a log, or all of its whole lines; and its size."""
     try:
         with open_regular(path) as file:
-            content = file.read() if length is None else file.read(length + 1)
+            content = file.read() if length is None else file.read(length)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise UserError(f"there is no log at {path}") from error
-    if length is None:
-        return content[: content.rfind(b"\n") + 1]
-    if len(content) < length:
+    return content[: content.rfind(b"\n") + 1] if length is None else content, size
+
+
+def _check_end(path: Path, content: bytes, size: int, length: int | None) -> None:
+    if length is not None and len(content) < length:
         raise UserError(
             f"{path} has {size} bytes, the checkpoint was saved with {length}: the file was shortened since, restore "
             "it from a copy or start a new run"
         )
-    content = content[:length]
     if content and not content.endswith(b"\n"):
         raise UserError(f"{path} has no end of a line at byte {length}: it is not this checkpoint's log")
-    return content
 
 
 def _entries(content: bytes, path: Path) -> Iterator[dict[str, Any]]:

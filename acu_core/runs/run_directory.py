@@ -61,13 +61,13 @@ class RunDirectory:
         try:
             publish_directory(path, build, last=_RECIPE)
         except OSError as error:
-            if (path / _RECIPE).is_file():
+            if os.path.isfile(path / _RECIPE):
                 raise UserError(
                     f"{path} holds a run already",
                     Remedy(Action.RESUME, str(path)),
                     Remedy(Action.CHOOSE_OUT, str(path)),
                 ) from error
-            if taken and (isinstance(error, FileExistsError) or not path.is_dir()):
+            if taken and (isinstance(error, FileExistsError) or not os.path.isdir(path)):
                 raise UserError(
                     f"{path} exists already and is not an empty directory", Remedy(Action.CHOOSE_OUT, str(path))
                 ) from error

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +208,7 @@ def test_wrong_numbers_are_refused(run: RunDirectory) -> None:
         save(run, -1)
 
 
-def put(run: RunDirectory, iteration: int, **changes: Any) -> Path:
+def put(run: RunDirectory, iteration: int, changes: dict[str, Any]) -> Path:
     """A whole file with other content, as no acu writes it."""
     content = {
         "format_version": FORMAT_VERSION,
@@ -247,7 +246,7 @@ def put(run: RunDirectory, iteration: int, **changes: Any) -> Path:
 )
 def test_a_whole_file_with_wrong_content_is_damaged(run: RunDirectory, changes: dict[str, Any], reason: str) -> None:
     save(run, 1)
-    path = put(run, 2, **changes)
+    path = put(run, 2, changes)
     with pytest.raises(UserError, match=reason):
         load_checkpoint(run, 2)
     found = newest(run)
@@ -261,9 +260,6 @@ def test_a_flipped_byte_anywhere_is_seen_or_changes_nothing(run: RunDirectory) -
     save(run, 1)
     path = save(run, 2, 2, model={"weight": torch.full((4,), 2.0)})
     content = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        places = {info.filename.rpartition("/")[2]: info.header_offset for info in archive.infolist()}
-    assert "data.pkl" in places
     seen = 0
     for place in range(0, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x11]) + content[place + 1 :])

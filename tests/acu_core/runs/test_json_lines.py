@@ -106,7 +106,7 @@ def test_a_changed_byte_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     for place in range(len(content) - 1):
         for bit in (0x01, 0x40):
             path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
-            with pytest.raises(UserError, match="line [123] of .* is damaged"):
+            with pytest.raises(UserError, match=r"line [123] of .* is damaged"):
                 read_log(path)
 
 
@@ -133,7 +133,7 @@ def test_lines_without_a_checksum_are_read_up_to_the_first_that_has_one(tmp_path
     assert [entry["iteration"] for entry in read_log(path)] == [1, 2, 3, 4]
     with open(path, "ab") as file:
         file.write(b'{"iteration": 5}\n')
-    with pytest.raises(UserError, match="line 5 of .* no checksum"):
+    with pytest.raises(UserError, match=r"line 5 of .* no checksum"):
         read_log(path)
 
 
