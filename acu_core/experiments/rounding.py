@@ -39,7 +39,7 @@ def round_and_finetune(
     parent = StoredRun.open(path)
     trained = parent.recipe
     # Locked: while the parent still trains, its checkpoints come and go.
-    with parent.directory.lock():
+    with parent.directory.lock(writing=False):
         checkpoint = parent.newest_checkpoint(events)
         checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
     if checkpoint is None or checkpoint.iteration == 0:

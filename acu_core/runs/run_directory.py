@@ -108,9 +108,12 @@ class RunDirectory:
         write_text_durably(self.path / _ENVIRONMENT, encode_environment(environment))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the run for this process alone. Raises UserError when another one holds it."""
-        with hold_lock(self.path / ".lock"):
+    def lock(self, *, writing: bool = True) -> Iterator[None]:
+        """Holds the run for this process alone. Raises UserError when another one holds it.
+
+        Who only reads (`writing=False`) can do so in a run that cannot be written to.
+        """
+        with hold_lock(self.path / ".lock", writing=writing):
             yield
 
     @property

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,10 +20,10 @@ from acu_core.runs.run_directory import RunDirectory
 fork = len(sys.argv) > 2
 with RunDirectory.open(sys.argv[1]).lock():
     if fork and os.fork() == 0:
-        print("child", os.getpid(), flush=True)
+        os.write(1, b"child %d\n" % os.getpid())
         time.sleep(60)
         os._exit(0)
-    print("held", flush=True)
+    os.write(1, b"held\n")
     time.sleep(60)
 """
 
@@ -117,6 +118,31 @@ def test_the_lock_excludes_others_and_is_free_again_afterwards(tmp_path: Path) -
         raise KeyError
     with run.lock():
         pass
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("there", [False, True])
+def test_who_only_reads_locks_what_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, there: bool
+) -> None:
+    run = make(tmp_path / "run")
+    if there:
+        (run.path / ".lock").write_text("")
+    open_file = os.open
+
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(code, os.strerror(code))
+        return open_file(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(UserError, match="cannot be opened"), run.lock():
+        pass
+    with run.lock(writing=False):
+        if there:
+            with pytest.raises(UserError, match="another process"), run.lock(writing=False):
+                pass
+    assert (run.path / ".lock").exists() == there
 
 
 def test_the_working_directory_becomes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
