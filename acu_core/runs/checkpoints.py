@@ -91,11 +91,14 @@ def save_checkpoint(
     }
     _check_loadable(content["state"], "state")
     run.checkpoints.mkdir(exist_ok=True)
-    path = write_durably(run.checkpoints / f"{iteration:08d}.pt", lambda file: torch.save(content, file))
+    path = run.checkpoints / f"{iteration:08d}.pt"
+    if path.is_dir():
+        path.rename(_set_aside(path))
+    write_durably(path, lambda file: torch.save(content, file))
     found = list_checkpoints(run)
     for number, later in found:
         if number > iteration:
-            later.rename(later.with_name(f"{later.name}.set-aside"))
+            later.rename(_set_aside(later))
     for _, old in [entry for entry in found if entry[0] <= iteration and entry[0] not in never_delete][keep:]:
         # What somebody has put there under such a name is not ours to delete.
         if old.is_file():
@@ -131,6 +134,10 @@ def load_checkpoint(run: RunDirectory, iteration: int) -> Checkpoint:
         kept = ", ".join(str(number) for number in sorted(paths)) or "none"
         raise UserError(f"{run.path} has no checkpoint of iteration {iteration}: it keeps {kept}")
     return _load(run, iteration, paths[iteration], ())
+
+
+def _set_aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.set-aside")
 
 
 def list_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:

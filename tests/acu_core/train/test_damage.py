@@ -280,3 +280,12 @@ def test_positions_stay_what_they_are(whole: Path) -> None:
     # What the checks read is what the training wrote.
     assert not len(SnapshotFile(whole / "positions.bin").damaged)
     assert np.isfinite(SnapshotFile(whole / "positions.bin").positions("unit")).all()
+
+
+def test_an_empty_directory_and_the_working_directory_can_be_trained_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, whole: Path, content: Content
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(tiny("schedule.iterations=7"), Path("."))
+    assert resume(Path("."), ["schedule.iterations=12"]).finished
+    assert content(tmp_path) == content(whole)
