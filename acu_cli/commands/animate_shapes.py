@@ -56,6 +56,7 @@ def animate_shapes(
             layers=wanted,
             width=width,
             progress=drawing.update,
+            warn=terminal.warning,
         )
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})

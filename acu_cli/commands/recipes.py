@@ -85,6 +85,7 @@ def copy_recipe(
     to: Annotated[Path | None, typer.Argument(help="The new file. Default: <name>.toml here.")] = None,
 ) -> None:
     """Copy a built-in recipe to a file of your own, whose name it takes; nothing is overwritten."""
+    from acu_core.durable import write_text_durably
     from acu_core.errors import UserError
     from acu_core.recipe.recipe_copy import copied_text, recipe_name
 
@@ -93,14 +94,7 @@ def copy_recipe(
         path = path / f"{name}.toml"
     text = copied_text(name, recipe_name(path.stem))
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            try:
-                file.write(text)
-                file.flush()
-            except BaseException:
-                # Half a recipe would block the next try.
-                path.unlink(missing_ok=True)
-                raise
+        write_text_durably(path, text, overwrite=False)
     except FileExistsError as error:
         raise UserError(f"{path} exists already and is not overwritten: give another name") from error
     except OSError as error:

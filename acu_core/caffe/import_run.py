@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,8 +20,8 @@ from acu_core.learn.optimizer import new_optimizer
 from acu_core.nn import active_layers, network_of
 from acu_core.recipe.recipe_file import built_in_recipes, load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
-from acu_core.train.begin import RUNS
+from acu_core.runs import LogLengths, LogWriter, RunDirectory, SnapshotWriter, TrainingFacts, save_checkpoint
+from acu_core.train.begin import create_numbered
 from acu_core.train.recorder import Recorder, layer_entries
 
 LARGEST_ITERATION = 10**9
@@ -170,41 +167,20 @@ def _check_shapes(network: _Network, model: nn.Module) -> None:
 
 
 def _write(networks: Sequence[_Network], recipe: Recipe, model: nn.Module, out: Path | None) -> Path:
-    candidates = [out] if out is not None else (RUNS / f"{recipe.name}-{n}" for n in itertools.count(1))
-    for path in candidates:
-        if out is None and path.exists():
-            continue
-        # Filled under another name: a run that was killed half way would be trained from the beginning by --resume.
-        target = path.resolve()
-        building = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            _refuse_taken(path)
-            # Made here, where a place that cannot be written to still has the user's name.
-            target.parent.mkdir(parents=True, exist_ok=True)
-            building.mkdir()
-            _fill(RunDirectory.create(building, recipe_toml(recipe), _environment(networks)), networks, recipe, model)
-            os.rename(building, target)
-        except OSError as error:
-            # Another process may have taken the number in between.
-            if out is None and path.exists():
-                continue
-            raise UserError(f"the run directory {path} cannot be made: {error.strerror}") from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return path
-    raise RuntimeError("unreachable")
+    text, environment = recipe_toml(recipe), _environment(networks)
 
+    def create(path: Path) -> RunDirectory:
+        # Filled before it appears: a run that was killed half way would be trained from the beginning when resumed.
+        return RunDirectory.create(path, text, environment, lambda run: _fill(run, networks, recipe, model))
 
-def _refuse_taken(path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists already and is not an empty directory: choose another one")
+    return (create(out) if out is not None else create_numbered(recipe.name, create)).path
 
 
 def _fill(run: RunDirectory, networks: Sequence[_Network], recipe: Recipe, model: nn.Module) -> None:
     layers = active_layers(model)
-    extra = {"warm_up": recipe.schedule.warm_up, "hidden_positions": None}
+    facts = TrainingFacts(recipe.schedule.warm_up)
     with (
-        SnapshotWriter.create(run.positions, layer_entries(layers), extra) as snapshots,
+        SnapshotWriter.create(run.positions, layer_entries(layers), facts) as snapshots,
         # Empty: what was lost and won on the way is not in the files.
         LogWriter(run.metrics) as metrics,
     ):
@@ -217,8 +193,9 @@ def _fill(run: RunDirectory, networks: Sequence[_Network], recipe: Recipe, model
             save_checkpoint(
                 run,
                 network.iteration,
-                {"model": dict(model.state_dict()), "optimizer": new_optimizer(model, recipe).state_dict()},
-                {"positions": snapshots.length, "metrics": metrics.length},
+                model=model.state_dict(),
+                optimizer=new_optimizer(model, recipe).state_dict(),
+                log_lengths=LogLengths(snapshots.length, metrics.length),
                 keep=len(networks),
             )
 

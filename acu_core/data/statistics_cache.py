@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from acu_core.data.whitening import Whitening
+from acu_core.durable import write_durably
 
 _VERSION = 1  # raise it when the statistics are computed differently
 
@@ -66,15 +66,6 @@ def _read(file: Path, size: int) -> Whitening | None:
 
 def _write(file: Path, whitening: Whitening) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            arrays = {"mean": whitening.mean.numpy(), "matrix": whitening.matrix.numpy()}
-            np.savez(stream, sha256=np.array(hash_of(whitening)), **arrays)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(partial)
-        raise
+    arrays = {"mean": whitening.mean.numpy(), "matrix": whitening.matrix.numpy()}
+    stored_hash = np.array(hash_of(whitening))
+    write_durably(file, lambda stream: np.savez(stream, sha256=stored_hash, **arrays))  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from acu_core.durable import write_text_durably
@@ -20,6 +21,7 @@ from acu_core.learn.workplace import Workplace
 from acu_core.nn import active_layers
 from acu_core.recipe.schema import Recipe
 from acu_core.runs import RunDirectory
+from acu_core.runs.regular_file import open_regular
 from acu_core.train.events import NoEvents
 from acu_core.train.stored_run import StoredRun
 
@@ -53,19 +55,16 @@ def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[s
 
 def read_rounding(run: RunDirectory) -> RoundingFigures | None:
     """The figures that `rounded_start` wrote; None for a run that has none."""
+    path = run.path / _FILE
     try:
-        values = json.loads((run.path / _FILE).read_text(encoding="utf-8"))
-        return RoundingFigures(
-            values["parent"],
-            values["parent_iteration"],
-            _evaluation(values["before"]),
-            _evaluation(values["after"]),
-            values["collisions"],
-        )
+        with open_regular(path) as file:
+            return TypeAdapter(RoundingFigures).validate_json(file.read(), strict=True)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run.path / _FILE} is not what acu wrote: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise UserError(f"{path} is damaged: {place}: {first['msg']}") from error
 
 
 @torch.no_grad()
@@ -100,11 +99,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _evaluation(values: dict[str, Any]) -> Evaluation:
-    # Runs of acu's first version did not count them; the errors bound them, and reports of rounding leave them out.
-    return Evaluation(**{"top5_errors": values["errors"], **values})
 
 
 def _evaluate(model: nn.Module, recipe: Recipe, place: Workplace) -> Evaluation:

@@ -18,7 +18,7 @@ from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
 from acu_core.render.layout import Layout, plan_layout
-from acu_core.render.recording import Recording, load_recording
+from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, visible_reach
 from acu_core.runs.run_directory import RunDirectory
 
@@ -66,6 +66,7 @@ def render_animation(
     layers: Sequence[str] | None = None,
     width: int | None = None,
     progress: Progress | None = None,
+    warn: Warn = python_warning,
 ) -> RenderReport:
     """Draws a run, or a `positions.bin`, into `output`, whose suffix is the format.
 
@@ -79,6 +80,7 @@ def render_animation(
         layers: names, or patterns with `*`; None takes all.
         width: in pixels; 800 by default, less for one or two columns of panels.
         progress: called with (frames drawn, frames in all).
+        warn: told what of the run is damaged and was left out; by default a warning of Python's.
 
     Raises:
         UserError: for options that cannot be met. The file at `output` is then as it was before.
@@ -88,7 +90,7 @@ def render_animation(
     suffix = path.suffix.lower()
     _check_options(path, suffix, frames, fps, width)
     require_encoder(suffix)
-    recording = load_recording(source, first=first, last=last, layers=layers)
+    recording = load_recording(source, first=first, last=last, layers=layers, warn=warn)
     layout = plan_layout(len(recording.positions))
     dots_per_inch = 100.0 if width is None else width / layout.width
     report_progress = progress or (lambda done, total: None)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.runs.checkpoints import list_checkpoints
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
+
+Warn = Callable[[str], None]
+
+
+def python_warning(text: str) -> None:
+    """Warns as Python libraries do."""
+    warnings.warn(text, stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -40,19 +48,36 @@ def load_recording(
     first: int | None = None,
     last: int | None = None,
     layers: Sequence[str] | None = None,
+    warn: Warn = python_warning,
 ) -> Recording:
     """Reads iterations `first` to `last`, both included, of the layers whose names match one of the patterns `layers`.
 
-    Raises UserError when nothing is left to draw, for a name that matches nothing, and for positions that are not
-    finite.
+    Snapshots that are damaged are left out, and `warn` is told which; it is told too when the file ends before the
+    run's newest checkpoint. Raises UserError when nothing is left to draw, for a name that matches nothing, and for
+    positions that are not finite.
     """
-    file = SnapshotFile(_positions_path(source))
+    path = _positions_path(source)
+    # Before the snapshots: a run that goes on writes them first.
+    reached = _newest_checkpoint(source)
+    file = SnapshotFile(path)
     if not file.layers:
         raise UserError(f"{file.path} has no layer with positions: the run's network has ordinary convolutions only")
     if not len(file):
         raise UserError(f"{file.path} has no snapshot yet: wait for the run's first iterations")
     names = _choose(file, layers)
-    iterations = file.iterations.astype(np.int64)
+    good = np.ones(len(file), np.bool_)
+    good[file.damaged] = False
+    if not good.any():
+        raise UserError(f"all snapshots of {file.path} are damaged: restore the file from a copy")
+    if not good.all():
+        warn(f"{file.describe_damage()}, and left out")
+    numbers = np.flatnonzero(good)
+    iterations = file.iterations[numbers].astype(np.int64)
+    if reached > iterations[-1]:
+        warn(
+            f"{file.path} ends with iteration {iterations[-1]}, but the run has a checkpoint of iteration {reached}: "
+            "snapshots are missing"
+        )
     begin = 0 if first is None else int(np.searchsorted(iterations, first, side="left"))
     end = len(iterations) if last is None else int(np.searchsorted(iterations, last, side="right"))
     if begin >= end:
@@ -61,23 +86,28 @@ def load_recording(
             f"{last if last is not None else 'last'}: it has {iterations[0]} to {iterations[-1]}"
         )
     # Copied: a run that is resumed meanwhile cuts the file, and a map of what is gone would kill the process.
-    positions = {name: np.array(file.positions(name)[begin:end]) for name in names}
+    positions = {name: np.array(file.positions(name)[numbers[begin:end]]) for name in names}
     for name, values in positions.items():
-        if not np.isfinite(values).all():
-            raise UserError(f"positions of {name} are not finite: draw the part before that with --to")
-    return Recording(
-        iterations[begin:end],
-        positions,
-        _warm_up(file.extra.get("warm_up")),
-        _hidden(file.extra.get("hidden_positions")),
-    )
+        finite = np.isfinite(values).all(axis=(1, 2, 3))
+        if not finite.all():
+            wrong = int(finite.argmin())
+            remedies = [Remedy(Action.SHORTEN, str(iterations[begin + wrong - 1]))] if wrong else []
+            raise UserError(f"positions of {name} are not finite at iteration {iterations[begin + wrong]}", *remedies)
+    return Recording(iterations[begin:end], positions, file.facts.warm_up, file.facts.hidden)
 
 
 def _positions_path(source: RunDirectory | str | os.PathLike[str]) -> Path:
     if isinstance(source, RunDirectory):
         return source.positions
     path = Path(source)
-    return path if path.is_file() else RunDirectory.open(path).positions
+    return RunDirectory.open(path).positions if path.is_dir() or not path.exists() else path
+
+
+def _newest_checkpoint(source: RunDirectory | str | os.PathLike[str]) -> int:
+    """The iteration of a run's newest checkpoint by its name; -1 where there is none, or no run."""
+    run = source if isinstance(source, RunDirectory) else RunDirectory(Path(source))
+    found = list_checkpoints(run)
+    return found[0][0] if found else -1
 
 
 def _choose(file: SnapshotFile, patterns: Sequence[str] | None) -> list[str]:
@@ -91,17 +121,3 @@ def _choose(file: SnapshotFile, patterns: Sequence[str] | None) -> list[str]:
     if not chosen:
         raise UserError(f"no layer was chosen: the run has {', '.join(names)}")
     return chosen
-
-
-def _warm_up(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _hidden(value: Any) -> npt.NDArray[np.float64] | None:
-    if value is None:
-        return None
-    try:
-        positions = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    return positions if positions.ndim == 3 and positions.shape[-1] == 2 and np.isfinite(positions).all() else None

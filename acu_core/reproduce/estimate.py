@@ -108,9 +108,8 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 
 def _recorded_pace(state: RunState) -> Pace | None:
     for entry in reversed(state.timings):
-        speed, evaluation = entry.get("iterations_per_second"), entry.get("evaluation_seconds")
-        if isinstance(speed, float) and speed > 0 and isinstance(evaluation, float):
-            return Pace(1 / speed, evaluation, "timings")
+        if entry.iterations_per_second:
+            return Pace(1 / entry.iterations_per_second, entry.evaluation_seconds, "timings")
     return None
 
 

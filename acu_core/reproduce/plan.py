@@ -13,7 +13,7 @@ from acu_core.recipe.recipe_file import load_recipe, parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import Row, Table
-from acu_core.runs import RunDirectory, read_log
+from acu_core.runs import EvaluationRecord, Metrics, RunDirectory, TimingRecord, read_metrics, read_timings
 
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
@@ -44,10 +44,10 @@ class RunState:
 
     exists: bool
     iteration: int = 0
-    evaluation: Mapping[str, Any] | None = None
-    """The line of `metrics.jsonl` that holds its last evaluation; None while it is not finished."""
+    evaluation: EvaluationRecord | None = None
+    """Its last evaluation; None while it is not finished."""
     environment: Mapping[str, Any] | None = None
-    timings: tuple[Mapping[str, Any], ...] = ()
+    timings: tuple[TimingRecord, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -80,7 +80,7 @@ def run_path(out: Path, recipe: str, seed: int) -> Path:
 
 
 def read_state(run: PlannedRun) -> RunState:
-    """How far `run` is. Raises UserError when what lies at its path was trained with other settings, or is no run."""
+    """How far `run` is. Raises UserError when what lies at its path has other settings, is no run, or is damaged."""
     if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
         return RunState(exists=False)
     try:
@@ -105,15 +105,14 @@ def read_state(run: PlannedRun) -> RunState:
             *remedies,
             Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         )
-    metrics = read_log(directory.metrics) if directory.metrics.exists() else []
-    last = run.iterations
-    evaluations = [line for line in metrics if "test_errors" in line and line.get("iteration") == last]
+    metrics = read_metrics(directory.metrics) if directory.metrics.exists() else Metrics((), ())
+    evaluations = [record for record in metrics.evaluations if record.iteration == run.iterations]
     return RunState(
         exists=True,
-        iteration=max((int(line.get("iteration", 0)) for line in metrics), default=0),
+        iteration=metrics.iteration,
         evaluation=evaluations[-1] if evaluations else None,
         environment=directory.environment,
-        timings=tuple(read_log(directory.timings)) if directory.timings.exists() else (),
+        timings=read_timings(directory.timings) if directory.timings.exists() else (),
     )
 
 

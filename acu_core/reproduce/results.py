@@ -12,6 +12,7 @@ from acu_core.errors import UserError
 from acu_core.recipe.schema import Paper
 from acu_core.reproduce.plan import PlannedRun, RunState
 from acu_core.reproduce.tables import Row, Table
+from acu_core.runs import TimingRecord
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,12 @@ def table_result(
 def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | None) -> RunResult:
     value = errors = images = None
     if state.evaluation is not None:
-        key = "test_errors" if measure == "test error %" else "test_top5_errors"
-        errors, images = state.evaluation.get(key), state.evaluation.get("test_images")
-        if not isinstance(errors, int) or not isinstance(images, int) or images < 1:
-            raise UserError(f"{run.path / 'metrics.jsonl'} does not say {key} and test_images: train it again")
-        value = 100 * (errors if measure == "test error %" else images - errors) / images
+        top1 = measure == "test error %"
+        errors = state.evaluation.test_errors if top1 else state.evaluation.test_top5_errors
+        images = state.evaluation.test_images
+        if errors is None:
+            raise UserError(f"{run.path / 'metrics.jsonl'} does not say test_top5_errors: train it again")
+        value = 100 * (errors if top1 else images - errors) / images
     seconds = _seconds(state.timings)
     return RunResult(run.seed, run.path, state.iteration, run.iterations, value, errors, images, seconds, problem)
 
@@ -128,16 +130,15 @@ def _improvement(measure: str, base: float | None, mean: float | None) -> float 
     return base - mean if measure == "test error %" else mean - base
 
 
-def _seconds(timings: Sequence[Mapping[str, Any]]) -> float | None:
+def _seconds(timings: Sequence[TimingRecord]) -> float | None:
     """The sum over sessions: each counts from its own start."""
     total, last, session = 0.0, 0.0, None
     for entry in timings:
-        start = float(entry.get("seconds", 0.0))
-        # A smaller number begins a new one too: lines of earlier versions do not name their session, and a run that was
-        # stopped before it came further begins at the same iteration again.
-        if start < last or entry.get("session") != session:
+        # A smaller number begins a new one too: a run that was stopped before it came further begins at the same
+        # iteration again.
+        if entry.seconds < last or entry.session != session:
             total += last
-        last, session = start + float(entry.get("evaluation_seconds", 0.0)), entry.get("session")
+        last, session = entry.seconds + entry.evaluation_seconds, entry.session
     return total + last if timings else None
 
 

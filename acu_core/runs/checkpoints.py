@@ -1,38 +1,70 @@
-"""Checkpoints: everything that a run needs to go on with the same bits."""
+"""Checkpoints: everything that a run needs to go on with the same bits.
+
+`checkpoints/<iteration, at least 8 digits>.pt` is what `torch.save` makes of
+
+    {"format_version": 1, "iteration": 500,
+     "state": {"model": the network's state dict, "optimizer": the optimizer's state dict},
+     "log_lengths": {"positions": bytes of positions.bin, "metrics": bytes of metrics.jsonl}}
+
+and is loaded with `weights_only=True`, after the checksums of its archive. The logs end, at those lengths, with the
+records of the checkpoint's iteration; before the first training record `metrics` is 0. A checkpoint with other content
+is damaged like one with a flipped byte.
+"""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from acu_core.durable import TEMPORARY_SUFFIX, sync_directory, write_durably
+from acu_core.durable import sync_directory, write_durably
 from acu_core.errors import UserError
+from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"(\d{8,})\.pt")
 
 
 @dataclass(frozen=True)
+class LogLengths:
+    """Bytes of the two logs at the moment of a checkpoint, each at a record's end."""
+
+    positions: int
+    metrics: int
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that loaded; `skipped` are the newer ones that did not."""
+    """A checkpoint that loaded, its tensors on the CPU; `skipped` says of newer ones what is wrong with them.
+
+    Its numbers are finite, its iteration is that of its name. Whether it fits a network or the logs is for those to say
+    who have them.
+    """
 
     iteration: int
-    state: dict[str, Any]
-    log_lengths: dict[str, int]
+    model: dict[str, Tensor]
+    """State dict of the network."""
+    optimizer: dict[str, Any]
+    """State dict of the optimizer: "state" and "param_groups"."""
+    log_lengths: LogLengths
     path: Path
-    skipped: tuple[Path, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def save_checkpoint(
     run: RunDirectory,
     iteration: int,
-    state: Mapping[str, Any],
-    log_lengths: Mapping[str, int],
+    *,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Any],
+    log_lengths: LogLengths,
     keep: int = 2,
     never_delete: Collection[int] = (),
 ) -> Path:
@@ -40,10 +72,10 @@ def save_checkpoint(
 
     Those of the iterations in `never_delete` stay too, and are not counted.
 
-    The caller holds the run's lock and has called `sync` on the logs whose lengths it gives. `state` holds tensors,
-    numbers, strings, None, and dicts, lists and tuples of those: a TypeError names what `weights_only=True` would
-    refuse to load. Checkpoints of later iterations belong to a future that was given up (they did not load, and the
-    logs have been cut): they are renamed to `<name>.set-aside`.
+    The caller holds the run's lock and has called `sync` on the logs whose lengths it gives. The state dicts hold
+    tensors, numbers, strings, None, and dicts, lists and tuples of those: a TypeError names what `weights_only=True`
+    would refuse to load. Checkpoints of later iterations belong to a future that was given up (they did not load, and
+    the logs have been cut): they are renamed to `<name>.set-aside`.
     """
     import torch
 
@@ -54,73 +86,62 @@ def save_checkpoint(
     content = {
         "format_version": FORMAT_VERSION,
         "iteration": int(iteration),
-        "state": dict(state),
-        "log_lengths": {str(name): int(length) for name, length in log_lengths.items()},
+        "state": {"model": dict(model), "optimizer": dict(optimizer)},
+        "log_lengths": asdict(log_lengths),
     }
     _check_loadable(content["state"], "state")
     run.checkpoints.mkdir(exist_ok=True)
-    path = write_durably(run.checkpoints / f"{iteration:08d}.pt", lambda file: torch.save(content, file))
-    for leftover in run.checkpoints.glob(f".*{TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
-    found = _list_checkpoints(run)
+    path = run.checkpoints / f"{iteration:08d}.pt"
+    if path.is_dir():
+        path.rename(_set_aside(path))
+    write_durably(path, lambda file: torch.save(content, file))
+    found = list_checkpoints(run)
     for number, later in found:
         if number > iteration:
-            later.rename(later.with_name(f"{later.name}.set-aside"))
+            later.rename(_set_aside(later))
     for _, old in [entry for entry in found if entry[0] <= iteration and entry[0] not in never_delete][keep:]:
-        old.unlink(missing_ok=True)
+        # What somebody has put there under such a name is not ours to delete.
+        if old.is_file():
+            old.unlink()
     sync_directory(run.checkpoints)
     return path
 
 
 def load_latest_checkpoint(run: RunDirectory) -> Checkpoint | None:
-    """The newest checkpoint that is whole, its tensors on the CPU; None when the run has none at all.
+    """The newest checkpoint that can be used; None when the run has none at all.
 
-    Raises UserError when there are checkpoints but none is whole, and when one was written by a newer acu: starting
+    Raises UserError when there are checkpoints but none can be used, and when one was written by a newer acu: starting
     from the beginning would throw away the run.
     """
-    skipped: list[Path] = []
-    reasons: list[str] = []
-    for _, path in _list_checkpoints(run):
+    skipped: list[str] = []
+    for number, path in list_checkpoints(run):
         try:
-            content = _load(path)
-        except UserError:
-            raise
-        # A damaged pickle can raise anything at all.
-        except Exception as error:
-            skipped.append(path)
-            reasons.append(f"{path.name}: {_reason(error)}")
-            continue
-        return Checkpoint(content["iteration"], content["state"], content["log_lengths"], path, tuple(skipped))
+            return _load(run, number, path, tuple(skipped))
+        except DamagedCheckpointError as error:
+            skipped.append(str(error))
     if skipped:
         raise UserError(
-            f"none of the checkpoints in {run.checkpoints} can be loaded ({'; '.join(reasons)}): restore one from a "
+            f"none of the checkpoints in {run.checkpoints} can be used ({'; '.join(skipped)}): restore one from a "
             "copy, or start a new run"
         )
     return None
 
 
 def load_checkpoint(run: RunDirectory, iteration: int) -> Checkpoint:
-    """The checkpoint of one iteration, its tensors on the CPU. Raises UserError when it is not there or not whole."""
-    paths = dict(_list_checkpoints(run))
+    """The checkpoint of one iteration. Raises UserError when it is not there or cannot be used."""
+    paths = dict(list_checkpoints(run))
     if iteration not in paths:
         kept = ", ".join(str(number) for number in sorted(paths)) or "none"
         raise UserError(f"{run.path} has no checkpoint of iteration {iteration}: it keeps {kept}")
-    path = paths[iteration]
-    try:
-        content = _load(path)
-    except UserError:
-        raise
-    # A damaged pickle can raise anything at all.
-    except Exception as error:
-        raise UserError(f"{path} cannot be loaded ({_reason(error)}): choose another iteration") from error
-    return Checkpoint(content["iteration"], content["state"], content["log_lengths"], path)
+    return _load(run, iteration, paths[iteration], ())
 
 
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _set_aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.set-aside")
 
 
-def _list_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:
+def list_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:
+    """Iterations and paths of what is called as a checkpoint is, the newest first; nothing is opened."""
     if not run.checkpoints.is_dir():
         return []
     found = []
@@ -131,26 +152,87 @@ def _list_checkpoints(run: RunDirectory) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _load(path: Path) -> dict[str, Any]:
+class DamagedCheckpointError(UserError):
+    """A checkpoint cannot be used."""
+
+
+def _load(run: RunDirectory, iteration: int, path: Path, skipped: tuple[str, ...]) -> Checkpoint:
+    untrained = iteration == 0 or iteration in run.imported_iterations
+    try:
+        content = _read(path)
+        _check_content(content, iteration, untrained)
+    except _NewerFormatError as error:
+        raise UserError(str(error)) from error
+    # A damaged pickle can raise anything at all.
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedCheckpointError(f"{path} cannot be used: {text}") from error
+    state, lengths = content["state"], content["log_lengths"]
+    return Checkpoint(iteration, state["model"], state["optimizer"], LogLengths(**lengths), path, skipped)
+
+
+class _NewerFormatError(Exception):
+    """Another acu wrote the checkpoint."""
+
+
+def _read(path: Path) -> dict[str, Any]:
     import torch
 
-    # torch.load does not check the archive's checksums.
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"the checksum of {damaged} does not fit")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with open_regular(path) as file:
+        # torch.load does not check the archive's checksums.
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} does not fit")
+        file.seek(0)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError("it is not a checkpoint of acu")
     if content["format_version"] != FORMAT_VERSION:
-        raise UserError(
+        raise _NewerFormatError(
             f"{path} has format version {content['format_version']}, this acu reads version {FORMAT_VERSION}: "
             "use the acu that wrote it"
         )
-    for key, kind in (("iteration", int), ("state", dict), ("log_lengths", dict)):
-        if not isinstance(content.get(key), kind):
-            raise ValueError(f"it has no {key}")
     return content
+
+
+def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) -> None:
+    import torch
+
+    if type(content.get("iteration")) is not int or content["iteration"] != iteration:
+        raise ValueError(f"it says that it is of iteration {str(content.get('iteration'))[:40]}")
+    state, lengths = content.get("state"), content.get("log_lengths")
+    if not isinstance(state, dict) or state.keys() != {"model", "optimizer"}:
+        raise ValueError("it does not hold a model and an optimizer")
+    if not isinstance(lengths, dict) or lengths.keys() != {"positions", "metrics"}:
+        raise ValueError("it does not say how long the logs were")
+    # Never 0: positions.bin has a header.
+    for name, least in (("positions", 1), ("metrics", 0 if untrained else 1)):
+        if type(lengths[name]) is not int or lengths[name] < least:
+            raise ValueError(f"it says that the log of {name} had {str(lengths[name])[:40]} bytes")
+    model, optimizer = state["model"], state["optimizer"]
+    if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
+        raise ValueError("its model is not a state dict of tensors")
+    if not isinstance(optimizer, dict) or not isinstance(optimizer.get("state"), dict):
+        raise ValueError("its optimizer is not a state dict")
+    if not isinstance(optimizer.get("param_groups"), list):
+        raise ValueError("its optimizer has no param_groups")
+    for name, tensor in _tensors(state, ""):
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"its {name} is not finite")
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(item, f"{name} {key}".strip())
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _tensors(item, f"{name} {index}")
 
 
 def _check_loadable(value: Any, name: str) -> None:

@@ -1,16 +1,32 @@
-"""Logs of one JSON object a line: `metrics.jsonl` and `timings.jsonl`."""
+"""Logs of one JSON object a line: `metrics.jsonl` and `timings.jsonl`.
+
+A line is a strict JSON object whose last key is the checksum, and a line feed:
+
+    {"iteration": 1, "loss": 2.5, "crc32": "0a1b2c3d"}
+
+`crc32` is the CRC32 of the bytes before `, "crc32"`, counted on from that of the line before (from 0 in the first), as
+eight hexadecimal digits: a changed line is noticed, and so is one that is missing. Lines without a checksum, as logs
+had them once, are read unchecked; after the first line with one they are damage. A last line without its line feed is
+that of a killed writer, and left out.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 from acu_core.durable import AppendOnlyFile
 from acu_core.errors import UserError
+from acu_core.runs.regular_file import open_regular
+
+_CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
+_CHECKSUM_BYTES = len(b', "crc32": "00000000"}')
 
 
 class LogWriter:
@@ -25,29 +41,28 @@ class LogWriter:
             self._file = AppendOnlyFile.create(path, replace=replace)
         except FileExistsError as error:
             raise UserError(f"{path} exists already and is not overwritten: choose another run directory") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        self._checksum = 0
 
     @classmethod
     def open_for_append(cls, path: str | os.PathLike[str], length: int | None = None) -> LogWriter:
-        """Goes on with a log after cutting it to `length` bytes; None cuts only a torn last line.
+        """Goes on with a log after its first `length` bytes; None leaves out only a torn last line.
 
-        Raises UserError, and cuts nothing, when the file is missing, shorter, or has no line's end there.
+        The rest is cut off by `cut`, or by the first append. Raises UserError, and then cuts nothing, when the file is
+        missing, shorter, or has no line's end there.
         """
         path = Path(path)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: the run cannot go on without its log") from error
-        if length is None:
-            length = content.rfind(b"\n") + 1
-        if len(content) < length:
-            raise UserError(
-                f"{path} has {len(content)} bytes, the checkpoint was saved with {length}: the file was shortened "
-                "since, restore it from a copy or start a new run"
-            )
-        if length and content[length - 1 : length] != b"\n":
-            raise UserError(f"{path} has no end of a line at byte {length}: it is not this checkpoint's log")
+        content, size = _read(path, length)
+        _check_end(path, content, size, length)
         writer = cls.__new__(cls)
-        writer._file = AppendOnlyFile.open(path, length)
+        last = content[:-1].rpartition(b"\n")[2]
+        match = _CHECKSUM.fullmatch(last[-_CHECKSUM_BYTES:])
+        writer._checksum = int(match[1], 16) if match else 0
+        try:
+            writer._file = AppendOnlyFile.open(path, len(content))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
         return writer
 
     @property
@@ -55,16 +70,22 @@ class LogWriter:
         """Length of the log in bytes, always at a line's end: what a checkpoint keeps for `open_for_append`."""
         return self._file.length
 
+    def cut(self) -> None:
+        """Cuts off what lies beyond `length`."""
+        self._file.cut()
+
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Appends one object as strict JSON, floats in their shortest exact form.
+        """Appends one object as strict JSON, floats in their shortest exact form, with its checksum.
 
-        Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold, and then writes nothing.
+        Raises ValueError for NaN, infinities and an entry `crc32`, TypeError for what JSON cannot hold, and then writes
+        nothing.
         """
-        line = json.dumps(dict(entry), allow_nan=False, ensure_ascii=False, separators=(", ", ": "))
-        self._file.append(line.encode() + b"\n")
-
-    def flush(self) -> None:
-        """Does nothing: nothing is held back. Here because writers of files have one."""
+        if not entry or "crc32" in entry:
+            raise ValueError(f"an entry must have keys, none of them crc32, got {list(entry)}")
+        text = json.dumps(dict(entry), allow_nan=False, ensure_ascii=False, separators=(", ", ": ")).encode()[:-1]
+        checksum = zlib.crc32(text, self._checksum)
+        self._file.append(text + b', "crc32": "%08x"}\n' % checksum)
+        self._checksum = checksum
 
     def sync(self) -> None:
         """Returns when all lines are on the disk."""
@@ -83,26 +104,65 @@ class LogWriter:
         self.close()
 
 
-def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All entries of a log; a last line without its end (a killed writer) is left out.
+def read_log(path: str | os.PathLike[str], length: int | None = None) -> list[dict[str, Any]]:
+    """All entries of a log, or those of its first `length` bytes, without their checksums.
 
-    Raises UserError for a missing file and for a line that is not a strict JSON object, naming the line.
+    Raises UserError for a missing file and for a line that is damaged, naming the line.
     """
     path = Path(path)
+    content, size = _read(path, length)
+    # First, since a line that is missing has moved all that come after it.
+    entries = list(_entries(content[: content.rfind(b"\n") + 1], path))
+    _check_end(path, content, size, length)
+    return entries
+
+
+def _read(path: Path, length: int | None) -> tuple[bytes, int]:
+    """The first `length` bytes of a log, or all of its whole lines; and its size."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read() if length is None else file.read(length)
+            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
-        raise UserError(f"there is no log at {path}: has the run been started?") from error
-    entries = []
+        raise UserError(f"there is no log at {path}") from error
+    return content[: content.rfind(b"\n") + 1] if length is None else content, size
+
+
+def _check_end(path: Path, content: bytes, size: int, length: int | None) -> None:
+    if length is not None and len(content) < length:
+        raise UserError(
+            f"{path} has {size} bytes, the checkpoint was saved with {length}: the file was shortened since, restore "
+            "it from a copy or start a new run"
+        )
+    if content and not content.endswith(b"\n"):
+        raise UserError(f"{path} has no end of a line at byte {length}: it is not this checkpoint's log")
+
+
+def _entries(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    checksum, checked = 0, False
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        match = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
+        if match is None and checked:
+            raise damaged_line(path, number, "it has no checksum")
+        if match is not None:
+            checksum, checked = zlib.crc32(line[:-_CHECKSUM_BYTES], checksum), True
+            if checksum != int(match[1], 16):
+                raise damaged_line(path, number, "its checksum does not fit it and the lines before it")
         try:
             entry = json.loads(line, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"line {number} of {path} is not JSON: {error}") from error
+            raise damaged_line(path, number, f"it is not JSON ({error})") from error
         if not isinstance(entry, dict):
-            raise UserError(f"line {number} of {path} is not a JSON object")
-        entries.append(entry)
-    return entries
+            raise damaged_line(path, number, "it is not a JSON object")
+        if match is None and "crc32" in entry:
+            raise damaged_line(path, number, "its checksum is not one")
+        entry.pop("crc32", None)
+        yield entry
+
+
+def damaged_line(path: Path, number: int, reason: str) -> UserError:
+    """The error that names a line of a log."""
+    return UserError(f"line {number} of {path} is damaged: {reason}; restore the file from a copy")
 
 
 def _refuse(constant: str) -> NoReturn:

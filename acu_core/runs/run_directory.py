@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from acu_core.durable import sync_directory, write_text_durably
-from acu_core.errors import UserError
+from acu_core.durable import publish_directory, write_text_durably
+from acu_core.errors import Action, Remedy, UserError
+from acu_core.runs.environment_file import Environment, decode_environment, encode_environment
+from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_lock import hold_lock, hold_lock_to_read
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
-_TABLES = ("data", "operator", "versions", "imported")
 
 
 class RunDirectory:
@@ -27,42 +25,53 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], recipe_toml: str, environment: Mapping[str, Any]) -> RunDirectory:
-        """Makes a run, in one step: a killed process leaves all of it or nothing at `path`.
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        recipe_toml: str,
+        environment: Mapping[str, Any],
+        fill: Callable[[RunDirectory], None] | None = None,
+    ) -> RunDirectory:
+        """Makes a run, in one step: a killed process leaves all of it, or nothing that is in the way of the next.
 
-        `path` must not exist, or be an empty directory; anything else is a UserError and stays as it is.
+        `path` must not exist, or be an empty directory, which stays the same one: it may be the working directory.
+        Anything else is a UserError and stays as it is. `fill` may write more into the run before it appears.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if (path / _RECIPE).is_file():
-                raise UserError(
-                    f"{path} holds a run already: go on with it by `acu train --resume {path}`, "
-                    "or choose another directory"
-                )
-            raise UserError(f"{path} exists already and is not an empty directory: choose another one")
         # Encoded first, so that an environment that is no JSON leaves nothing behind.
-        facts = _encode_environment(environment)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Beside the target, where a rename is possible; `path.name` is empty for "." alone.
-            target = path.resolve()
-            building = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-            building.mkdir()
-        except OSError as error:
-            raise UserError(f"the run directory {path} cannot be made: {error.strerror}") from error
-        try:
-            run = cls(building)
+        files = {_ENVIRONMENT: encode_environment(environment), _RECIPE: recipe_toml}
+        for text in files.values():
+            text.encode()
+
+        def build(directory: Path) -> None:
+            run = cls(directory)
             run.checkpoints.mkdir()
             run.figures.mkdir()
-            write_text_durably(building / _ENVIRONMENT, facts)
-            write_text_durably(building / _RECIPE, recipe_toml)
-            os.rename(building, target)
-        except BaseException as error:
-            shutil.rmtree(building, ignore_errors=True)
-            if not isinstance(error, OSError):
-                raise
+            for name, text in files.items():
+                write_text_durably(directory / name, text)
+            if fill is not None:
+                fill(run)
+
+        try:
+            # What cannot be a path at all, such as a name with a null byte, is found here.
+            os.fsencode(os.path.realpath(path))
+            taken = os.path.lexists(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"the run directory {str(path)!r} cannot be made: {error}") from error
+        try:
+            publish_directory(path, build, last=_RECIPE)
+        except OSError as error:
+            if os.path.isfile(path / _RECIPE):
+                raise UserError(
+                    f"{path} holds a run already",
+                    Remedy(Action.RESUME, str(path)),
+                    Remedy(Action.CHOOSE_OUT, str(path)),
+                ) from error
+            if taken and (isinstance(error, FileExistsError) or not os.path.isdir(path)):
+                raise UserError(
+                    f"{path} exists already and is not an empty directory", Remedy(Action.CHOOSE_OUT, str(path))
+                ) from error
             raise UserError(f"the run directory {path} cannot be made: {error.strerror}") from error
-        sync_directory(target.parent)
         return cls(path)
 
     @classmethod
@@ -70,9 +79,9 @@ class RunDirectory:
         """An existing run. Raises UserError when `path` is none."""
         path = Path(path)
         if not path.is_dir():
-            raise UserError(f"there is no run at {path}: give the directory that `acu train` made")
+            raise UserError(f"there is no run at {path}")
         if not (path / _RECIPE).is_file():
-            raise UserError(f"{path} is not a run, it has no {_RECIPE}: give the directory that `acu train` made")
+            raise UserError(f"{path} is not a run, it has no {_RECIPE}")
         return cls(path)
 
     @property
@@ -81,25 +90,14 @@ class RunDirectory:
         return self._read(_RECIPE)
 
     @property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Everything that was chosen automatically when the run began, and the versions it ran with."""
-        try:
-            content = json.loads(self._read(_ENVIRONMENT))
-        except ValueError as error:
-            raise UserError(f"{self.path / _ENVIRONMENT} is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise UserError(f"{self.path / _ENVIRONMENT} is not a JSON object")
-        for table in _TABLES:
-            if not isinstance(content.get(table, {}), dict):
-                raise UserError(f"{self.path / _ENVIRONMENT} is damaged: {table} is not a JSON object")
-        return content
+        return decode_environment(self._read(_ENVIRONMENT), self.path / _ENVIRONMENT)
 
     @property
     def imported_iterations(self) -> frozenset[int]:
         """The iterations that came from elsewhere: no training here can make their checkpoints again."""
-        files = self.environment.get("imported", {}).get("files")
-        found = [file.get("iteration") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-        return frozenset(iteration for iteration in found if isinstance(iteration, int))
+        return frozenset(file["iteration"] for file in self.environment.get("imported", {}).get("files", []))
 
     def replace_recipe(self, recipe_toml: str) -> None:
         """Writes another recipe in one step: a finished run is extended so."""
@@ -107,7 +105,7 @@ class RunDirectory:
 
     def replace_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes another environment in one step."""
-        write_text_durably(self.path / _ENVIRONMENT, _encode_environment(environment))
+        write_text_durably(self.path / _ENVIRONMENT, encode_environment(environment))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -148,10 +146,7 @@ class RunDirectory:
 
     def _read(self, name: str) -> str:
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            with open_regular(self.path / name) as file:
+                return file.read().decode()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{self.path / name} cannot be read: {error}") from error
-
-
-def _encode_environment(environment: Mapping[str, Any]) -> str:
-    return json.dumps(dict(environment), allow_nan=False, ensure_ascii=False, indent=2) + "\n"

@@ -31,15 +31,18 @@ def hold_lock(path: Path) -> Iterator[None]:
 
     The kernel releases it with the process, by kill -9 too, so there are no stale locks to clean up.
     """
-    with _locked(path, _open(path, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX) as descriptor:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error.strerror}") from error
+    with _locked(path, descriptor, fcntl.LOCK_EX):
+        _write(descriptor, f"{os.getpid()}\n")
         try:
             yield
         finally:
             # Not held in a forked child, whose copy is closed already.
             if descriptor in _held:
-                os.ftruncate(descriptor, 0)
+                _write(descriptor, "")
 
 
 @contextmanager
@@ -52,10 +55,10 @@ def hold_lock_to_read(path: Path) -> Iterator[None]:
         descriptor = _open(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
+            raise UserError(f"{path} cannot be opened: {error.strerror}") from error
         try:
             descriptor = _open(path, os.O_RDONLY)
-        except (FileNotFoundError, PermissionError):
+        except OSError:
             yield
             return
     with _locked(path, descriptor, fcntl.LOCK_SH):
@@ -63,25 +66,36 @@ def hold_lock_to_read(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+    # Not blocking: a pipe in the lock's place would wait for its other end.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Says who holds the lock, which is only of use to people."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
 
 
 @contextmanager
-def _locked(path: Path, descriptor: int, kind: int) -> Iterator[int]:
+def _locked(path: Path, descriptor: int, kind: int) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        holder = ""
+        with suppress(OSError):
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise UserError(
-            f"{path.parent} is being written by another process (number {holder}): wait for it or stop it first"
+            f"{path.parent} is being written by another process (number {holder or 'unknown'}): wait for it or stop "
+            "it first"
         ) from error
     except BaseException:
         os.close(descriptor)
         raise
     _held.add(descriptor)
     try:
-        yield descriptor
+        yield
     finally:
         if descriptor in _held:
             _held.discard(descriptor)

@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from acu_core.errors import UserError
-from acu_core.runs.snapshot_header import LayerEntry, read_header
+from acu_core.runs.regular_file import open_regular
+from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts, read_header
+
+_NAMED_RANGES = 5
 
 
 class SnapshotFile:
     """The snapshots that were whole when the file was opened; later ones need a new SnapshotFile.
 
     Arrays are views of a memory map: nothing is read before it is used. Copy what must outlive a resumed run, which
-    cuts the file back to its last checkpoint.
+    cuts the file back to its last checkpoint. Look at `damaged` before using them.
 
     A torn end (fewer bytes than a record, or last records whose checksum does not fit, as a power failure leaves them)
-    is left out; `ignored_bytes` says how much. Raises UserError for a file that is missing, foreign or has no whole
-    header.
+    is left out; `ignored_bytes` says how much. Of the rest `damaged` says which records cannot be used. With `length`
+    the file is read as if it ended there, and nothing is left out.
+
+    Raises UserError for a file that is missing, foreign, has no whole header, or has no end of a record at `length`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], length: int | None = None) -> None:
         self.path = Path(path)
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 self._header, start = read_header(file, self.path)
                 size = file.seek(0, os.SEEK_END)
+                kind = self._header.record_type
+                if length is not None:
+                    self._check_length(length, size, start, kind.itemsize)
+                    size = length
+                count = (size - start) // kind.itemsize
+                # An empty map is an error for the operating system, a run without snapshots is none for us.
+                self._records: npt.NDArray[np.void] = (
+                    np.memmap(file, kind, "r", offset=start, shape=(count,)) if count else np.empty(0, kind)
+                )
         except FileNotFoundError as error:
             raise UserError(f"there are no snapshots at {self.path}: has the run been started?") from error
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be read: {error.strerror}") from error
         self._index = {layer.name: index for index, layer in enumerate(self.layers)}
-        kind = self._header.record_type
-        count = (size - start) // kind.itemsize
-        # An empty map is an error for the operating system, a run without snapshots is none for us.
-        self._records: npt.NDArray[np.void] = (
-            np.memmap(self.path, kind, "r", offset=start, shape=(count,)) if count else np.empty(0, kind)
-        )
-        while len(self._records) and not self._fits(len(self._records) - 1):
+        while length is None and len(self._records) and not self._fits(len(self._records) - 1):
             self._records = self._records[:-1]
         self.ignored_bytes = size - start - len(self._records) * kind.itemsize
 
@@ -53,9 +58,9 @@ class SnapshotFile:
         return self._header.layers
 
     @property
-    def extra(self) -> Mapping[str, Any]:
-        """The facts that the writer added, such as `warm_up` and `hidden_positions`."""
-        return self._header.extra
+    def facts(self) -> TrainingFacts:
+        """What the header says of the training."""
+        return self._header.facts or TrainingFacts()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -73,15 +78,46 @@ class SnapshotFile:
         """Norm of each synapse's weights in a layer, (T, G, K). Raises UserError for a name that is not there."""
         return self._records[f"weight_norms{self._layer(name)}"]
 
+    @cached_property
+    def damaged(self) -> npt.NDArray[np.int64]:
+        """The numbers, from 0 on, of the records that cannot be used. Reads everything, once.
+
+        Their checksum does not fit, or their iteration does not come after those of the records before.
+        """
+        size = self._records.dtype.itemsize
+        content = self._records.view(np.uint8).reshape(-1).data if len(self) else memoryview(b"")
+        found = (zlib.crc32(content[start : start + size - 4]) for start in range(0, len(content), size))
+        good = np.fromiter(found, np.uint32, len(self)) == self._records["crc32"]
+        iterations = np.where(good, self.iterations, 0).astype(np.uint64)
+        latest = np.maximum.accumulate(iterations) if len(self) else iterations
+        good[1:] &= (iterations[1:] > latest[:-1]) | ~np.logical_or.accumulate(good)[:-1]
+        return np.flatnonzero(~good)
+
     def verify(self) -> None:
-        """Reads everything; raises UserError unless every checksum fits and the iterations ascend."""
-        for index in range(len(self)):
-            if not self._fits(index):
-                raise UserError(f"snapshot {index} of {self.path} is damaged: restore the file from a copy")
-        iterations = self.iterations
-        descents = np.flatnonzero(iterations[1:] <= iterations[:-1])
-        if len(descents):
-            raise UserError(f"snapshot {descents[0] + 1} of {self.path} is older than the one before it")
+        """Reads everything; raises UserError that names the snapshots that cannot be used, if there are any."""
+        if len(self.damaged):
+            raise UserError(f"{self.describe_damage()}: restore the file from a copy")
+
+    def describe_damage(self) -> str:
+        """Which snapshots are damaged, as a phrase."""
+        numbers = self.damaged
+        breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
+        ranges = [(int(part[0]), int(part[-1])) for part in np.split(numbers, breaks)]
+        texts = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges[:_NAMED_RANGES]]
+        rest = f" and {len(ranges) - _NAMED_RANGES} more places" if len(ranges) > _NAMED_RANGES else ""
+        return (
+            f"{len(numbers)} of {len(self)} snapshots of {self.path} are damaged (number {', '.join(texts)}{rest}, "
+            "counted from 0)"
+        )
+
+    def _check_length(self, length: int, size: int, start: int, record_bytes: int) -> None:
+        if size < length:
+            raise UserError(
+                f"{self.path} has {size} bytes, the checkpoint was saved with {length}: the file was shortened since, "
+                "restore it from a copy or start a new run"
+            )
+        if length < start or (length - start) % record_bytes:
+            raise UserError(f"{self.path} has no end of a snapshot at byte {length}: it is not this checkpoint's")
 
     def _layer(self, name: str) -> int:
         try:

@@ -8,9 +8,15 @@
     16+n    4      CRC32 of all bytes before it, u32
     20+n           records, `record_bytes` each
 
+"layers" is a list of {"name", "groups", "synapses"} in the order of the network. "extra" says of the training
+"warm_up", the iterations at whose end positions begin to move, and "hidden_positions", the shape that the data were
+made with, as a nested list (1 or G, K, 2) in (y, x), or null; a file of positions alone may lack both.
+
 A record is: iteration (u64); for each layer its positions, float32 (G, K, 2) in (y, x), then its weight norms, float32
 (G, K); CRC32 of all bytes of the record before it (u32). Every number is little-endian. `n` is chosen so that records
-start at a multiple of 8. Neither time nor host is stored: two equal trainings write equal files.
+start at a multiple of 8. Iterations ascend and need not be consecutive. Every number is finite unless the training
+diverged. Readers check each record before they use it. Neither time nor host is stored: two equal trainings write equal
+files.
 """
 
 from __future__ import annotations
@@ -19,11 +25,12 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from acu_core.errors import UserError
 
@@ -45,11 +52,31 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
+class TrainingFacts:
+    """What the header says of the training: `warm_up` in iterations, `hidden_positions` (1 or G, K, 2) as lists."""
+
+    warm_up: int = 0
+    hidden_positions: list[list[list[float]]] | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.warm_up) is not int or self.warm_up < 0:
+            raise UserError(f"warm_up must be a whole number from 0 on, it is {str(self.warm_up)[:40]}")
+        if self.hidden_positions is not None:
+            _check_hidden(self.hidden_positions)
+
+    @property
+    def hidden(self) -> npt.NDArray[np.float64] | None:
+        """The hidden positions (1 or G, K, 2)."""
+        return None if self.hidden_positions is None else np.asarray(self.hidden_positions, dtype=np.float64)
+
+
+@dataclass(frozen=True)
 class SnapshotHeader:
     """What `positions.bin` says about itself before its first record."""
 
     layers: tuple[LayerEntry, ...]
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    facts: TrainingFacts | None = None
+    """None where nothing is said of a training."""
 
     @property
     def record_type(self) -> np.dtype[np.void]:
@@ -62,17 +89,14 @@ class SnapshotHeader:
         return np.dtype(fields)
 
     def encode(self) -> bytes:
-        """The header's bytes. Raises UserError for layers or extras that no reader would accept."""
+        """The header's bytes. Raises UserError for layers that no reader would accept."""
         _check_layers(self.layers)
         content = {
             "layers": [{"name": e.name, "groups": e.groups, "synapses": e.synapses} for e in self.layers],
             "record_bytes": self.record_type.itemsize,
-            "extra": dict(self.extra),
+            "extra": {} if self.facts is None else asdict(self.facts),
         }
-        try:
-            text = json.dumps(content, allow_nan=False, sort_keys=True).encode()
-        except (TypeError, ValueError) as error:
-            raise UserError(f"the extra facts of a snapshot file must be plain finite JSON values: {error}") from error
+        text = json.dumps(content, allow_nan=False, sort_keys=True).encode()
         text += b" " * (-(_PREFIX.size + len(text) + _CHECKSUM.size) % 8)
         head = _PREFIX.pack(MAGIC, VERSION, len(text)) + text
         return head + _CHECKSUM.pack(zlib.crc32(head))
@@ -81,7 +105,7 @@ class SnapshotHeader:
 def read_header(file: BinaryIO, path: Path) -> tuple[SnapshotHeader, int]:
     """The header at the file's start, and its length in bytes. Raises UserError unless it is whole and ours."""
     prefix = file.read(_PREFIX.size)
-    if not prefix or prefix[: len(MAGIC)] != MAGIC[: len(prefix)]:
+    if prefix[: len(MAGIC)] != MAGIC[: len(prefix)]:
         raise UserError(f"{path} is not a snapshot file (positions.bin) of acu: it starts with {prefix[:8]!r}")
     if len(prefix) < _PREFIX.size:
         raise _truncated(path)
@@ -106,7 +130,7 @@ def _decode(text: bytes, path: Path) -> SnapshotHeader:
     try:
         content = json.loads(text)
         layers = tuple(LayerEntry(str(e["name"]), int(e["groups"]), int(e["synapses"])) for e in content["layers"])
-        header = SnapshotHeader(layers, dict(content["extra"]))
+        header = SnapshotHeader(layers, _facts(dict(content["extra"])))
         _check_layers(layers)
         record_bytes, expected = int(content["record_bytes"]), header.record_type.itemsize
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -119,6 +143,22 @@ def _decode(text: bytes, path: Path) -> SnapshotHeader:
     return header
 
 
+def _facts(extra: Mapping[str, Any]) -> TrainingFacts | None:
+    if not extra.keys() & {"warm_up", "hidden_positions"}:
+        return None
+    return TrainingFacts(extra.get("warm_up", 0), extra.get("hidden_positions"))
+
+
+def _check_hidden(positions: object) -> None:
+    try:
+        # Of lists of numbers only: NumPy would read numbers off texts too.
+        values = np.asarray(positions)
+    except ValueError:
+        values = np.empty(0)
+    if values.dtype.kind not in "fi" or values.ndim != 3 or values.shape[-1] != 2 or not np.isfinite(values).all():
+        raise UserError(f"hidden_positions must be finite numbers (G, K, 2), they are {str(positions)[:40]}")
+
+
 def _check_layers(layers: Sequence[LayerEntry]) -> None:
     names = [entry.name for entry in layers]
     if len(set(names)) != len(names):
@@ -128,5 +168,11 @@ def _check_layers(layers: Sequence[LayerEntry]) -> None:
             raise UserError(f"a layer needs a name, at least one group and at least one synapse, got {entry}")
 
 
+class TruncatedHeaderError(UserError):
+    """The file ends before its header does, as a process that is killed when it begins a run may leave it."""
+
+
 def _truncated(path: Path) -> UserError:
-    return UserError(f"{path} ends inside its header: the run that wrote it was cut off before its first snapshot")
+    return TruncatedHeaderError(
+        f"{path} ends inside its header: the run that wrote it was cut off before its first snapshot"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from acu_core.durable import AppendOnlyFile
 from acu_core.errors import UserError
-from acu_core.runs.snapshot_header import LayerEntry, SnapshotHeader, read_header
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.runs.snapshot_header import LayerEntry, SnapshotHeader, TrainingFacts
 
 
 class SnapshotWriter:
@@ -34,59 +35,55 @@ class SnapshotWriter:
         cls,
         path: str | os.PathLike[str],
         layers: Sequence[LayerEntry],
-        extra: Mapping[str, Any] | None = None,
+        facts: TrainingFacts | None = None,
         *,
         replace: bool = False,
     ) -> SnapshotWriter:
-        """A new file with a header and no snapshot.
-
-        `extra` is any small JSON object; the animation reads `warm_up` (iterations) and `hidden_positions` (a nested
-        list (G, K, 2), or null). An existing file is a UserError, unless `replace`.
-        """
+        """A new file with a header and no snapshot. An existing file is a UserError, unless `replace`."""
         path = Path(path)
-        header = SnapshotHeader(tuple(layers), dict(extra or {}))
+        header = SnapshotHeader(tuple(layers), facts)
         content = header.encode()
         try:
             file = AppendOnlyFile.create(path, replace=replace)
         except FileExistsError as error:
             raise UserError(f"{path} exists already and is not overwritten: choose another run directory") from error
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
         file.append(content)
         return cls(file, header, last_iteration=-1)
 
     @classmethod
     def open_for_append(cls, path: str | os.PathLike[str], length_in_bytes: int) -> SnapshotWriter:
-        """Goes on with a file after cutting it to `length_in_bytes`, the `length` that a checkpoint has kept.
+        """Goes on with a file after its first `length_in_bytes`, the `length` that a checkpoint has kept.
 
-        Raises UserError, and cuts nothing, when the file is shorter or the length is not between two records.
+        The rest is cut off by `cut`, or by the first append. Raises UserError, and then cuts nothing, when the file is
+        shorter, the length is not between two records, or a record before it is damaged.
         """
         path = Path(path)
+        if not path.exists():
+            raise UserError(f"{path} is missing: the run cannot go on without its snapshots")
+        kept = SnapshotFile(path, length_in_bytes)
+        kept.verify()
+        last_iteration = int(kept.iterations[-1]) if len(kept) else -1
         try:
-            with open(path, "rb") as file:
-                header, start = read_header(file, path)
-                size = file.seek(0, os.SEEK_END)
-                if size < length_in_bytes:
-                    raise UserError(
-                        f"{path} has {size} bytes, the checkpoint was saved with {length_in_bytes}: the file was "
-                        "shortened since, restore it from a copy or start a new run"
-                    )
-                record_bytes = header.record_type.itemsize
-                if length_in_bytes < start or (length_in_bytes - start) % record_bytes:
-                    raise UserError(
-                        f"{path} has no end of a snapshot at byte {length_in_bytes}: it is not this checkpoint's"
-                    )
-                last_iteration = -1
-                if length_in_bytes > start:
-                    file.seek(length_in_bytes - record_bytes)
-                    last = np.frombuffer(file.read(record_bytes), header.record_type)
-                    last_iteration = int(last["iteration"][0])
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: the run cannot go on without its snapshots") from error
-        return cls(AppendOnlyFile.open(path, length_in_bytes), header, last_iteration)
+            file = AppendOnlyFile.open(path, length_in_bytes)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        return cls(file, SnapshotHeader(kept.layers, kept.facts), last_iteration)
 
     @property
     def layers(self) -> tuple[LayerEntry, ...]:
         """The layers in the order in which `append` takes their positions."""
         return self._header.layers
+
+    @property
+    def last_iteration(self) -> int:
+        """The iteration of the last snapshot; -1 where there is none."""
+        return self._last_iteration
+
+    def cut(self) -> None:
+        """Cuts off what lies beyond `length`."""
+        self._file.cut()
 
     @property
     def length(self) -> int:
@@ -132,9 +129,6 @@ class SnapshotWriter:
         records["crc32"] = [zlib.crc32(row[:covered].data) for row in as_bytes]
         self._file.append(records.tobytes())
         self._last_iteration = int(steps[-1])
-
-    def flush(self) -> None:
-        """Does nothing: nothing is held back. Here because writers of files have one."""
 
     def sync(self) -> None:
         """Returns when all snapshots are on the disk: before a checkpoint that keeps `length`."""

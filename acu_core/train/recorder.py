@@ -14,7 +14,7 @@ from acu_core.learn.schedule import learning_rate, position_learning_rate
 from acu_core.learn.step import StepFigures
 from acu_core.nn import ActiveConv2d
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import LayerEntry, LogWriter, SnapshotWriter
+from acu_core.runs import LayerEntry, LogWriter, SnapshotWriter, TrainingRecord
 
 
 class DivergedError(UserError):
@@ -88,15 +88,14 @@ class Recorder:
         good = len(iterations) if finite.all() else int(finite.argmin())
         self._write_shapes(iterations[:good], shapes[:good])
         for iteration, (loss, accuracy) in zip(iterations[:good], figures[:good], strict=True):
-            self._metrics.append(
-                {
-                    "iteration": iteration,
-                    "loss": _shortest(loss),
-                    "accuracy": _shortest(accuracy),
-                    "learning_rate": learning_rate(self._recipe, iteration),
-                    "position_learning_rate": position_learning_rate(self._recipe, iteration),
-                }
+            record = TrainingRecord(
+                iteration=iteration,
+                loss=_shortest(loss),
+                accuracy=_shortest(accuracy),
+                learning_rate=learning_rate(self._recipe, iteration),
+                position_learning_rate=position_learning_rate(self._recipe, iteration),
             )
+            self._metrics.append(record.entry())
         if good < len(iterations):
             raise DivergedError(f"the loss became {float(figures[good, 0])} at iteration {iterations[good]}")
         return BlockMeans(float(figures[:, 0].mean()), float(figures[:, 1].mean()))

@@ -15,7 +15,7 @@ from acu_core.learn.evaluation import Evaluation
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, RunDirectory, SnapshotFile
+from acu_core.runs import Checkpoint, RunDirectory, SnapshotFile, TruncatedHeaderError
 from acu_core.train.environment import describe, has_conditions
 from acu_core.train.events import Events
 from acu_core.train.run_training import RunTraining
@@ -73,7 +73,9 @@ def resumed(
             refuse_lost_checkpoints(stored.directory)
         recipe = extended(stored, list(overrides), checkpoint.iteration if checkpoint else 0)
         place = stored.workplace(recipe, data_path=data_path, download=download, device=device, events=events)
-        if checkpoint and checkpoint.iteration and recipe.optimizer.keeps_state and not _has_momentum(checkpoint):
+        if checkpoint and checkpoint.iteration and recipe.optimizer.keeps_state and not checkpoint.optimizer["state"]:
+            if checkpoint.iteration not in stored.directory.imported_iterations:
+                raise UserError(f"{checkpoint.path} is damaged: it holds no momentum, and it was not imported")
             events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
         with computing(place.threads):
             yield Session(stored.directory, recipe, place, checkpoint)
@@ -143,22 +145,15 @@ def extended(stored: StoredRun, overrides: list[str], reached: int) -> Recipe:
     return changed
 
 
-def _has_momentum(checkpoint: Checkpoint) -> bool:
-    optimizer = checkpoint.state.get("optimizer")
-    return isinstance(optimizer, dict) and bool(optimizer.get("state"))
-
-
 def refuse_lost_checkpoints(run: RunDirectory) -> None:
-    """A run without checkpoints is begun anew, unless it has trained: then its snapshots would be lost."""
-    if not run.positions.exists():
-        return
+    """A run without checkpoints is begun anew, unless it has trained: then its records would be lost."""
+    restore = f"but no checkpoint in {run.checkpoints}: restore one from a copy, or start a new run"
     try:
-        snapshots = len(SnapshotFile(run.positions))
-    except UserError:
+        snapshots = len(SnapshotFile(run.positions)) if run.positions.exists() else 0
+    except TruncatedHeaderError:
         # Killed while the header was written.
-        return
+        snapshots = 0
     if snapshots > 1:
-        raise UserError(
-            f"{run.path} has {snapshots} snapshots but no checkpoint in {run.checkpoints}: restore one from a copy, "
-            "or start a new run"
-        )
+        raise UserError(f"{run.path} has {snapshots} snapshots {restore}")
+    if run.metrics.exists() and run.metrics.stat().st_size:
+        raise UserError(f"{run.path} has records in {run.metrics.name} {restore}")

@@ -20,8 +20,19 @@ from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace
 from acu_core.nn import active_layers
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, LogWriter, RunDirectory, SnapshotWriter, save_checkpoint
+from acu_core.runs import (
+    Checkpoint,
+    EvaluationRecord,
+    LogLengths,
+    LogWriter,
+    RunDirectory,
+    SnapshotWriter,
+    TimingRecord,
+    TrainingFacts,
+    save_checkpoint,
+)
 from acu_core.train.recorder import DivergedError, Recorder, layer_entries
+from acu_core.train.restoring import open_logs, restore_state
 
 BLOCK = 256
 BLOCK_SECONDS = 0.5
@@ -78,32 +89,27 @@ class RunTraining:
         if initial_state is not None:
             load_network_state(self.model, initial_state, "the parent's checkpoint")
         hidden = self.place.data.hidden_positions
-        extra = {
-            "warm_up": self.recipe.schedule.warm_up,
-            "hidden_positions": hidden.tolist() if hidden is not None else None,
-        }
-        snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), extra, replace=True)
+        facts = TrainingFacts(self.recipe.schedule.warm_up, hidden.tolist() if hidden is not None else None)
+        snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), facts, replace=True)
         metrics = LogWriter(self.directory.metrics, replace=True)
         self._open(snapshots, metrics, LogWriter(self.directory.timings, replace=True))
         self._logs.recorder.write_snapshot(0)
         self._save()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint, both logs cut to its lengths. Raises UserError when it does not fit."""
-        source = str(checkpoint.path)
-        load_network_state(self.model, checkpoint.state.get("model", {}), source)
-        try:
-            self._step.optimizer.load_state_dict(checkpoint.state["optimizer"])
-            lengths = checkpoint.log_lengths["positions"], checkpoint.log_lengths["metrics"]
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{source} does not fit the run's recipe: {error}") from error
-        snapshots = SnapshotWriter.open_for_append(self.directory.positions, lengths[0])
-        metrics = LogWriter.open_for_append(self.directory.metrics, lengths[1])
-        # Times are no part of the result: a run goes on without those of its past.
-        exists = self.directory.timings.exists()
-        timings = LogWriter.open_for_append(self.directory.timings) if exists else LogWriter(self.directory.timings)
+        """Goes on from a checkpoint, both logs cut to its lengths.
+
+        Raises UserError that names what does not fit or is damaged, and then has changed nothing on disk.
+        """
+        imported = self.directory.imported_iterations
+        restore_state(checkpoint, self.model, self._step.optimizer, trained=checkpoint.iteration not in {0, *imported})
+        snapshots, metrics, timings = logs = open_logs(
+            self.directory, checkpoint, layer_entries(self._layers), imported=imported
+        )
+        for log in logs:
+            log.cut()
         self._open(snapshots, metrics, timings)
-        self._imported = self.directory.imported_iterations
+        self._imported = imported
         self.iteration = self._saved = checkpoint.iteration
 
     def run(self) -> bool:
@@ -197,8 +203,9 @@ class RunTraining:
         save_checkpoint(
             self.directory,
             self.iteration,
-            {"model": dict(self.model.state_dict()), "optimizer": self._step.optimizer.state_dict()},
-            {"positions": snapshots.length, "metrics": metrics.length},
+            model=self.model.state_dict(),
+            optimizer=self._step.optimizer.state_dict(),
+            log_lengths=LogLengths(snapshots.length, metrics.length),
             never_delete=self._imported,
         )
         self._saved = self.iteration
@@ -221,30 +228,29 @@ class RunTraining:
         if not math.isfinite(result.loss):
             raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
         self.evaluation = result
-        figures: dict[str, int | float] = {
-            "iteration": self.iteration,
-            "test_loss": result.loss,
-            "test_accuracy": result.accuracy,
-            "test_errors": result.errors,
-            "test_images": result.images,
-        }
         paper = self.recipe.paper
-        if data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %"):
-            # Else nobody asks for it, and the file keeps the bytes that it always had.
-            figures["test_top5_errors"] = result.top5_errors
-        self._logs.metrics.append(figures)
+        # Else nobody asks for it, and the file keeps the bytes that it always had.
+        top5 = data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %")
+        record = EvaluationRecord(
+            iteration=self.iteration,
+            test_loss=result.loss,
+            test_accuracy=result.accuracy,
+            test_errors=result.errors,
+            test_images=result.images,
+            test_top5_errors=result.top5_errors if top5 else None,
+        )
+        self._logs.metrics.append(record.entry())
         ended = time.monotonic()
         # Evaluations are counted apart: how often they come is no part of the speed.
         training = begun - session.started - session.evaluating
         session.evaluating += ended - begun
         speed = round((self.iteration - session.first) / training, 3) if training > 0 else None
-        self._logs.timings.append(
-            {
-                "iteration": self.iteration,
-                "session": session.first,
-                "seconds": round(begun - session.started, 3),
-                "iterations_per_second": speed,
-                "evaluation_seconds": round(ended - begun, 3),
-            }
+        timing = TimingRecord(
+            iteration=self.iteration,
+            session=session.first,
+            seconds=round(begun - session.started, 3),
+            iterations_per_second=speed,
+            evaluation_seconds=round(ended - begun, 3),
         )
+        self._logs.timings.append(timing.entry())
         return True

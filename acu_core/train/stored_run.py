@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -15,7 +13,7 @@ from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, RunDirectory, load_checkpoint, load_latest_checkpoint
+from acu_core.runs import Checkpoint, Environment, RunDirectory, load_checkpoint, load_latest_checkpoint
 from acu_core.train.environment import recorded_workplace
 from acu_core.train.events import Events
 
@@ -26,7 +24,7 @@ class StoredRun:
 
     directory: RunDirectory
     recipe: Recipe
-    environment: Mapping[str, Any]
+    environment: Environment
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> StoredRun:
@@ -47,8 +45,8 @@ class StoredRun:
         """
         checkpoint = load_latest_checkpoint(self.directory)
         if checkpoint is not None and checkpoint.skipped:
-            names = ", ".join(str(skipped) for skipped in checkpoint.skipped)
-            events.warn(f"{names} cannot be used; taking that of iteration {checkpoint.iteration} instead")
+            damaged = "; ".join(checkpoint.skipped)
+            events.warn(f"{damaged}; taking the checkpoint of iteration {checkpoint.iteration} instead")
         return checkpoint
 
     def checkpoint(self, iteration: int | None, events: Events) -> Checkpoint:
@@ -82,5 +80,5 @@ class StoredRun:
     def network(self, checkpoint: Checkpoint, place: Workplace) -> nn.Module:
         """The run's network as the checkpoint holds it. Changes PyTorch's global generator."""
         model = new_network(self.recipe, place, pretrained=False)
-        load_network_state(model, checkpoint.state.get("model", {}), str(checkpoint.path))
+        load_network_state(model, checkpoint.model, str(checkpoint.path))
         return model

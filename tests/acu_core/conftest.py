@@ -42,7 +42,8 @@ def _content(path: Path) -> dict[str, object]:
         "positions": run.positions.read_bytes(),
         "metrics": run.metrics.read_bytes(),
         "iteration": checkpoint.iteration,
-        "state": _bits(checkpoint.state),
+        "model": _bits(checkpoint.model),
+        "optimizer": _bits(checkpoint.optimizer),
     }
 
 

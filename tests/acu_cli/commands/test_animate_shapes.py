@@ -51,6 +51,15 @@ def test_the_report_is_strict_json_on_standard_output(run: RunDirectory, tmp_pat
     assert report["bytes"] == output.stat().st_size
 
 
+def test_damaged_snapshots_are_warned_of(run: RunDirectory, tmp_path: Path) -> None:
+    content = bytearray(run.positions.read_bytes())
+    content[-1000] ^= 1
+    run.positions.write_bytes(content)
+    result = CliRunner().invoke(app(), [str(run.path), "-o", str(tmp_path / "still.png")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 of 20 snapshots" in " ".join(result.stderr.split())
+
+
 def test_errors_of_the_user_reach_the_command_line_as_such(run: RunDirectory) -> None:
     result = CliRunner().invoke(app(), [str(run.path), "--layers", "conv9"])
     assert isinstance(result.exception, UserError)

@@ -63,7 +63,7 @@ def test_the_errors_are_the_authors(
     run: RunDirectory, data: DataSet, iteration: int, errors: int, operator: str
 ) -> None:
     model = build_network("plain", in_channels=3, classes=10).eval()
-    model.load_state_dict(load_checkpoint(run, iteration).state["model"])
+    model.load_state_dict(load_checkpoint(run, iteration).model)
     model = model.to(memory_format=torch.channels_last)
     assert has_kernel("cpu")
     calls = reference_everywhere(model) if operator == "reference" else []

@@ -58,7 +58,7 @@ def run(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def network(run: Path, iteration: int) -> torch.nn.Module:
     model = build_network("plain", in_channels=3, classes=10)
-    model.load_state_dict(load_checkpoint(RunDirectory.open(run), iteration).state["model"])
+    model.load_state_dict(load_checkpoint(RunDirectory.open(run), iteration).model)
     return model.eval()
 
 
@@ -92,7 +92,7 @@ def test_each_file_is_a_snapshot_and_a_checkpoint(run: Path) -> None:
     newest = load_latest_checkpoint(directory)
     assert newest is not None
     assert newest.iteration == 10000
-    assert newest.state["model"]["norm0.num_batches_tracked"] == 10000
+    assert newest.model["norm0.num_batches_tracked"] == 10000
     assert not list(run.parent.glob(".*"))
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,20 @@ def test_killed_before_its_first_checkpoint_it_starts_from_the_parent_again(
     report = resume(tmp_path / "child")
     assert report.rounding == whole.rounding
     assert content(tmp_path / "child") == content(tmp_path / "whole")
+
+
+def test_a_parent_that_cannot_be_written_is_rounded_elsewhere(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def read_only(path: Path, flags: int, *more: object, **options: object) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT) and str(path).startswith(str(parent)):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_file(path, flags, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert round_and_finetune(parent, tmp_path / "child", iterations=1).iteration == 1
 
 
 def test_a_changed_parent_is_noticed(parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Tiny) -> None:

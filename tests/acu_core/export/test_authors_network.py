@@ -55,7 +55,7 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
     run = tmp_path / "authors"
     import_caffe([Path(os.environ["ACU_TEST_CAFFE"]) / "plain_iter_50000.caffemodel"], run)
     model = build_network("plain", in_channels=3, classes=10).eval()
-    model.load_state_dict(load_checkpoint(RunDirectory.open(run), 50_000).state["model"])
+    model.load_state_dict(load_checkpoint(RunDirectory.open(run), 50_000).model)
     plain = to_conv2d(model)
     description = {"modules": describe_modules(plain), "input": {"preprocessing": "contrast and ZCA"}}
 

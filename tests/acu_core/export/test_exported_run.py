@@ -78,7 +78,7 @@ network.load_state_dict(load_file(sys.argv[1]))
 
 def network_of(run: Path, iteration: int = 20) -> nn.Module:
     model = build_network("planted", in_channels=2, classes=8)
-    model.load_state_dict(load_checkpoint(RunDirectory.open(run), iteration).state["model"])
+    model.load_state_dict(load_checkpoint(RunDirectory.open(run), iteration).model)
     return model.eval()
 
 
@@ -232,6 +232,16 @@ def test_without_the_extra(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert export_run(run, tmp_path / "network.pt2", check=False).written
 
 
+def _save_moved(run: Path, copied: Path, place: list[float]) -> None:
+    """A checkpoint of iteration 21 in `copied`: that of iteration 20 with a synapse at `place`."""
+    found = load_checkpoint(RunDirectory.open(run), 20)
+    model = {name: tensor.clone() for name, tensor in found.model.items()}
+    model["unit.positions"][0, 2] = torch.tensor(place)
+    save_checkpoint(
+        RunDirectory.open(copied), 21, model=model, optimizer=found.optimizer, log_lengths=found.log_lengths
+    )
+
+
 def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run at"):
         export_run(tmp_path / "nowhere", tmp_path / "network.pt2")
@@ -242,9 +252,7 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no checkpoint yet"):
         export_run(copied, tmp_path / "network.pt2")
 
-    state = load_checkpoint(RunDirectory.open(run), 20).state
-    state["model"]["unit.positions"][0, 2] = torch.tensor([0.5, 1e6])
-    save_checkpoint(RunDirectory.open(copied), 21, state, {})
+    _save_moved(run, copied, [0.5, 1e6])
     with pytest.raises(UserError, match=r"layer unit: .* too far out, at \(y, x\) = \(0.5, 1e\+06\)"):
         export_run(copied, tmp_path / "network.pt2")
     assert not (tmp_path / "network.pt2").exists()
@@ -254,9 +262,7 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
 def test_a_synapse_beyond_the_image_reads_nothing_in_the_file_too(run: Path, tmp_path: Path, suffix: str) -> None:
     copied = tmp_path / "run"
     shutil.copytree(run, copied)
-    state = load_checkpoint(RunDirectory.open(run), 20).state
-    state["model"]["unit.positions"][0, 2] = torch.tensor([-30.25, 21.5])
-    save_checkpoint(RunDirectory.open(copied), 21, state, {})
+    _save_moved(run, copied, [-30.25, 21.5])
     report = export_run(copied, tmp_path / f"network{suffix}")
     assert report.written
     assert report.iteration == 21

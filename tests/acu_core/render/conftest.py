@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acu_core.runs import LayerEntry, SnapshotWriter
+from acu_core.runs import LayerEntry, SnapshotWriter, TrainingFacts
 
 GRID = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij"), -1).reshape(1, 9, 2)
 
@@ -24,7 +24,7 @@ def make_recording(tmp_path: Path) -> MakeRecording:
         warm_up: int = 40,
         groups: int = 1,
         drift: float = 1.0,
-        hidden: object = None,
+        hidden: list[list[list[float]]] | None = None,
         name: str = "positions.bin",
     ) -> Path:
         names = [f"conv{index}" for index in range(layers)]
@@ -33,8 +33,8 @@ def make_recording(tmp_path: Path) -> MakeRecording:
         spread = 1 + 0.1 * np.arange(groups).reshape(1, groups, 1, 1)
         positions = (GRID * (1 + drift * share * spread)).astype(np.float32)
         path = tmp_path / name
-        extra = {"warm_up": warm_up, "hidden_positions": hidden}
-        with SnapshotWriter.create(path, [LayerEntry(n, groups, 9) for n in names], extra) as writer:
+        facts = TrainingFacts(warm_up, hidden)
+        with SnapshotWriter.create(path, [LayerEntry(n, groups, 9) for n in names], facts) as writer:
             writer.append_block(steps, [positions] * layers, [np.ones(positions.shape[:-1])] * layers)
         return path
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,13 +48,52 @@ def test_what_cannot_be_drawn_is_said(make_recording: MakeRecording, tmp_path: P
             load_recording(tmp_path / "odd.bin")
         writer.append(0, [np.zeros((1, 1, 2))], [np.zeros((1, 1))])
         writer.append(1, [np.full((1, 1, 2), np.nan)], [np.zeros((1, 1))])
-    with pytest.raises(UserError, match="positions of a are not finite"):
+    with pytest.raises(UserError, match="positions of a are not finite at iteration 1"):
         load_recording(tmp_path / "odd.bin")
     assert len(load_recording(tmp_path / "odd.bin", last=0).iterations) == 1
 
 
-@pytest.mark.parametrize("hidden", ["x", [[1]], [[[float("1e400"), 0]]], {}])
-def test_hidden_positions_that_make_no_sense_are_left_out(make_recording: MakeRecording, hidden: object) -> None:
-    if hidden == [[[float("inf"), 0]]]:
-        hidden = [[["inf", 0]]]
-    assert load_recording(make_recording(1, hidden=hidden)).hidden is None
+def test_damaged_snapshots_are_named_and_left_out(make_recording: MakeRecording) -> None:
+    path = make_recording(2)
+    content = bytearray(path.read_bytes())
+    size = 8 + 2 * 9 * 3 * 4 + 4
+    start = len(content) - 201 * size
+    # The exponent of a position in one, zeros over the next two.
+    content[start + 50 * size + 8 + 3] ^= 0x04
+    content[start + 60 * size : start + 62 * size] = bytes(2 * size)
+    path.write_bytes(content)
+    warnings: list[str] = []
+    recording = load_recording(path, warn=warnings.append)
+    assert recording.iterations.tolist() == [i for i in range(201) if i not in (50, 60, 61)]
+    assert float(np.abs(recording.all_synapses()).max()) < 3
+    (warning,) = warnings
+    assert "number 50, 60 to 61" in warning
+    assert str(path) in warning
+    with pytest.warns(UserWarning, match="number 50, 60 to 61"):
+        load_recording(path)
+    content[start:] = bytes(len(content) - start)
+    content[-size:] = path.read_bytes()[-size:]
+    path.write_bytes(content)
+    assert load_recording(path, warn=warnings.append).iterations.tolist() == [200]
+
+
+def test_a_file_that_ends_before_the_newest_checkpoint_is_drawn_with_a_warning(
+    make_recording: MakeRecording, tmp_path: Path
+) -> None:
+    run = RunDirectory.create(tmp_path / "run", "", {})
+    run.positions.write_bytes(make_recording(1).read_bytes())
+    (run.checkpoints / "00000200.pt").write_bytes(b"")
+    assert load_recording(run).iterations[-1] == 200
+    run.positions.write_bytes(run.positions.read_bytes()[:-1000])
+    warnings: list[str] = []
+    last = load_recording(run.path, warn=warnings.append).iterations[-1]
+    (warning,) = warnings
+    assert f"ends with iteration {last}, but the run has a checkpoint of iteration 200" in warning
+
+
+def test_drawing_does_not_import_torch(make_recording: MakeRecording) -> None:
+    program = (
+        "import sys; from acu_core.render.recording import load_recording\n"
+        "load_recording(sys.argv[1]); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(make_recording(1))], check=True, timeout=60)

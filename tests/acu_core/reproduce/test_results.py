@@ -14,12 +14,17 @@ from acu_core.reproduce.plan import PlannedRun, RunState, plan_runs
 from acu_core.reproduce.result_text import as_json, cells, columns, conditions, markdown, remarks
 from acu_core.reproduce.results import TableResult, table_result
 from acu_core.reproduce.tables import TABLES
+from acu_core.runs import EvaluationRecord, TimingRecord
 
 OUT = Path("out")
 
 
+def record(test_errors: int, test_images: int, test_top5_errors: int | None = None) -> EvaluationRecord:
+    return EvaluationRecord(1, 1.0, 1 - test_errors / test_images, test_errors, test_images, test_top5_errors)
+
+
 def evaluated(**figures: int) -> RunState:
-    return RunState(exists=True, iteration=1, evaluation=figures, environment={"device": "cpu", "threads": 2})
+    return RunState(True, iteration=1, evaluation=record(**figures), environment={"device": "cpu", "threads": 2})
 
 
 def result_of(name: str, states: dict[str, list[RunState]], scale: float = 1.0) -> TableResult:
@@ -86,7 +91,7 @@ def test_conditions_are_grouped_and_named() -> None:
     other: dict[str, Any] = {"device": "cuda:0", "device_name": "A GPU", "threads": 8, "versions": {"torch": "3"}}
     states = [
         evaluated(test_errors=1, test_images=10),
-        RunState(True, 1, {"test_errors": 2, "test_images": 10}, other),
+        RunState(True, 1, record(2, 10), other),
     ]
     result = result_of("cifar10", {"cifar10-plain-base": states})
     assert [[str(path) for path in paths] for _, paths in result.conditions] == [
@@ -100,11 +105,9 @@ def test_conditions_are_grouped_and_named() -> None:
     assert ": cifar10-plain-base-seed1" in page
 
 
-def lasting(*sessions: int | None, seconds: tuple[float, ...]) -> float | None:
+def lasting(*sessions: int, seconds: tuple[float, ...]) -> float | None:
     """The time that a run's lines come to, each of a session, an evaluation taking 1 s."""
-    lines: list[dict[str, Any]] = [{"seconds": start, "evaluation_seconds": 1.0} for start in seconds]
-    for line, session in zip(lines, sessions, strict=True):
-        line |= {} if session is None else {"session": session}
+    lines = (TimingRecord(1, session, start, None, 1.0) for session, start in zip(sessions, seconds, strict=True))
     state = RunState(True, 1, timings=tuple(lines))
     return result_of("cifar10", {"cifar10-plain-base": [state]}).rows[0].runs[0].seconds
 
@@ -113,9 +116,6 @@ def test_a_runs_time_is_that_of_all_its_sessions() -> None:
     assert lasting(0, 0, seconds=(10, 100)) == 101
     assert lasting(0, 500, seconds=(10, 100)) == 11 + 101
     assert lasting(500, 500, seconds=(0, 0)) == 1 + 1, "stopped and resumed at the same iteration"
-    # As earlier versions wrote them.
-    assert lasting(None, None, None, seconds=(10, 100, 5)) == 101 + 6
-    assert lasting(None, 500, seconds=(10, 100)) == 11 + 101
 
 
 def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
         if run.row.name == "Base":
             return evaluated(test_errors=1, test_images=10)
         if run.row.name == "Base-F5" and run.seed == 0:
-            timings = ({"iterations_per_second": 4.0, "evaluation_seconds": 20.0},)
+            timings = (TimingRecord(600, 0, 150.0, 4.0, 20.0), TimingRecord(600, 600, 0.0, None, 20.0))
             return RunState(True, 600, None, None, timings)
         return RunState(False)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,11 @@ def test_entries_are_lines_and_floats_are_short_and_exact(tmp_path: Path) -> Non
     path = tmp_path / "metrics.jsonl"
     lengths = write(path)
     assert path.stat().st_size == lengths[-1]
-    assert path.read_bytes().splitlines()[0] == b'{"iteration": 1, "loss": 0.1}'
+    lines = path.read_bytes().splitlines()
+    first = b'{"iteration": 1, "loss": 0.1'
+    assert lines[0] == first + b', "crc32": "%08x"}' % zlib.crc32(first)
+    second = lines[1].partition(b', "crc32"')[0]
+    assert lines[1] == second + b', "crc32": "%08x"}' % zlib.crc32(second, zlib.crc32(first))
     assert path.read_bytes().count(b"\n") == 3
     assert read_log(path) == ENTRIES
 
@@ -67,11 +73,15 @@ def test_going_on_refuses_wrong_lengths_and_cuts_nothing(tmp_path: Path) -> None
         LogWriter.open_for_append(path, lengths[-1] + 1)
     with pytest.raises(UserError, match="end of a line"):
         LogWriter.open_for_append(path, lengths[1] + 3)
-    with pytest.raises(UserError, match="missing"):
+    with pytest.raises(UserError, match="no log"):
         LogWriter.open_for_append(tmp_path / "none", 0)
     with pytest.raises(UserError, match="exists already"):
         LogWriter(path)
-    assert path.read_bytes() == content
+    LogWriter.open_for_append(path, lengths[1]).close()
+    assert path.read_bytes() == content, "cut by the first append, or when told to"
+    with LogWriter.open_for_append(path, lengths[1]) as log:
+        log.cut()
+    assert path.read_bytes() == content[: lengths[1]]
     LogWriter(path, replace=True).close()
     assert read_log(path) == []
 
@@ -87,3 +97,61 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
 def test_a_missing_log_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no log"):
         read_log(tmp_path / "none")
+
+
+def test_a_changed_byte_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path)
+    content = path.read_bytes()
+    for place in range(len(content) - 1):
+        for bit in (0x01, 0x40):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+            with pytest.raises(UserError, match=r"line [123] of .* is damaged"):
+                read_log(path)
+
+
+def test_a_missing_line_and_lines_in_another_order_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for other, number in (([0, 2], 2), ([1, 2], 1), ([0, 2, 1], 2), ([0, 1, 1, 2], 3)):
+        path.write_bytes(b"".join(lines[index] for index in other))
+        with pytest.raises(UserError, match=f"line {number} of .* its checksum does not fit"):
+            read_log(path)
+
+
+def test_lines_without_a_checksum_are_read_up_to_the_first_that_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    old = b'{"iteration": 1}\n{"iteration": 2}\n'
+    path.write_bytes(old)
+    assert read_log(path) == [{"iteration": 1}, {"iteration": 2}]
+    with LogWriter.open_for_append(path) as log:
+        log.append({"iteration": 3})
+    with LogWriter.open_for_append(path) as log:
+        log.append({"iteration": 4})
+    assert path.read_bytes().startswith(old)
+    assert [entry["iteration"] for entry in read_log(path)] == [1, 2, 3, 4]
+    with open(path, "ab") as file:
+        file.write(b'{"iteration": 5}\n')
+    with pytest.raises(UserError, match=r"line 5 of .* no checksum"):
+        read_log(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_directory_is_refused(tmp_path: Path, make: object) -> None:
+    path = tmp_path / "metrics.jsonl"
+    (os.mkfifo if make is os.mkfifo else os.mkdir)(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        read_log(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        LogWriter.open_for_append(path)
+    with pytest.raises(UserError, match="cannot be written"):
+        LogWriter(path, replace=True)
+
+
+def test_an_entry_with_a_checksum_of_its_own_is_refused(tmp_path: Path) -> None:
+    with LogWriter(tmp_path / "log") as log:
+        for entry in ({}, {"crc32": 1}):
+            with pytest.raises(ValueError, match="crc32"):
+                log.append(entry)
+        assert log.length == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.runs import LayerEntry, SnapshotFile, SnapshotWriter
+from acu_core.runs import LayerEntry, SnapshotFile, SnapshotWriter, TrainingFacts
 from acu_core.runs.snapshot_header import MAGIC, VERSION
 
 LAYERS = [LayerEntry("conv1_1", 1, 9), LayerEntry("conv1_2", 2, 4)]
@@ -24,7 +25,7 @@ def snapshot(iteration: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def write(path: Path, iterations: list[int]) -> list[int]:
     """Writes snapshots; the lengths after the header and after each of them."""
-    with SnapshotWriter.create(path, LAYERS, {"warm_up": 5, "hidden_positions": None}) as writer:
+    with SnapshotWriter.create(path, LAYERS, TrainingFacts(5)) as writer:
         lengths = [writer.length]
         for iteration in iterations:
             writer.append(iteration, *snapshot(iteration))
@@ -49,7 +50,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     file = SnapshotFile(path)
     assert path.stat().st_size == lengths[-1]
     assert file.layers == tuple(LAYERS)
-    assert file.extra == {"warm_up": 5, "hidden_positions": None}
+    assert file.facts == TrainingFacts(5)
     assert file.ignored_bytes == 0
     assert file.positions("conv1_2").shape == (6, 2, 4, 2)
     assert file.weight_norms("conv1_2").shape == (6, 2, 4)
@@ -86,7 +87,7 @@ def test_equal_trainings_write_equal_files(tmp_path: Path) -> None:
 def test_a_block_writes_the_same_bytes_as_single_snapshots(tmp_path: Path) -> None:
     write(tmp_path / "single", [0, 4, 5])
     snapshots = [snapshot(i) for i in (0, 4, 5)]
-    with SnapshotWriter.create(tmp_path / "block", LAYERS, {"warm_up": 5, "hidden_positions": None}) as writer:
+    with SnapshotWriter.create(tmp_path / "block", LAYERS, TrainingFacts(5)) as writer:
         writer.append_block([], [], [])
         writer.append_block(
             np.array([0, 4, 5]),
@@ -171,6 +172,12 @@ def test_a_header_of_another_version_or_with_nonsense_inside_is_refused(tmp_path
         {"layers": [layer, layer], "extra": {}, "record_bytes": 228},
         {"layers": [{**layer, "synapses": -9}], "extra": {}, "record_bytes": 12},
         {"layers": [{**layer, "synapses": 10**30}], "extra": {}, "record_bytes": 12},
+        {"layers": [layer], "extra": {"warm_up": -1}, "record_bytes": 120},
+        {"layers": [layer], "extra": {"warm_up": "long"}, "record_bytes": 120},
+        {"layers": [layer], "extra": {"hidden_positions": "x"}, "record_bytes": 120},
+        {"layers": [layer], "extra": {"hidden_positions": [[1]]}, "record_bytes": 120},
+        {"layers": [layer], "extra": {"hidden_positions": [[["1", 0]]]}, "record_bytes": 120},
+        {"layers": [layer], "extra": {"hidden_positions": [[[1e400, 0]]]}, "record_bytes": 120},
     ):
         put(VERSION, json.dumps(content).encode())
         with pytest.raises(UserError, match="header"):
@@ -186,8 +193,14 @@ def test_a_flipped_bit_in_a_record_is_found_when_asked(tmp_path: Path) -> None:
         damaged[place] ^= 1
         path.write_bytes(damaged)
         file = SnapshotFile(path)
-        with pytest.raises(UserError, match="snapshot 1 "):
+        assert file.damaged.tolist() == [1]
+        with pytest.raises(UserError, match=r"1 of 3 snapshots of .* are damaged \(number 1, counted"):
             file.verify()
+        with pytest.raises(UserError, match="number 1,"):
+            SnapshotWriter.open_for_append(path, lengths[3])
+        assert path.read_bytes() == damaged
+        SnapshotWriter.open_for_append(path, lengths[1]).close()
+        assert path.read_bytes() == damaged, "cut by the first append, or when told to"
 
 
 def test_last_records_full_of_zeros_count_as_torn(tmp_path: Path) -> None:
@@ -274,15 +287,9 @@ def test_wrong_snapshots_are_refused_and_write_nothing(tmp_path: Path) -> None:
         assert path.stat().st_size == writer.length == length
     with pytest.raises(ValueError, match="closed"):
         writer.append(9, positions, norms)
-    for layers, extra in (
-        ([LAYERS[0], LAYERS[0]], {}),
-        ([LayerEntry("", 1, 9)], {}),
-        ([LayerEntry("a", 0, 9)], {}),
-        (LAYERS, {"x": float("nan")}),
-        (LAYERS, {"x": object()}),
-    ):
+    for layers in ([LAYERS[0], LAYERS[0]], [LayerEntry("", 1, 9)], [LayerEntry("a", 0, 9)]):
         with pytest.raises(UserError):
-            SnapshotWriter.create(tmp_path / "other", layers, extra)
+            SnapshotWriter.create(tmp_path / "other", layers)
         assert not (tmp_path / "other").exists()
 
 
@@ -306,8 +313,6 @@ def test_unknown_layers_and_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_takes_back_the_half_written_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     path = tmp_path / "positions.bin"
     real_write = os.write
     with SnapshotWriter.create(path, LAYERS) as writer:
@@ -328,3 +333,30 @@ def test_a_full_disk_takes_back_the_half_written_record(tmp_path: Path, monkeypa
         assert path.stat().st_size == writer.length
         writer.append(1, *snapshot(1))
     assert_holds(SnapshotFile(path), [0, 1])
+
+
+def test_damage_is_named_in_few_words_and_order_is_damage_too(tmp_path: Path) -> None:
+    path = tmp_path / "positions.bin"
+    lengths = write(path, list(range(40)))
+    content = bytearray(path.read_bytes())
+    record = content[lengths[3] : lengths[4]]
+    for number in (0, 4, 5, 6, 10, 12, 14, 16, 18, 20):
+        content[lengths[number] : lengths[number + 1]] = bytes(len(record))
+    # A record that is whole, in the place of another one.
+    content[lengths[30] : lengths[31]] = record
+    path.write_bytes(content)
+    file = SnapshotFile(path)
+    assert file.damaged.tolist() == [0, 4, 5, 6, 10, 12, 14, 16, 18, 20, 30]
+    assert "number 0, 4 to 6, 10, 12, 14 and 4 more places" in file.describe_damage()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_directory_is_refused(tmp_path: Path, make: object) -> None:
+    path = tmp_path / "positions.bin"
+    (os.mkfifo if make is os.mkfifo else os.mkdir)(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        SnapshotFile(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        SnapshotWriter.open_for_append(path, 0)
+    with pytest.raises(UserError, match="cannot be written"):
+        SnapshotWriter.create(path, LAYERS, replace=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.runs import RunDirectory
 
 ROOT = Path(__file__).parents[3]
@@ -58,8 +58,9 @@ def test_an_empty_directory_becomes_a_run_and_a_relative_path_works(
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="holds a run already") as raised:
         make(run.path)
+    assert raised.value.remedies[0] == Remedy(Action.RESUME, str(run.path))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("important")
     with pytest.raises(UserError, match="not an empty directory"):
@@ -83,7 +84,10 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"recipe\.toml"):
         RunDirectory.open(tmp_path)
     run = make(tmp_path / "run")
-    for content in ("[1]", "{", "\x00", '{"data": 3}', '{"versions": null}'):
+    for content in (
+        *("[1]", "{", "\x00", '{"data": 3}', '{"versions": null}', '{"threads": 0}', '{"threads": "two"}'),
+        *('{"device": 1}', '{"compile": 0}', '{"data": {"fingerprint": []}}', '{"imported": {"files": [{}]}}'),
+    ):
         (run.path / "environment.json").write_text(content)
         with pytest.raises(UserError, match=r"environment\.json"):
             _ = run.environment
@@ -114,6 +118,46 @@ def test_the_lock_excludes_others_and_is_free_again_afterwards(tmp_path: Path) -
         raise KeyError
     with run.lock():
         pass
+
+
+def test_the_working_directory_becomes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run = make(Path("."))
+    # What is written through the process's own directory is in the run.
+    (run.checkpoints / "00000000.pt").write_bytes(b"x")
+    assert (tmp_path / "here" / "checkpoints" / "00000000.pt").read_bytes() == b"x"
+    assert sorted(os.listdir(".")) == ["checkpoints", "environment.json", "figures", "recipe.toml"]
+    with pytest.raises(UserError, match="holds a run already"):
+        make(Path("."))
+
+
+def test_more_is_written_before_a_run_appears(tmp_path: Path) -> None:
+    def fill(run: RunDirectory) -> None:
+        assert not (tmp_path / "run").exists()
+        run.metrics.write_text("")
+
+    run = RunDirectory.create(tmp_path / "run", "", {}, fill)
+    assert run.metrics.exists()
+
+    def full(run: RunDirectory) -> None:
+        raise OSError(28, "No space left on device")
+
+    for path in (tmp_path / "other", tmp_path / "empty"):
+        if path.name == "empty":
+            path.mkdir()
+        with pytest.raises(UserError, match="cannot be made: No space left on device"):
+            RunDirectory.create(path, "", {}, full)
+    assert sorted(os.listdir(tmp_path)) == ["empty", "run"]
+    assert os.listdir(tmp_path / "empty") == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300, "loop", "loop/below"])
+def test_a_path_that_cannot_be_is_one_sentence(tmp_path: Path, name: str) -> None:
+    os.symlink("loop", tmp_path / "loop")
+    with pytest.raises(UserError):
+        make(tmp_path / name)
+    assert os.listdir(tmp_path) == ["loop"]
 
 
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a forked worker that lives on"])
@@ -180,7 +224,7 @@ def test_what_is_read_only_can_be_read(
         patch.setattr(os, "open", read_only)
         with run.lock_to_read():
             pass
-        with pytest.raises(OSError, match=os.strerror(reason)), run.lock():
+        with pytest.raises(UserError, match=os.strerror(reason)), run.lock():
             pass
     assert sorted(run.path.iterdir()) == before
     if there:

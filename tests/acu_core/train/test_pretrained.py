@@ -55,10 +55,10 @@ def test_a_pretrained_network_trains_and_needs_its_weights_only_once(data: Path,
     checkpoint = load_latest_checkpoint(RunDirectory.open(run))
     assert checkpoint is not None
     started = stored["features.3.squeeze.weight"]
-    trained = checkpoint.state["model"]["features.3.squeeze.weight"]
+    trained = checkpoint.model["features.3.squeeze.weight"]
     assert not torch.equal(trained, started)
     assert torch.allclose(trained, started, atol=0.1)
-    assert checkpoint.state["model"]["classifier.1.weight"].shape == (10, 512, 1, 1)
+    assert checkpoint.model["classifier.1.weight"].shape == (10, 512, 1, 1)
 
     assert evaluate_run(run).evaluation.images == 8
     resume(run, ["schedule.iterations=2"])
@@ -81,7 +81,7 @@ def test_pretrained_statistics_are_averaged_on(pretrained: bool, data: Path, tmp
     train(recipe, tmp_path / "run", data_path=data)
     checkpoint = load_latest_checkpoint(RunDirectory.open(tmp_path / "run"))
     assert checkpoint is not None
-    mean = checkpoint.state["model"][norm]
+    mean = checkpoint.model[norm]
     if pretrained:
         assert (mean - 5).abs().max() < 0.1, "one batch has a weight of 0.001"
         assert not torch.equal(mean, state[norm])

@@ -52,15 +52,15 @@ def test_weight_norms_are_those_of_the_weights(whole: Path) -> None:
     name = snapshots.layers[0].name
     checkpoint = load_latest_checkpoint(RunDirectory.open(whole))
     assert checkpoint is not None
-    weight = checkpoint.state["model"][f"{name}.weight"]
+    weight = checkpoint.model[f"{name}.weight"]
     expected = weight.square().sum((0, 1)).sqrt().numpy()
     np.testing.assert_allclose(np.asarray(snapshots.weight_norms(name))[-1, 0], expected, rtol=1e-5)
 
 
 def test_the_header_says_what_the_animation_needs(whole: Path) -> None:
-    extra = SnapshotFile(whole / "positions.bin").extra
-    assert extra["warm_up"] == 3
-    assert np.asarray(extra["hidden_positions"]).shape == (1, 9, 2)
+    facts = SnapshotFile(whole / "positions.bin").facts
+    assert facts.warm_up == 3
+    assert np.asarray(facts.hidden_positions).shape == (1, 9, 2)
 
 
 def test_metrics_hold_every_iteration_and_evaluation(whole: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     checkpoint = load_latest_checkpoint(run)
     assert checkpoint is not None
     assert f"the last good checkpoint is of iteration {checkpoint.iteration}" in str(caught.value)
-    assert all(torch.isfinite(tensor).all() for tensor in checkpoint.state["model"].values())
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint.model.values())
     assert all(entry["iteration"] <= 12 for entry in read_log(run.metrics))
 
 

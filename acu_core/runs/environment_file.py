@@ -1,0 +1,79 @@
+"""`environment.json`: everything that was chosen automatically when a run began, and the versions it ran with.
+
+One JSON object. A run that was imported says only where it came from until it is trained on here. Keys beside these are
+kept as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from acu_core.errors import UserError
+
+
+class Environment(TypedDict, total=False):
+    """The content, checked by `decode_environment`."""
+
+    threads: int
+    workers: int
+    device: str
+    device_name: str
+    memory_format: str
+    compile: bool
+    data: dict[str, Any]
+    """Where the data lay ("source"), and the hashes of what they were ("fingerprint")."""
+    operator: dict[str, Any]
+    """Whether the compiled operator was used, and its instruction set."""
+    processor_name: str | None
+    processor: str
+    versions: dict[str, Any]
+    imported: dict[str, Any]
+    """The format, the network's name and the files, each with its iteration."""
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "threads": (int,),
+    "workers": (int,),
+    "device": (str,),
+    "device_name": (str,),
+    "memory_format": (str,),
+    "compile": (bool,),
+    "data": (dict,),
+    "operator": (dict,),
+    "processor_name": (str, type(None)),
+    "processor": (str,),
+    "versions": (dict,),
+    "imported": (dict,),
+}
+_WORDS = {int: "a whole number", str: "a text", bool: "true or false", dict: "a JSON object"}
+
+
+def decode_environment(text: str, path: Path) -> Environment:
+    """The content of `path`. Raises UserError that names the key that is not what acu writes."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object")
+    for key, kinds in _KINDS.items():
+        if key in content and type(content[key]) not in kinds:
+            raise UserError(f"{path} is damaged: {key} is not {_WORDS[kinds[0]]}")
+    for key in ("threads", "workers"):
+        if content.get(key, 1) < (1 if key == "threads" else 0):
+            raise UserError(f"{path} is damaged: {key} is {content[key]}")
+    if not isinstance(content.get("data", {}).get("fingerprint", {}), dict):
+        raise UserError(f"{path} is damaged: data.fingerprint is not a JSON object")
+    files = content.get("imported", {}).get("files", [])
+    if not isinstance(files, list) or not all(isinstance(f, dict) and type(f.get("iteration")) is int for f in files):
+        raise UserError(f"{path} is damaged: imported.files is not a list of files with their iterations")
+    found: Environment = content  # type: ignore[assignment]
+    return found
+
+
+def encode_environment(environment: Mapping[str, Any]) -> str:
+    """The file's text."""
+    return json.dumps(dict(environment), allow_nan=False, ensure_ascii=False, indent=2) + "\n"
