@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from image_data import make_places365
 
-from acu_core.errors import Remedy, UserError
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce import plan, reproduction, scaling
@@ -135,14 +135,14 @@ def test_what_is_done_is_never_repeated(finished: Path, tiny_cifar10: Path, monk
     for name in ("train", "resume", "round_and_finetune", "new_workplace"):
         monkeypatch.setattr(reproduction, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
     before = hashes(finished)
-    again = reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu"))
+    again = reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu", made_by="hand"))
     assert again.result.done == 14
     assert hashes(finished) == before
     # Fewer seeds are a table of the same runs, with one value and so without a spread.
-    one = reproduce(Request("ablation", 1, SCALE, tiny_cifar10, finished, "cpu"))
+    one = reproduce(Request("ablation", 1, SCALE, tiny_cifar10, finished, "cpu", made_by="hand"))
     assert [row.n for row in one.result.rows] == [1] * 7
     assert {row.spread for row in one.result.rows} == {None}
-    reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu"))
+    reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu", made_by="hand"))
     assert hashes(finished) == before
 
 
@@ -155,19 +155,22 @@ def test_tables_share_their_runs_in_one_directory(finished: Path) -> None:
 
 def test_settings_are_never_mixed(finished: Path, tiny_cifar10: Path, other_cifar10: Path) -> None:
     before = hashes(finished)
-    with pytest.raises(UserError, match=r"schedule\.iterations is 20 there, not 640.*--scale"):
+    with pytest.raises(UserError, match=r"schedule\.iterations is 20 there, not 640") as raised:
         reproduce(Request("ablation", 2, 0.01, tiny_cifar10, finished, "cpu"))
-    # What --scale never changes is not blamed on it.
+    assert [remedy.action for remedy in raised.value.remedies] == [Action.SAME_SCALE, Action.CHOOSE_OUT]
+    # What a scale never changes is not blamed on it.
     text = (finished / "cifar10-plain-base-seed0" / "recipe.toml").read_text()
     changed = text.replace("momentum = 0.9", "momentum = 0.8")
     assert changed != text
     (finished / "cifar10-plain-base-seed0" / "recipe.toml").write_text(changed)
-    with pytest.raises(UserError, match=r"momentum is 0\.8 there, not 0\.9.*so give another --out"):
+    with pytest.raises(UserError, match=r"momentum is 0\.8 there, not 0\.9") as raised:
         reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu"))
+    assert [remedy.action for remedy in raised.value.remedies] == [Action.CHOOSE_OUT]
     (finished / "cifar10-plain-base-seed0" / "recipe.toml").write_text(text)
     # Another seed makes the runs to come new ones.
-    with pytest.raises(UserError, match="was trained on other data"):
+    with pytest.raises(UserError, match="was trained on other data") as raised:
         reproduce(Request("ablation", 3, SCALE, other_cifar10, finished, "cpu"))
+    assert [remedy.action for remedy in raised.value.remedies] == [Action.SAME_DATA, Action.CHOOSE_OUT]
     assert hashes(finished) == before
 
 
@@ -298,8 +301,9 @@ def test_what_is_no_run_is_named_and_an_empty_directory_is_used(tmp_path: Path, 
 
 def test_data_that_does_not_exist_is_said_before_anything_else(tmp_path: Path, finished: Path) -> None:
     missing = tmp_path / "missing.npz"
-    with pytest.raises(UserError, match=r"missing.npz does not exist: give the path of the data set by --data"):
+    with pytest.raises(UserError, match=r"there is no data set at .*missing\.npz") as raised:
         look(Request("ablation", 1, SCALE, missing, tmp_path / "out", "cpu"))
+    assert [remedy.action for remedy in raised.value.remedies] == [Action.DOWNLOAD]
     assert list(tmp_path.iterdir()) == []
     # A table that is complete needs none.
     look(Request("ablation", 2, SCALE, missing, finished, "cpu"))
