@@ -28,6 +28,7 @@ from acu_core.recipe.table import (
     Rate,
     Seed,
     Table,
+    Text,
     custom,
     located,
 )
@@ -112,14 +113,14 @@ class Parent(Table):
 
     run: PathText
     iteration: IterationsOrZero
-    checkpoint_sha256: str
+    checkpoint_sha256: Text
 
 
 class Recipe(Table):
     """A whole recipe."""
 
     name: Name
-    description: str = ""
+    description: Text = ""
     seed: Seed = 0
     compare_frozen: bool = False
     """Also train the same network with frozen positions, in the sub-run `frozen`, to show what the shapes are worth."""

@@ -67,6 +67,13 @@ def _ascending(values: list[int]) -> list[int]:
     return values
 
 
+def _written(value: str) -> str:
+    # What Python makes of a byte that is not UTF-8 on the command line, which TOML cannot hold.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("should be a text that UTF-8 can write")
+    return value
+
+
 def _whole_text(value: str) -> str:
     if "\0" in value:
         raise ValueError("should not hold the character 0, which no path can")
@@ -82,7 +89,8 @@ BatchSize = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 Rate = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 RateOrZero = Annotated[float, Field(ge=0, le=LARGEST), AfterValidator(_zero_or_rate)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
-PathText = Annotated[str, AfterValidator(_whole_text)]
+Text = Annotated[str, AfterValidator(_written)]
+PathText = Annotated[Text, AfterValidator(_whole_text)]
 
 
 def parts_of(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.short_text import shown
-from acu_core.recipe.table import NAMED, PathText, Table, custom, parts_of
+from acu_core.recipe.table import NAMED, PathText, Table, Text, custom, parts_of
 
 PREFIX = "torchvision:"
 """What the name of a model of torchvision follows, as in torchvision:resnet18."""
@@ -56,7 +56,7 @@ class TorchvisionOptions(Table):
     """"" starts at random; "DEFAULT", "IMAGENET1K_V1", ... are torchvision's; all else is a state dict's path."""
     smallest_kernel: Annotated[int, Field(ge=2, le=64)] = 3
     """Convolutions at least so large on both sides become active; torchvision's largest is 32 x 32."""
-    except_layers: Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(parts_of)] = Field(
+    except_layers: Annotated[list[Annotated[Text, Field(min_length=1)]], BeforeValidator(parts_of)] = Field(
         default_factory=list
     )
     """Patterns of names of layers that stay ordinary. Also as a text, "conv1, layer1.*"."""

@@ -167,7 +167,7 @@ def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, t
         ("start={recipe='huge'}", "rounded goes on from a run of huge, but .*parent is one of tiny"),
         (
             "data={name='cifar10', batch_size=16}",
-            "rounded is of other data .cifar10. than the run .*parent .planted, train_",
+            "rounded is of other data .cifar10. than the run .*parent .planted,",
         ),
         ("data.options.train_count=100", "rounded is of other data .planted, train_count = 100, test_count = 50. than"),
     ):

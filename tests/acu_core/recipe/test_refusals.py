@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acu_core.errors import UserError
-from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe
+from acu_core.recipe.networks import torchvision
+from acu_core.recipe.networks.torchvision import torchvision_models
+from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 
 
@@ -68,6 +70,8 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         ("optimizer.momentum=1", "optimizer.momentum: should be less than 1, got 1"),
         ("optimizer.weight_decay=5e-324", "optimizer.weight_decay: should be 0, or at least 1e-30, got 5e-324"),
         ("round_and_finetune.divisions=[20, 10]", "round_and_finetune.divisions: should ascend, got [20, 10]"),
+        ("description=\udcff", "description: should be a text that UTF-8 can write, got '\\udcff'"),
+        ("data.path=a\udcff", "data.path: should be a text that UTF-8 can write, got 'a\\udcff'"),
         ("description='a'\nname='b'", "TOML"),
         ('data.path="a\\u0000b"', "data.path: should not hold the character 0, which no path can, got 'a\\x00b'"),
     ],
@@ -162,6 +166,16 @@ def test_torchvisions_models_are_named_before_anything_else() -> None:
     assert len(problems) == 1
 
 
+def test_without_torchvision_its_names_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision, "find_spec", lambda name: None)
+    torchvision_models.cache_clear()
+    try:
+        assert torchvision_models() == ()
+        assert load_recipe("planted", ["network.name=torchvision:any"]).network.name == "torchvision:any"
+    finally:
+        torchvision_models.cache_clear()
+
+
 def test_names_of_derived_recipes_fit() -> None:
     recipe = load_recipe("planted", [f"name={'n' * 100}"])
     assert recipe.derived_name("-frozen") == "n" * 93 + "-frozen"
@@ -216,7 +230,10 @@ VALUES = st.recursive(
 
 def parsed(*arguments: Any) -> None:
     with contextlib.suppress(UserError):
-        assert isinstance(parse_recipe(*arguments), Recipe)
+        recipe = parse_recipe(*arguments)
+        assert isinstance(recipe, Recipe)
+        # What is accepted can be written into a run, and read again.
+        assert parse_recipe(recipe_toml(recipe).encode().decode(), "again") == recipe
 
 
 @settings(max_examples=80, deadline=None)
