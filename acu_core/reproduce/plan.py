@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import Action, Remedy, UserError
-from acu_core.recipe.recipe_file import load_recipe, parse_recipe
+from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import Row, Table
-from acu_core.runs import EvaluationRecord, Metrics, RunDirectory, TimingRecord, read_metrics, read_timings
+from acu_core.runs import EvaluationRecord, RunDirectory, TimingRecord
+from acu_core.train.stored_run import StoredRun
 
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
@@ -84,14 +85,14 @@ def read_state(run: PlannedRun) -> RunState:
     if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
         return RunState(exists=False)
     try:
-        directory = RunDirectory.open(run.path)
+        RunDirectory.open(run.path)
     except UserError as error:
         raise UserError(
             f"{run.path} is no run, but a run of this table belongs there: move it away, or use another directory",
             Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         ) from error
-    found = parse_recipe(directory.recipe_toml, str(run.path / "recipe.toml"))
-    differences = _differences(run.recipe, found)
+    stored = StoredRun.open(run.path)
+    differences = _differences(run.recipe, stored.recipe)
     different = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in differences]
     if different:
         by_scale = all(
@@ -105,14 +106,14 @@ def read_state(run: PlannedRun) -> RunState:
             *remedies,
             Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         )
-    metrics = read_metrics(directory.metrics) if directory.metrics.exists() else Metrics((), ())
+    metrics = stored.metrics()
     evaluations = [record for record in metrics.evaluations if record.iteration == run.iterations]
     return RunState(
         exists=True,
         iteration=metrics.iteration,
         evaluation=evaluations[-1] if evaluations else None,
-        environment=directory.environment,
-        timings=read_timings(directory.timings) if directory.timings.exists() else (),
+        environment=stored.environment,
+        timings=stored.timings(),
     )
 
 

@@ -13,7 +13,18 @@ from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, Environment, RunDirectory, load_checkpoint, load_latest_checkpoint
+from acu_core.runs import (
+    Checkpoint,
+    Environment,
+    Metrics,
+    RunDirectory,
+    TimingRecord,
+    load_checkpoint,
+    load_latest_checkpoint,
+    read_metrics,
+    read_timings,
+)
+from acu_core.runs.checkpoints import list_checkpoints
 from acu_core.train.environment import recorded_workplace
 from acu_core.train.events import Events
 
@@ -57,6 +68,27 @@ class StoredRun:
         if checkpoint is None:
             raise UserError(f"{self.path} has no checkpoint yet", Remedy(Action.RESUME, str(self.path)))
         return checkpoint
+
+    def metrics(self) -> Metrics:
+        """What its training and evaluations came to; nothing where it has not begun.
+
+        Raises UserError when the log is damaged, or ends before the newest checkpoint.
+        """
+        run = self.directory
+        metrics = (
+            read_metrics(run.metrics, imported=run.imported_iterations) if run.metrics.exists() else Metrics((), ())
+        )
+        reached = max((number for number, _ in list_checkpoints(run)), default=0)
+        if metrics.iteration < reached and reached not in run.imported_iterations:
+            raise UserError(
+                f"{run.metrics} ends with iteration {metrics.iteration}, but the run has a checkpoint of iteration "
+                f"{reached}: lines are missing, restore the file from a copy"
+            )
+        return metrics
+
+    def timings(self) -> tuple[TimingRecord, ...]:
+        """How long its evaluations and the iterations before them took. Raises UserError when the log is damaged."""
+        return read_timings(self.directory.timings) if self.directory.timings.exists() else ()
 
     def workplace(
         self,
