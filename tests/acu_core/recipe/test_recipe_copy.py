@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -64,25 +63,3 @@ def test_the_command_names_the_copy_after_its_file(
     assert load_recipe("cifar10-plain-acu.toml").paper is None
     assert acu(monkeypatch, "recipes", "copy", "planted", "nowhere/mine.toml") == 2
     assert "nowhere/mine.toml cannot be written: No such file" in capsys.readouterr().err
-
-
-def test_a_full_disk_leaves_nothing_in_the_way(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    real = open
-
-    def full(*arguments: Any, **options: Any) -> Any:
-        file = real(*arguments, **options)
-        if arguments[1:2] == ("x",):
-            # /dev/full takes the write and refuses the flush, as a full disk does.
-            file.close()
-            return real("/dev/full", "w", encoding="utf-8")
-        return file
-
-    monkeypatch.setattr("builtins.open", full)
-    assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 2
-    assert "mine.toml cannot be written: No space left on device" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("builtins.open", real)
-    assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 0

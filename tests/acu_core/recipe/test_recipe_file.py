@@ -144,7 +144,7 @@ def test_broken_files(tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("")
     with pytest.raises(UserError, match="name: missing"):
         load_recipe(str(tmp_path / "empty.toml"))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not a file, so it cannot be a recipe"):
         load_recipe(str(tmp_path))
 
 

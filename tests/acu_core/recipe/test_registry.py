@@ -115,8 +115,8 @@ def test_what_comes_from_outside_trains_resumes_and_is_evaluated(
     assert train(recipe, tmp_path / "run").finished
     checkpoint = load_latest_checkpoint(RunDirectory.open(tmp_path / "run"))
     assert checkpoint is not None
-    assert checkpoint.state["model"]["0.weight"].shape == (3, 1, 9)
-    (group, *_) = checkpoint.state["optimizer"]["param_groups"]
+    assert checkpoint.model["0.weight"].shape == (3, 1, 9)
+    (group, *_) = checkpoint.optimizer["param_groups"]
     assert (group["eps"], group["betas"]) == (1e-6, (0.9, 0.999))
     resume(tmp_path / "run", ["schedule.iterations=6"])
     assert evaluate_run(tmp_path / "run").evaluation.images == 40
