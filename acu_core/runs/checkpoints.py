@@ -163,6 +163,8 @@ def _load(run: RunDirectory, iteration: int, path: Path, skipped: tuple[str, ...
         _check_content(content, iteration, untrained)
     except _NewerFormatError as error:
         raise UserError(str(error)) from error
+    except UserError as error:
+        raise DamagedCheckpointError(str(error)) from error
     # A damaged pickle can raise anything at all.
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
