@@ -1,25 +1,46 @@
-"""acu: convolutional networks whose convolution shapes are learned (Active Convolution Units)."""
+"""acu: convolutional networks whose convolution shapes are learned (Active Convolution Units).
+
+The public names of the library. The packages below export nothing by themselves: a module is imported by its name, and
+nothing before it is needed. So recipes are checked without PyTorch, and processes that decode images start without it.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acu_core.nn import ActiveConv2d, normalize_positions, parameter_groups
-    from acu_core.op import active_conv2d
+    from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
+    from acu_core.nn.conversion import from_conv2d, to_conv2d
+    from acu_core.nn.optimization import normalize_positions, parameter_groups
+    from acu_core.op.functional import active_conv2d
+    from acu_core.op.reference import active_conv2d_reference
 
-__all__ = ["ActiveConv2d", "active_conv2d", "normalize_positions", "parameter_groups"]
+_MODULES = {
+    "ActiveConv2d": "acu_core.nn.active_conv2d",
+    "active_conv2d": "acu_core.op.functional",
+    "active_conv2d_reference": "acu_core.op.reference",
+    "active_layers": "acu_core.nn.active_conv2d",
+    "from_conv2d": "acu_core.nn.conversion",
+    "normalize_positions": "acu_core.nn.optimization",
+    "parameter_groups": "acu_core.nn.optimization",
+    "to_conv2d": "acu_core.nn.conversion",
+}
+__all__ = [
+    "ActiveConv2d",
+    "active_conv2d",
+    "active_conv2d_reference",
+    "active_layers",
+    "from_conv2d",
+    "normalize_positions",
+    "parameter_groups",
+    "to_conv2d",
+]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the operator and the layer when they are first used, so that the command line starts without torch."""
-    if name == "active_conv2d":
-        from acu_core.op import active_conv2d
-
-        return active_conv2d
-    if name in __all__:
-        from acu_core import nn
-
-        return getattr(nn, name)
+    """Imports the module of a public name when it is first used."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

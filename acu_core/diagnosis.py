@@ -33,7 +33,10 @@ def diagnose() -> list[Verdict]:
     verdicts += [
         _optional("torchvision", "Can CIFAR-10 be downloaded?", "torchvision", "pip install torchvision"),
         _optional(
-            "imageio_ffmpeg", "Can MP4 files be written?", "imageio-ffmpeg", "pip install 'active-convolution[video]'"
+            "imageio imageio_ffmpeg",
+            "Can MP4 files be written?",
+            "imageio-ffmpeg",
+            "pip install 'active-convolution[video]'",
         ),
         _optional(
             "google.protobuf", "Can Caffe networks be imported?", "protobuf", "pip install 'active-convolution[caffe]'"
@@ -102,9 +105,10 @@ def _gpu(torch: Any) -> Verdict:
     return Verdict(question, "ok", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
 
 
-def _optional(module: str, question: str, distribution: str, advice: str) -> Verdict:
-    loaded = _import(module)
-    if isinstance(loaded, Exception):
+def _optional(modules: str, question: str, distribution: str, advice: str) -> Verdict:
+    """The verdict on an optional package; `modules` are those to import, the last one the distribution's."""
+    loaded = [_import(module) for module in modules.split()]
+    if any(isinstance(module, Exception) for module in loaded):
         return Verdict(question, "note", f"not without {distribution}: {advice}")
     try:
         return Verdict(question, "ok", f"yes, {distribution} {metadata.version(distribution)}")

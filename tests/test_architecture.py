@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import acu_core
+
 ROOT = Path(__file__).parent.parent
 # What each part may import of ours. `errors` and `durable`, which import nothing of ours, may be imported everywhere.
 LEAVES = {"errors", "durable"}
@@ -55,6 +57,20 @@ def test_imports_point_one_way(folder: str) -> None:
             assert parts[0] != "acu_cli", f"{path} imports {name}"
             if parts[0] == "acu_core" and parts[1] not in LEAVES:
                 assert parts[1] in ALLOWED[folder], f"{path} imports {name}"
+
+
+def test_packages_export_nothing_by_themselves() -> None:
+    for path in (ROOT / "acu_core").glob("*/**/__init__.py"):
+        (only,) = ast.parse(path.read_text()).body
+        assert isinstance(only, ast.Expr), path
+        assert isinstance(only.value, ast.Constant), path
+
+
+def test_the_public_names_are_there() -> None:
+    for name in acu_core.__all__:
+        assert getattr(acu_core, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        acu_core.nothing  # noqa: B018
 
 
 def test_every_part_is_covered() -> None:

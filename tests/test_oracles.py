@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from oracles import gather, products, relative_error
 
-from acu_core.op import Paddings
+from acu_core.op.paddings import Paddings
 
 
 def test_the_gather_oracle_is_an_ordinary_convolution_on_the_grid() -> None:

@@ -41,7 +41,7 @@ def animate_shapes(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw how the shapes of a run's layers changed, one panel a layer."""
-    from acu_core.render import default_output, render_animation
+    from acu_core.render.animation import default_output, render_animation
 
     target = default_output(run) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]

@@ -9,7 +9,7 @@ import typer
 from acu_cli import terminal
 
 if TYPE_CHECKING:
-    from acu_core.bench import OperatorRow
+    from acu_core.bench.operator_bench import OperatorRow
 
 app = typer.Typer(
     help="Measure the operator, or whole training steps, side by side with what they replace.",
@@ -67,8 +67,8 @@ def bench_op(
     terminal.note("Starting PyTorch ...")
     import torch
 
-    from acu_core.bench import SHAPES, Shape, left_out, measure_operator
-    from acu_core.bench.contestants import FURTHER_SHAPES
+    from acu_core.bench.contestants import FURTHER_SHAPES, SHAPES, Shape, left_out
+    from acu_core.bench.operator_bench import measure_operator
     from acu_core.errors import UserError
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -141,7 +141,7 @@ def bench_train(
 ) -> None:
     """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration."""
     terminal.note("Starting PyTorch ...")
-    from acu_core.bench import measure_training, recipes_to_time
+    from acu_core.bench.training_bench import measure_training, recipes_to_time
     from acu_core.errors import UserError
 
     _check_device(device)

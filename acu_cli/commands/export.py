@@ -35,7 +35,7 @@ def export(
     """Write a run's network as ordinary convolutions, for use without acu, and evaluate the written file."""
     with TrainingProgress(unit="images") as events:
         events.note("Starting PyTorch ...")
-        from acu_core.export import export_run
+        from acu_core.export.exported_run import export_run
 
         report = export_run(
             run, output, iteration=iteration, data_path=data, download=download, check=check, events=events

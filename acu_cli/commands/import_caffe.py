@@ -30,9 +30,9 @@ def import_caffe(
     Several files of one training become the run's snapshots and checkpoints.
     """
     terminal.note("Starting PyTorch ...")
-    from acu_core import caffe
+    from acu_core.caffe import import_run
 
-    imported = caffe.import_caffe(files, out, iterations=iterations or ())
+    imported = import_run.import_caffe(files, out, iterations=iterations or ())
     if json:
         terminal.json(asdict(imported))
         return

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acu_core.errors import UserError
-from acu_core.op import active_conv2d, active_conv2d_reference
+from acu_core.op.functional import active_conv2d
+from acu_core.op.reference import active_conv2d_reference
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,15 @@ from acu_core.caffe.caffemodel import Caffemodel, read_caffemodel
 from acu_core.caffe.plain_state import plain_state
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.optimizer import new_optimizer
-from acu_core.nn import active_layers, network_of
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.networks import network_of
 from acu_core.recipe.recipe_file import built_in_recipes, load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import LogLengths, LogWriter, RunDirectory, SnapshotWriter, TrainingFacts, save_checkpoint
+from acu_core.runs.checkpoints import LogLengths, save_checkpoint
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.train.begin import create_numbered
 from acu_core.train.recorder import Recorder, layer_entries
 

@@ -1,4 +1,1 @@
-"""Trainings that answer a question: what is a learned shape worth, is it the right one, what does rounding cost?
-
-Callers of `acu_core.train`. Modules are imported by name.
-"""
+"""Trainings that answer a question: what is a learned shape worth, is it the right one, what does rounding cost?"""

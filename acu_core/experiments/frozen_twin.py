@@ -19,10 +19,11 @@ from acu_core.experiments.shape_recovery import shape_recovery
 from acu_core.learn.evaluation import Evaluation
 from acu_core.learn.schedule import positions_never_move
 from acu_core.learn.workplace import Workplace
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, RunDirectory
+from acu_core.runs.checkpoints import Checkpoint
+from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.begin import create_run, prepare
 from acu_core.train.environment import describe
 from acu_core.train.events import Events, NoEvents

@@ -18,10 +18,10 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.report import RoundingFigures
 from acu_core.learn.evaluation import Evaluation, evaluate_network
 from acu_core.learn.workplace import Workplace
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory
 from acu_core.runs.regular_file import open_regular
+from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.events import NoEvents
 from acu_core.train.stored_run import StoredRun
 

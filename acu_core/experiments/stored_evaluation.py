@@ -7,9 +7,9 @@ from pathlib import Path
 
 from acu_core.learn.evaluation import Evaluation, evaluate_network
 from acu_core.learn.workplace import computing
-from acu_core.nn import active_layers
-from acu_core.op import active_conv2d_reference
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.op.library import has_kernel
+from acu_core.op.reference import active_conv2d_reference
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.stored_run import StoredRun
 

@@ -17,7 +17,7 @@ from acu_core.export.architecture import describe_modules
 from acu_core.export.comparison import Comparison, compare
 from acu_core.export.formats import Format, format_of
 from acu_core.learn.workplace import Workplace, computing
-from acu_core.nn import to_conv2d
+from acu_core.nn.conversion import to_conv2d
 from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.stored_run import StoredRun

@@ -1,1 +1,1 @@
-"""How a network learns: the training step, its schedule, evaluation. Knows no files; modules are imported by name."""
+"""How a network learns: the training step, its schedule, evaluation. Knows no files."""

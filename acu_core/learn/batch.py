@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from acu_core.data import DataSet
+from acu_core.data.data_set import DataSet
 from acu_core.learn.workplace import MEMORY_FORMATS
 from acu_core.recipe.schema import Recipe
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from acu_core.data import DataSet
+from acu_core.data.data_set import DataSet
 from acu_core.learn.workplace import MEMORY_FORMATS
 
 

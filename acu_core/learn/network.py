@@ -10,7 +10,7 @@ from torch import nn
 
 from acu_core.errors import UserError
 from acu_core.learn.workplace import MEMORY_FORMATS, Workplace
-from acu_core.nn import network_of
+from acu_core.nn.networks import network_of
 from acu_core.recipe.schema import Recipe
 
 

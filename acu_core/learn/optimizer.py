@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torch.optim.optimizer import Optimizer
 
-from acu_core.nn import active_layers, normalize_positions, parameter_groups
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.optimization import normalize_positions, parameter_groups
 from acu_core.recipe.registry import imported
 from acu_core.recipe.schema import Recipe
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.optimizer import Optimizer
 
-from acu_core.data import network_seed
+from acu_core.data.randomness import network_seed
 from acu_core.learn.batch_norm import CorrectedAverage
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move

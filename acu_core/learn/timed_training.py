@@ -9,7 +9,7 @@ from acu_core.learn.evaluation import evaluate_network
 from acu_core.learn.network import new_network
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.schema import Recipe
 
 

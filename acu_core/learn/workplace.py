@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from acu_core.data import DataSet
+from acu_core.data.data_set import DataSet
 from acu_core.errors import Action, Remedy, UserError
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

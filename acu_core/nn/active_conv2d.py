@@ -13,7 +13,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from acu_core.nn.layer_hooks import check_weight, copy_hooks
 from acu_core.nn.shapes import InitialShape, centre_synapse, initial_positions
 from acu_core.nn.window import smallest_window
-from acu_core.op import Paddings, active_conv2d
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
 from acu_core.op.reference import dense_kernel
 
 Size = int | tuple[int, int]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from acu_core.op import Paddings
+from acu_core.op.paddings import Paddings
 
 # A megapixel of weights for every pair of channels: beyond any image, so surely not meant.
 LARGEST_WINDOW = 2**20

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from acu_core.nn import network_of, parameter_count
+from acu_core.nn.networks import network_of
+from acu_core.nn.parameter_count import parameter_count
 from acu_core.recipe.schema import Recipe
 
 

@@ -13,7 +13,9 @@ from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import Row, Table
-from acu_core.runs import EvaluationRecord, RunDirectory, TimingRecord
+from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.timings import TimingRecord
 from acu_core.train.stored_run import StoredRun
 
 # What may differ between two runs that stand in one table: where they are computed, and words.

@@ -12,7 +12,7 @@ from acu_core.errors import UserError
 from acu_core.recipe.schema import Paper
 from acu_core.reproduce.plan import PlannedRun, RunState
 from acu_core.reproduce.tables import Row, Table
-from acu_core.runs import TimingRecord
+from acu_core.runs.timings import TimingRecord
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""A run being trained: begun, continued, recorded, stopped. Modules are imported by name."""
+"""A run being trained: begun, continued, recorded, stopped."""

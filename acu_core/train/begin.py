@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.network import new_network
@@ -13,7 +15,7 @@ from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory
+from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.environment import describe, new_workplace, storable_path
 from acu_core.train.events import Events
 
@@ -53,6 +55,11 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
             step(1, few, labels[: len(few)])
+            with torch.no_grad():
+                logits = tuple(step.model(few).shape)
+            if logits != (len(few), place.data.classes):
+                # A label would do as the number of one of many more logits, and be learned without a word.
+                raise ValueError(f"it gives {logits} for {len(few)} images of {place.data.classes} classes")
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

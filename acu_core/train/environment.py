@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from acu_core.data import DataSet, load_data_set
+from acu_core.data.data_set import DataSet
+from acu_core.data.loading import load_data_set
 from acu_core.errors import UserError
 from acu_core.learn.processor import processor_name
 from acu_core.learn.workplace import Workplace, choose_device

@@ -12,9 +12,12 @@ from torch import Tensor
 from acu_core.errors import UserError
 from acu_core.learn.schedule import learning_rate, position_learning_rate
 from acu_core.learn.step import StepFigures
-from acu_core.nn import ActiveConv2d
+from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import LayerEntry, LogWriter, SnapshotWriter, TrainingRecord
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.metrics import TrainingRecord
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 
 class DivergedError(UserError):

@@ -11,7 +11,12 @@ from torch.optim.optimizer import Optimizer
 
 from acu_core.errors import UserError
 from acu_core.learn.network import load_network_state
-from acu_core.runs import Checkpoint, LayerEntry, LogWriter, RunDirectory, SnapshotWriter, read_metrics
+from acu_core.runs.checkpoints import Checkpoint
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.metrics import read_metrics
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 # Set anew at each step.
 _FREE = ("lr", "params")

@@ -15,7 +15,10 @@ from acu_core.learn.evaluation import Evaluation
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import Checkpoint, RunDirectory, SnapshotFile, TruncatedHeaderError
+from acu_core.runs.checkpoints import Checkpoint
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.runs.snapshot_header import TruncatedHeaderError
 from acu_core.train.environment import describe, has_conditions
 from acu_core.train.events import Events
 from acu_core.train.run_training import RunTraining

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from acu_core.data import UnreadableImageError
+from acu_core.data.decoder_pool import UnreadableImageError
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
@@ -18,19 +18,15 @@ from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.schedule import evaluates, saves
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import (
-    Checkpoint,
-    EvaluationRecord,
-    LogLengths,
-    LogWriter,
-    RunDirectory,
-    SnapshotWriter,
-    TimingRecord,
-    TrainingFacts,
-    save_checkpoint,
-)
+from acu_core.runs.checkpoints import Checkpoint, LogLengths, save_checkpoint
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
+from acu_core.runs.timings import TimingRecord
 from acu_core.train.recorder import DivergedError, Recorder, layer_entries
 from acu_core.train.restoring import open_logs, restore_state
 

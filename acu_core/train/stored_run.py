@@ -13,18 +13,11 @@ from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import (
-    Checkpoint,
-    Environment,
-    Metrics,
-    RunDirectory,
-    TimingRecord,
-    load_checkpoint,
-    load_latest_checkpoint,
-    read_metrics,
-    read_timings,
-)
-from acu_core.runs.checkpoints import list_checkpoints
+from acu_core.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint, load_latest_checkpoint
+from acu_core.runs.environment_file import Environment
+from acu_core.runs.metrics import Metrics, read_metrics
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.timings import TimingRecord, read_timings
 from acu_core.train.environment import recorded_workplace
 from acu_core.train.events import Events
 

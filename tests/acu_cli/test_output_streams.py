@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from acu_cli.shell_words import quoted
-from acu_core.runs import RunDirectory, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
 
 TINY = [
     argument

@@ -9,7 +9,8 @@ import torch
 from acu_core.errors import Remedy
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
 
 TINY = (
     "name=tiny",

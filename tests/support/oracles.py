@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from acu_core.op import Paddings, active_conv2d_reference
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 
 def gather(input: Tensor, weight: Tensor, positions: Tensor, stride: tuple[int, int], padding: Paddings) -> Tensor:

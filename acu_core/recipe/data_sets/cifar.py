@@ -8,6 +8,6 @@ from acu_core.recipe.data_table import DataTable
 
 
 class CifarData(DataTable):
-    """`acu_core.data.cifar_data`; which of the two, the name says."""
+    """`acu_core.data.cifar.cifar_data`; which of the two, the name says."""
 
     loaded_by: ClassVar[str] = "acu_core.data.cifar:load_cifar"

@@ -10,7 +10,7 @@ from acu_core.recipe.data_sets.image_files import ImageFilesData, ImageFilesOpti
 
 
 class ImageFolderData(ImageFilesData):
-    """`acu_core.data.image_folder_data`."""
+    """`acu_core.data.image_folder.image_folder_data`."""
 
     loaded_by: ClassVar[str] = "acu_core.data.image_folder:load_image_folder"
 

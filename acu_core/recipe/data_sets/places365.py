@@ -16,7 +16,7 @@ class Places365Options(ImageFilesOptions):
 
 
 class Places365Data(ImageFilesData):
-    """`acu_core.data.places365_data`."""
+    """`acu_core.data.places365.places365_data`."""
 
     loaded_by: ClassVar[str] = "acu_core.data.places365:load_places365"
 

@@ -22,7 +22,7 @@ class PlantedOptions(Table):
 
 
 class PlantedData(DataTable):
-    """`acu_core.data.planted_data`."""
+    """`acu_core.data.planted.planted_data`."""
 
     loaded_by: ClassVar[str] = "acu_core.data.planted:load_planted"
 

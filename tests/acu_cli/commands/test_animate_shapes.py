@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from acu_cli.commands.animate_shapes import animate_shapes
 from acu_core.errors import UserError
-from acu_core.runs import LayerEntry, RunDirectory, SnapshotWriter
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import torch
 
 from acu_cli.app import main
 from acu_core.experiments.frozen_twin import train
-from acu_core.export import FORMATS, formats
+from acu_core.export import formats
+from acu_core.export.formats import FORMATS
 from acu_core.recipe.recipe_file import load_recipe
 
 TINY = (

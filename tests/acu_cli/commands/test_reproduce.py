@@ -15,6 +15,7 @@ from acu_core.reproduce.plan import RunState, plan_runs
 from acu_core.reproduce.reproduction import Reproduction, Request
 from acu_core.reproduce.results import table_result
 from acu_core.reproduce.tables import find_table
+from acu_core.runs.metrics import EvaluationRecord
 
 
 def acu(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -32,7 +33,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, done: int, stopped_by: str | Non
         requests.append(request)
         table, out = find_table(request.table), request.directory
         runs = plan_runs(table, seeds=request.seeds, scale=request.scale, out=out, device=request.device)
-        finished = RunState(True, 1, {"test_errors": 10, "test_images": 100}, {})
+        finished = RunState(True, 1, EvaluationRecord(1, 1.0, 0.9, 10, 100), {})
         states = {run.path: finished if place < done else RunState(False) for place, run in enumerate(runs)}
         result = table_result(
             table, runs, states, {}, scale=request.scale, seeds=request.seeds, made_by=request.made_by

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from acu_cli.app import main
-from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 
 TINY = [
     argument

@@ -6,10 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from acu_core.bench import OperatorRow, Shape, Timing, measure_operator
-from acu_core.bench.contestants import make_contestants
+from acu_core.bench.contestants import Shape, make_contestants
+from acu_core.bench.operator_bench import OperatorRow, measure_operator
 from acu_core.bench.peak_memory import peak_memory
-from acu_core.bench.timing import alternate
+from acu_core.bench.timing import Timing, alternate
 from acu_core.errors import UserError
 
 SMALL = Shape(2, 4, 6, 7, 8, 9, 2)

@@ -14,13 +14,17 @@ import pytest
 import torch
 from torch import nn
 
-from acu_core.caffe import import_caffe
-from acu_core.data import DataSet, load_data_set
+from acu_core.caffe.import_run import import_caffe
+from acu_core.data.data_set import DataSet
+from acu_core.data.loading import load_data_set
 from acu_core.learn.evaluation import evaluate_network
-from acu_core.nn import active_layers, build_network
-from acu_core.op import active_conv2d_reference
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.networks import build_network
 from acu_core.op.library import has_kernel
-from acu_core.runs import RunDirectory, SnapshotFile, load_checkpoint
+from acu_core.op.reference import active_conv2d_reference
+from acu_core.runs.checkpoints import load_checkpoint
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 
 pytestmark = pytest.mark.skipif(
     not {"ACU_TEST_CAFFE", "ACU_TEST_CIFAR10"} <= set(os.environ),

@@ -12,15 +12,18 @@ import torch
 from caffe_network import Layer, made_up
 from oracles import relative_error
 
-from acu_core.caffe import import_caffe
+from acu_core.caffe.import_run import import_caffe
 from acu_core.caffe.plain_state import ROW_MAJOR
 from acu_core.errors import Remedy, UserError
 from acu_core.experiments.frozen_twin import resume
 from acu_core.experiments.rounding import round_and_finetune
 from acu_core.experiments.stored_evaluation import evaluate_run
-from acu_core.nn import active_layers, build_network
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.networks import build_network
 from acu_core.recipe.recipe_file import load_recipe, parse_recipe
-from acu_core.runs import RunDirectory, SnapshotFile, load_checkpoint, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_checkpoint, load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.train.events import NoEvents
 
 LATER = made_up(seed=2)

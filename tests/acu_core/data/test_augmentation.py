@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from acu_core.data import random_crop_and_mirror
+from acu_core.data.augmentation import random_crop_and_mirror
 from acu_core.errors import UserError
 
 

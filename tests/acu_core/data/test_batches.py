@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acu_core.data import batch_indices
+from acu_core.data.batches import batch_indices
 from acu_core.errors import UserError
 
 

@@ -11,17 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import (
-    CIFAR10,
-    CIFAR100,
-    InMemoryData,
-    apply_zca,
-    cifar_data,
-    find_cifar,
-    fit_zca,
-    global_contrast_normalize,
-    load_data_set,
-)
+from acu_core.data.cifar import CIFAR10, CIFAR100, cifar_data, find_cifar
+from acu_core.data.contrast import global_contrast_normalize
+from acu_core.data.in_memory import InMemoryData
+from acu_core.data.loading import load_data_set
+from acu_core.data.whitening import apply_zca, fit_zca
 from acu_core.errors import Action, Remedy, UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -165,7 +159,7 @@ def test_without_torchvision_an_npz_still_works(tmp_path: Path, monkeypatch: pyt
 def test_torchvision_is_not_imported_until_a_folder_is_read(tmp_path: Path) -> None:
     file = _npz(tmp_path / "c.npz", _arrays(8))
     code = (
-        "import sys; from pathlib import Path; from acu_core.data import load_data_set\n"
+        "import sys; from pathlib import Path; from acu_core.data.loading import load_data_set\n"
         f"load_data_set('cifar10', path=Path({str(file)!r}), cache=Path({str(tmp_path)!r}))\n"
         "load_data_set('planted', train_count=10, test_count=10)\n"
         "sys.exit('torchvision' in sys.modules)"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import global_contrast_normalize
+from acu_core.data.contrast import global_contrast_normalize
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])

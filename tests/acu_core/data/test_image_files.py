@@ -16,8 +16,10 @@ import torch
 from image_data import CLASSES, make_image_folder
 from PIL import Image
 
-from acu_core.data import ImageFiles, batch_indices, load_data_set
+from acu_core.data.batches import batch_indices
 from acu_core.data.image_decoding import DRAWS, Crops, read_image, training_image
+from acu_core.data.image_files import ImageFiles
+from acu_core.data.loading import load_data_set
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
 

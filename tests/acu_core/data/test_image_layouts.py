@@ -10,7 +10,9 @@ import pytest
 import torch
 from image_data import CLASSES, make_image_folder, make_places365
 
-from acu_core.data import image_folder_data, load_data_set, places365_data
+from acu_core.data.image_folder import image_folder_data
+from acu_core.data.loading import load_data_set
+from acu_core.data.places365 import places365_data
 from acu_core.errors import Action, Remedy, UserError
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from acu_core.data import hidden_positions, planted_data
-from acu_core.data.planted import JITTER, RADIUS
+from acu_core.data.planted import JITTER, RADIUS, hidden_positions, planted_data
 from acu_core.errors import UserError
 
 

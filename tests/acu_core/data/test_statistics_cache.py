@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import Whitening, cached_whitening, default_cache
+from acu_core.data.statistics_cache import cached_whitening, default_cache
+from acu_core.data.whitening import Whitening
 
 
 class Counted:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from acu_core.data import apply_zca, fit_zca
+from acu_core.data.whitening import apply_zca, fit_zca
 from acu_core.errors import UserError
 
 

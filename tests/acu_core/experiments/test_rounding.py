@@ -18,7 +18,8 @@ from acu_core.experiments.shape_recovery import shape_recovery
 from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, SnapshotFile
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 
 Tiny = Callable[..., Recipe]
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from acu_core.export.architecture import NotDescribable, describe_modules, describe_steps
 from acu_core.export.state_dict_file import encode_state_dict, load_state_dict
-from acu_core.nn import build_network, to_conv2d
+from acu_core.nn.conversion import to_conv2d
+from acu_core.nn.networks import build_network
 
 
 class Branches(nn.Module):

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acu_core.caffe import import_caffe
-from acu_core.data import load_data_set
-from acu_core.export import FORMATS
+from acu_core.caffe.import_run import import_caffe
+from acu_core.data.loading import load_data_set
 from acu_core.export.architecture import describe_modules
+from acu_core.export.formats import FORMATS
 from acu_core.learn.evaluation import evaluate_network
-from acu_core.nn import build_network, to_conv2d
-from acu_core.runs import RunDirectory, load_checkpoint
+from acu_core.nn.conversion import to_conv2d
+from acu_core.nn.networks import build_network
+from acu_core.runs.checkpoints import load_checkpoint
+from acu_core.runs.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(
     not {"ACU_TEST_CAFFE", "ACU_TEST_CIFAR10"} <= set(os.environ),

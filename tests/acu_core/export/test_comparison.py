@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from acu_core.export import Comparison
+from acu_core.export.comparison import Comparison
 
 
 @pytest.mark.parametrize(

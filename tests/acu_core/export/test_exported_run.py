@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from acu_core.errors import UserError
-from acu_core.export import FORMATS, export_run, formats, onnx_file
-from acu_core.nn import build_network
-from acu_core.runs import RunDirectory, load_checkpoint, save_checkpoint
+from acu_core.export import formats, onnx_file
+from acu_core.export.exported_run import export_run
+from acu_core.export.formats import FORMATS
+from acu_core.nn.networks import build_network
+from acu_core.runs.checkpoints import load_checkpoint, save_checkpoint
+from acu_core.runs.run_directory import RunDirectory
 
 SUFFIXES = sorted(FORMATS)
 BLOCKED = """

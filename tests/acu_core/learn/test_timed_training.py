@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from acu_core.bench import measure_training, recipes_to_time
+from acu_core.bench.training_bench import measure_training, recipes_to_time
 from acu_core.data.made_up import made_up_data
 from acu_core.learn import timed_training
 from acu_core.learn.step import StepFigures, TrainingStep
 from acu_core.learn.timed_training import TimedTraining
 from acu_core.learn.workplace import Workplace
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.estimate import LARGEST_BATCH, STEPS, measure_pace

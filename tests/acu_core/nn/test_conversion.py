@@ -10,7 +10,8 @@ from oracles import relative_error
 from torch import Tensor, nn
 
 from acu_core import ActiveConv2d
-from acu_core.nn import build_network, from_conv2d, to_conv2d
+from acu_core.nn.conversion import from_conv2d, to_conv2d
+from acu_core.nn.networks import build_network
 
 
 def moved(*arguments: int, **options: object) -> ActiveConv2d:

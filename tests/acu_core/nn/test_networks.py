@@ -10,16 +10,12 @@ from oracles import relative_error
 from torch import Tensor, nn
 from torchvision import models
 
-from acu_core.nn import (
-    ActiveConv2d,
-    active_layers,
-    build_network,
-    from_conv2d,
-    parameter_count,
-    to_conv2d,
-)
+from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
 from acu_core.nn.alexnet import AlexNet
+from acu_core.nn.conversion import from_conv2d, to_conv2d
 from acu_core.nn.convolution_unit import Unit
+from acu_core.nn.networks import build_network
+from acu_core.nn.parameter_count import parameter_count
 from acu_core.nn.plain_network import Plain
 from acu_core.nn.residual_network import Residual
 

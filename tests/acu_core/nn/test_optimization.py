@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from acu_core import ActiveConv2d, normalize_positions, parameter_groups
-from acu_core.data import planted_data
-from acu_core.nn import active_layers, build_network, normalized_gradient
+from acu_core.data.planted import planted_data
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.networks import build_network
+from acu_core.nn.optimization import normalized_gradient
 
 
 def network() -> nn.Module:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from acu_core.op import Paddings, active_conv2d, active_conv2d_reference
 from acu_core.op.arguments import four_paddings
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 GOOD: dict[str, Any] = {
     "input": torch.zeros(2, 4, 5, 6),

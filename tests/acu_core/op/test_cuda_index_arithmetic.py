@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from acu_core.op import Paddings
+from acu_core.op.paddings import Paddings
 
 CUDA_SOURCES = Path(__file__).parents[3] / "acu_core" / "op" / "csrc" / "cuda"
 DEFAULTS = (256 << 20, 1 << 19)

@@ -21,7 +21,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from acu_core.op import Paddings, active_conv2d
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
 
 NO_PADDING = Paddings(0, 0, 0, 0)
 

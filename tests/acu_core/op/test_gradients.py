@@ -6,7 +6,10 @@ import pytest
 import torch
 from oracles import relative_error
 
-from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
+from acu_core.op import library
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 OPERATORS = {"compiled": active_conv2d, "reference": active_conv2d_reference}
 

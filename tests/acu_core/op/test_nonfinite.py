@@ -8,7 +8,10 @@ import pytest
 import torch
 from oracles import gather
 
-from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
+from acu_core.op import library
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from oracles import Products, products, relative_error
 from torch import Tensor
 
-from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, library
+from acu_core.op import library
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and library.has_kernel("cuda") else [])]
 SUPPORTED = ("baseline", "avx2", "avx512")

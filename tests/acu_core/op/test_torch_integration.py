@@ -7,7 +7,10 @@ import torch
 from oracles import relative_error
 from torch import Tensor
 
-from acu_core.op import Paddings, active_conv2d, active_conv2d_reference, functional, library
+from acu_core.op import functional, library
+from acu_core.op.functional import active_conv2d
+from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 SETTINGS = ((1, 2), Paddings(top=1, bottom=-1, left=0, right=2), 2)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from acu_core.learn.optimizer import new_optimizer
-from acu_core.nn import active_layers
+from acu_core.nn.active_conv2d import active_layers
 from acu_core.nn.alexnet import AlexNet
 from acu_core.nn.plain_network import Plain
 from acu_core.nn.planted_network import Planted

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from acu_core.data import load_data_set
+from acu_core.data.loading import load_data_set
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
-from acu_core.nn import active_layers, build_network
+from acu_core.nn.active_conv2d import active_layers
+from acu_core.nn.networks import build_network
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.recipe_file import load_recipe, parse_recipe, recipe_toml
 from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, Registry
-from acu_core.runs import RunDirectory, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
 
 OUTSIDE = """
 from typing import Annotated, Any, ClassVar
@@ -26,8 +28,9 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from acu_core.data import DataSource, InMemoryData
-from acu_core.nn import ActiveConv2d
+from acu_core.data.data_source import DataSource
+from acu_core.data.in_memory import InMemoryData
+from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.recipe.data_table import DataTable
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.optimizer_table import OptimizerTable

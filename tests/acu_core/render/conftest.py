@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acu_core.runs import LayerEntry, SnapshotWriter, TrainingFacts
+from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 GRID = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], indexing="ij"), -1).reshape(1, 9, 2)
 

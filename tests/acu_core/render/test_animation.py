@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from acu_core.errors import UserError
-from acu_core.render import animation, colours, default_output, render_animation
-from acu_core.runs import RunDirectory
+from acu_core.render import animation, colours
+from acu_core.render.animation import default_output, render_animation
+from acu_core.runs.run_directory import RunDirectory
 
 MakeRecording = Callable[..., Path]
 
@@ -93,7 +94,8 @@ def test_synapses_stand_where_their_positions_say(make_recording: MakeRecording,
 
 
 def test_y_points_down_and_trails_begin_at_the_start(tmp_path: Path) -> None:
-    from acu_core.runs import LayerEntry, SnapshotWriter
+    from acu_core.runs.snapshot_header import LayerEntry
+    from acu_core.runs.snapshot_writer import SnapshotWriter
 
     with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a", 1, 2)]) as writer:
         for step in range(11):
@@ -162,7 +164,8 @@ def test_every_format_is_written_alike_twice(make_recording: MakeRecording, tmp_
 
 
 def test_one_snapshot_and_one_layer_with_one_synapse_are_enough(tmp_path: Path) -> None:
-    from acu_core.runs import LayerEntry, SnapshotWriter
+    from acu_core.runs.snapshot_header import LayerEntry
+    from acu_core.runs.snapshot_writer import SnapshotWriter
 
     with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a" * 200, 1, 1)]) as writer:
         writer.append(3, [np.zeros((1, 1, 2))], [np.zeros((1, 1))])

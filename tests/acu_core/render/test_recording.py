@@ -10,7 +10,9 @@ import pytest
 
 from acu_core.errors import UserError
 from acu_core.render.recording import load_recording
-from acu_core.runs import LayerEntry, RunDirectory, SnapshotWriter
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 MakeRecording = Callable[..., Path]
 

@@ -10,7 +10,10 @@ from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.reproduce.plan import PlannedRun, plan_runs, read_state
 from acu_core.reproduce.tables import TABLES
-from acu_core.runs import EvaluationRecord, LogWriter, RunDirectory, TimingRecord, TrainingRecord
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.metrics import EvaluationRecord, TrainingRecord
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.timings import TimingRecord
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce import plan, reproduction, scaling
 from acu_core.reproduce.reproduction import Request, look, reproduce
-from acu_core.runs import SnapshotFile, read_log
+from acu_core.runs.json_lines import read_log
+from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.train.events import NoEvents
 
 SCALE = 1e-9

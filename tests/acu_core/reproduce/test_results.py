@@ -14,7 +14,8 @@ from acu_core.reproduce.plan import PlannedRun, RunState, plan_runs
 from acu_core.reproduce.result_text import as_json, cells, columns, conditions, markdown, remarks
 from acu_core.reproduce.results import TableResult, table_result
 from acu_core.reproduce.tables import TABLES
-from acu_core.runs import EvaluationRecord, TimingRecord
+from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.timings import TimingRecord
 
 OUT = Path("out")
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from acu_core.errors import UserError
-from acu_core.runs import (
+from acu_core.runs.checkpoints import (
+    FORMAT_VERSION,
     Checkpoint,
     LogLengths,
-    RunDirectory,
     list_checkpoints,
     load_checkpoint,
     load_latest_checkpoint,
     save_checkpoint,
 )
-from acu_core.runs.checkpoints import FORMAT_VERSION
+from acu_core.runs.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[3]
 
@@ -174,7 +174,8 @@ def test_a_save_killed_in_the_middle_leaves_a_rest_that_the_next_one_removes(run
     save(run, 1, 1)
     script = (
         "import sys, os, signal, torch\n"
-        "from acu_core.runs import LogLengths, RunDirectory, save_checkpoint\n"
+        "from acu_core.runs.checkpoints import LogLengths, save_checkpoint\n"
+        "from acu_core.runs.run_directory import RunDirectory\n"
         "def die(content, file):\n"
         "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
         "torch.save = die\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.runs import LogWriter, read_log
+from acu_core.runs.json_lines import LogWriter, read_log
 
 ENTRIES = [
     {"iteration": 1, "loss": 0.1},

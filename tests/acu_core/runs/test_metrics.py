@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.runs import EvaluationRecord, LogWriter, TimingRecord, TrainingRecord, read_metrics, read_timings
+from acu_core.runs.json_lines import LogWriter
+from acu_core.runs.metrics import EvaluationRecord, TrainingRecord, read_metrics
+from acu_core.runs.timings import TimingRecord, read_timings
 
 STEP = TrainingRecord(1, 2.5, 0.25, 0.1, 0.0)
 EVALUATION = EvaluationRecord(2, 1.5, 0.8, 2, 10)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.runs import LayerEntry, SnapshotFile, SnapshotWriter, TrainingFacts
-from acu_core.runs.snapshot_header import MAGIC, VERSION
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.runs.snapshot_header import MAGIC, VERSION, LayerEntry, TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 LAYERS = [LayerEntry("conv1_1", 1, 9), LayerEntry("conv1_2", 2, 4)]
 

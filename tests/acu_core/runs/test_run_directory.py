@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from acu_core.errors import Action, Remedy, UserError
-from acu_core.runs import RunDirectory
+from acu_core.runs.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[3]
 HOLD = """

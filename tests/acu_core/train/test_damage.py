@@ -17,9 +17,13 @@ from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.rounding import round_and_finetune
 from acu_core.experiments.stored_evaluation import evaluate_run
-from acu_core.export import export_run
+from acu_core.export.exported_run import export_run
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, SnapshotFile, list_checkpoints, read_metrics, read_timings
+from acu_core.runs.checkpoints import list_checkpoints
+from acu_core.runs.metrics import read_metrics
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.runs.timings import read_timings
 from acu_core.train.events import NoEvents
 
 Tiny = Callable[..., Recipe]

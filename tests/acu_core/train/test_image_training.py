@@ -15,7 +15,7 @@ import pytest
 import torch
 from image_data import make_image_folder
 
-from acu_core.data import network_seed
+from acu_core.data.randomness import network_seed
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
@@ -23,7 +23,9 @@ from acu_core.learn import network
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, load_latest_checkpoint, read_log
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.json_lines import read_log
+from acu_core.runs.run_directory import RunDirectory
 
 Content = Callable[[Path], dict[str, object]]
 

@@ -12,7 +12,9 @@ from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 
 
 @pytest.fixture

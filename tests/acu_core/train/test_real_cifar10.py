@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import InMemoryData, load_data_set
+from acu_core.data.in_memory import InMemoryData
+from acu_core.data.loading import load_data_set
 from acu_core.experiments.frozen_twin import train
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.network import new_network
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import load_recipe
-from acu_core.runs import SnapshotFile, read_log
+from acu_core.runs.json_lines import read_log
+from acu_core.runs.snapshot_file import SnapshotFile
 
 pytestmark = pytest.mark.skipif(
     "ACU_TEST_CIFAR10" not in os.environ, reason="ACU_TEST_CIFAR10 does not name an .npz file of the real CIFAR-10"

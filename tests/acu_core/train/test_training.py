@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from acu_core.data import InMemoryData
+from acu_core.data.in_memory import InMemoryData
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.learn.evaluation import evaluate_network
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.runs import RunDirectory, SnapshotFile, load_latest_checkpoint, read_log
+from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.json_lines import read_log
+from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.train import run_training
 from acu_core.train.recorder import DivergedError
 
