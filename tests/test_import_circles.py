@@ -12,7 +12,6 @@ PACKAGES = ("acu_core", "acu_cli")
 # it is, and nothing else.
 LAZY = {
     "acu_core": "the command line starts without torch, which the layer and the operator need",
-    "acu_core.data": "the processes that decode images import a module of it, and would wait seconds for torch",
 }
 
 
