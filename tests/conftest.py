@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,14 @@ TINY = (
     "schedule.checkpoint_every=5",
     "round_and_finetune={iterations=6, learning_rate=0.01, divisions=[3]}",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_arrive() -> None:
+    # Whoever starts the tests may ignore them, as nohup does, and what is ignored stays so in every process below.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
