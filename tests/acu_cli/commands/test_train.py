@@ -96,12 +96,16 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: signal.Signal
     )
     positions = run / "positions.bin"
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        if positions.exists() and positions.stat().st_size > 5000:
-            break
-        time.sleep(0.02)
-    os.kill(process.pid, number)
-    out, errors = process.communicate(timeout=100)
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            if positions.exists() and positions.stat().st_size > 5000:
+                break
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        out, errors = process.communicate(timeout=100)
+    finally:
+        # A million iterations would outlast the tests.
+        process.kill()
     assert process.returncode == 128 + number, errors
     assert f"Stopped by {number.name}" in out
     assert f"acu train --resume {run}" in out
