@@ -77,7 +77,7 @@ class DecoderPool:
     every spawned process in Python, a script that trains needs `if __name__ == "__main__":`.
 
     torch.utils.data.DataLoader was tried in its place: as many lines around it, 0.9 times as fast, and each of its
-    processes imports PyTorch (560 MB and seconds, where these take 40 MB), and is missed within five seconds, not at once.
+    processes imports PyTorch (560 MB and seconds, where these take 40 MB); a dead one is missed after five seconds.
     """
 
     def __init__(self, workers: int) -> None:
