@@ -141,11 +141,15 @@ class _Twin:
 
     def __enter__(self) -> _Twin:
         if self._path.exists():
-            stored = StoredRun.open(self._path)
-            self._hold(stored.directory)
-            self.checkpoint = stored.newest_checkpoint(self._events)
-            if self.checkpoint is None:
-                refuse_lost_checkpoints(stored.directory)
+            try:
+                stored = StoredRun.open(self._path)
+                self._hold(stored.directory)
+                self.checkpoint = stored.newest_checkpoint(self._events)
+                if self.checkpoint is None:
+                    refuse_lost_checkpoints(stored.directory)
+            except BaseException:
+                self._locks.close()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

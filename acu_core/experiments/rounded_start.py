@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from acu_core.durable import write_text_durably
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.report import RoundingFigures
-from acu_core.learn.evaluation import Evaluation, evaluate_network
+from acu_core.learn.evaluation import Evaluation, evaluate_network, finite_evaluation
 from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.schema import Recipe
@@ -102,9 +102,12 @@ def file_sha256(path: Path) -> str:
 
 
 def _evaluate(model: nn.Module, recipe: Recipe, place: Workplace) -> Evaluation:
-    return evaluate_network(
-        model,
-        place.data,
-        batch_size=recipe.data.evaluation_batch_size,
-        memory_format=recipe.machine.memory_format,
+    return finite_evaluation(
+        evaluate_network(
+            model,
+            place.data,
+            batch_size=recipe.data.evaluation_batch_size,
+            memory_format=recipe.machine.memory_format,
+        ),
+        "the network to be rounded",
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+
+import torch
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.frozen_twin import train_to_end
 from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounded_start import file_sha256
+from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.checkpoints import Checkpoint
 from acu_core.train.begin import create_run, rehearse
 from acu_core.train.environment import storable_path
 from acu_core.train.events import Events, NoEvents
@@ -59,13 +64,29 @@ def round_and_finetune(
         "run": storable_path(path),
         "iteration": checkpoint.iteration,
         "checkpoint_sha256": checkpoint_sha256,
+        "continue_statistics": True,
     }
     child = recipe.changed(start=None, parent=named)
     place = parent.workplace(child, data_path=data_path, download=download, device=device, events=events)
     rehearse(child, place, pretrained=False)
+    _check_parent(parent, checkpoint, place)
     # The new run stands on its own from here: interrupted, it is resumed like any other.
     with begun(create_run(child, out, place), child, place) as session:
         return train_to_end(session, events)
+
+
+def _check_parent(parent: StoredRun, checkpoint: Checkpoint, place: Workplace) -> None:
+    """Raises UserError for a network that cannot be loaded or computes nothing: its fine-tuning would be a dead run."""
+    size = parent.recipe.data.evaluation_batch_size
+    with computing(place.threads), torch.no_grad(), closing(place.data.test_batches(size)) as batches:
+        model = parent.network(checkpoint, place).eval()
+        images, _ = next(batches)
+        try:
+            finite = bool(torch.isfinite(model(images)).all())
+        except (RuntimeError, ValueError):
+            finite = False
+    if not finite:
+        raise UserError(f"{checkpoint.path} computes numbers that are not finite: there is nothing to fine-tune")
 
 
 def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:

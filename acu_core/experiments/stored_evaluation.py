@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from acu_core.learn.evaluation import Evaluation, evaluate_network
+from acu_core.learn.evaluation import Evaluation, evaluate_network, finite_evaluation
 from acu_core.learn.workplace import computing
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.op.library import has_kernel
@@ -73,6 +73,6 @@ def evaluate_run(
         device=str(place.device),
         operator=operator if layers else None,
         classes=place.data.classes,
-        evaluation=evaluation,
+        evaluation=finite_evaluation(evaluation, f"{run.path} at iteration {checkpoint.iteration}"),
         test_part=place.data.test_part,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from acu_core.data.data_set import DataSet
+from acu_core.errors import UserError
 from acu_core.learn.workplace import MEMORY_FORMATS
 
 
@@ -40,6 +42,13 @@ class Evaluation:
     def top5_accuracy(self) -> float:
         """The share of images whose class is among the five likeliest, 0 to 1."""
         return (self.images - self.top5_errors) / self.images
+
+
+def finite_evaluation(evaluation: Evaluation, what: str) -> Evaluation:
+    """`evaluation` itself. Raises UserError where its loss is not finite: its counts mean nothing then."""
+    if not math.isfinite(evaluation.loss):
+        raise UserError(f"the test loss of {what} is {evaluation.loss}: it has diverged, or is damaged")
+    return evaluation
 
 
 @torch.no_grad()

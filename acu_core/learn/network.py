@@ -11,6 +11,7 @@ from torch import nn
 from acu_core.errors import UserError
 from acu_core.learn.workplace import MEMORY_FORMATS, Workplace
 from acu_core.nn.networks import network_of
+from acu_core.nn.state_misfit import state_misfit
 from acu_core.recipe.schema import Recipe
 
 
@@ -39,7 +40,16 @@ def new_network(recipe: Recipe, place: Workplace, *, pretrained: bool = True) ->
 
 def load_network_state(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Loads a state dict. Raises UserError that names `source` when it belongs to another network."""
+    wanted = model.state_dict()
+    misfit = state_misfit(wanted, state)
+    # PyTorch would convert them, and drop what a whole number cannot hold.
+    kinds = [key for key in wanted if key in state and wanted[key].dtype != state[key].dtype]
+    if kinds and not misfit:
+        misfit = f"{kinds[0]} is {state[kinds[0]].dtype}, not {wanted[kinds[0]].dtype}"
     try:
-        model.load_state_dict(state)
+        if not misfit:
+            model.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise UserError(f"{source} does not fit the network of the run's recipe: {error}") from error
+        misfit = " ".join(str(error).split())
+    if misfit:
+        raise UserError(f"{source} does not fit the network of the run's recipe: {misfit}")

@@ -43,7 +43,8 @@ class TrainingStep:
         self._precision = precision
         network = recipe.network
         # Statistics of an earlier training, the parent's or those that came with the weights, are averaged on.
-        continued = recipe.parent is not None or network.pretrained
+        parent = recipe.parent
+        continued = (parent is not None and parent.continue_statistics) or network.pretrained
         self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued)
         model.train()
 

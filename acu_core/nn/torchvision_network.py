@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from acu_core.errors import UserError
 from acu_core.nn.conversion import from_conv2d
 from acu_core.nn.convolution_unit import Unit, check_unit
+from acu_core.nn.state_misfit import state_misfit
 
 # Two models can have classifiers on the side, whose logits a training would have to weigh; here they have none.
 SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -159,25 +160,10 @@ def _load(model: nn.Module, name: str, stored: Mapping[str, Any], source: str) -
     try:
         model.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
-        misfit = _misfit(model.state_dict(), state) or str(error)
+        misfit = state_misfit(model.state_dict(), state) or str(error)
         raise UserError(f"the weights {source} do not fit torchvision's {name}: {misfit}") from error
     if others:
         _renew_head(model, classes)
-
-
-def _misfit(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """What is wrong with a state dict, in one line however much it is."""
-    lacking = [key for key in wanted if key not in state]
-    foreign = [key for key in state if key not in wanted]
-    other = [key for key in wanted if key in state and wanted[key].shape != state[key].shape]
-    parts = []
-    for keys, text in ((lacking, "they lack"), (foreign, "the model has no")):
-        if keys:
-            parts.append(f"{text} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else ""))
-    if other:
-        key = other[0]
-        parts.append(f"the shape of {key} is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}")
-    return ", ".join(parts)
 
 
 def _active(model: nn.Module, name: str, smallest_kernel: int, except_layers: Collection[str]) -> nn.Module:

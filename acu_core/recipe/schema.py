@@ -114,6 +114,8 @@ class Parent(Table):
     run: PathText
     iteration: IterationsOrZero
     checkpoint_sha256: Text
+    continue_statistics: bool = False
+    """Whether BatchNorm's averages go on from the parent's; runs that do not say so began them anew."""
 
 
 class Recipe(Table):

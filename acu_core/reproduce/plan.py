@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.recipe.differences import recipe_differences
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
@@ -94,7 +95,7 @@ def read_state(run: PlannedRun) -> RunState:
             Remedy(Action.CHOOSE_OUT, str(run.path.parent)),
         ) from error
     stored = StoredRun.open(run.path)
-    differences = _differences(run.recipe, stored.recipe)
+    differences = recipe_differences(run.recipe, stored.recipe, _FREE)
     different = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in differences]
     if different:
         by_scale = all(
@@ -142,26 +143,6 @@ def check_same_data(states: Mapping[Path, RunState], loaded: Mapping[str, str] |
             Remedy(Action.SAME_DATA),
             Remedy(Action.CHOOSE_OUT, paths[0]),
         )
-
-
-def _differences(ours: Recipe, theirs: Recipe) -> list[tuple[str, Any, Any]]:
-    flat = [_flat(recipe.model_dump(exclude_none=True)) for recipe in (ours, theirs)]
-    keys = dict.fromkeys([*flat[0], *flat[1]])
-    return [
-        (key, flat[0].get(key), flat[1].get(key))
-        for key in keys
-        if key not in _FREE and key.split(".")[0] not in _FREE and flat[0].get(key) != flat[1].get(key)
-    ]
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value
-    return found
 
 
 def _text(value: Any) -> str:

@@ -4,11 +4,14 @@
 
     {"format_version": 1, "iteration": 500,
      "state": {"model": the network's state dict, "optimizer": the optimizer's state dict},
-     "log_lengths": {"positions": bytes of positions.bin, "metrics": bytes of metrics.jsonl}}
+     "log_lengths": {"positions": bytes of positions.bin, "metrics": bytes of metrics.jsonl},
+     "facts": {"recipe": the text of recipe.toml, "environment": SHA-256 of environment.json,
+               "optimizer_states": how many parameters have a state in the optimizer}}
 
 and is loaded with `weights_only=True`, after the checksums of its archive. The logs end, at those lengths, with the
-records of the checkpoint's iteration; before the first training record `metrics` is 0. A checkpoint with other content
-is damaged like one with a flipped byte.
+records of the checkpoint's iteration; before the first training record `metrics` is 0. The facts tell that another file
+of the run was changed since; imported checkpoints and those of runs that had none are without. A checkpoint with other
+content is damaged like one with a flipped byte.
 """
 
 from __future__ import annotations
@@ -41,6 +44,16 @@ class LogLengths:
 
 
 @dataclass(frozen=True)
+class RunFacts:
+    """What the run's other files were when a checkpoint was saved."""
+
+    recipe: str
+    """The text of recipe.toml."""
+    environment: str
+    """SHA-256 of environment.json."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint that loaded, its tensors on the CPU; `skipped` says of newer ones what is wrong with them.
 
@@ -56,6 +69,7 @@ class Checkpoint:
     log_lengths: LogLengths
     path: Path
     skipped: tuple[str, ...] = ()
+    facts: RunFacts | None = None
 
 
 def save_checkpoint(
@@ -65,6 +79,7 @@ def save_checkpoint(
     model: Mapping[str, Tensor],
     optimizer: Mapping[str, Any],
     log_lengths: LogLengths,
+    facts: RunFacts | None = None,
     keep: int = 2,
     never_delete: Collection[int] = (),
 ) -> Path:
@@ -89,6 +104,8 @@ def save_checkpoint(
         "state": {"model": dict(model), "optimizer": dict(optimizer)},
         "log_lengths": asdict(log_lengths),
     }
+    if facts is not None:
+        content["facts"] = {**asdict(facts), "optimizer_states": len(optimizer["state"])}
     _check_loadable(content["state"], "state")
     run.checkpoints.mkdir(exist_ok=True)
     path = run.checkpoints / f"{iteration:08d}.pt"
@@ -170,7 +187,16 @@ def _load(run: RunDirectory, iteration: int, path: Path, skipped: tuple[str, ...
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedCheckpointError(f"{path} cannot be used: {text}") from error
     state, lengths = content["state"], content["log_lengths"]
-    return Checkpoint(iteration, state["model"], state["optimizer"], LogLengths(**lengths), path, skipped)
+    facts = content.get("facts")
+    return Checkpoint(
+        iteration,
+        state["model"],
+        state["optimizer"],
+        LogLengths(**lengths),
+        path,
+        skipped,
+        None if facts is None else RunFacts(facts["recipe"], facts["environment"]),
+    )
 
 
 class _NewerFormatError(Exception):
@@ -219,6 +245,11 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
         raise ValueError("its optimizer is not a state dict")
     if not isinstance(optimizer.get("param_groups"), list):
         raise ValueError("its optimizer has no param_groups")
+    facts = content.get("facts", {"recipe": "", "environment": "", "optimizer_states": len(optimizer["state"])})
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(name), str) for name in ("recipe", "environment")):
+        raise ValueError("it does not say what the run's recipe and environment were")
+    if facts.get("optimizer_states") != len(optimizer["state"]):
+        raise ValueError("the state of some parameters is missing in its optimizer")
     for name, tensor in _tensors(state, ""):
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"its {name} is not finite")

@@ -121,8 +121,8 @@ def _read(path: Path, length: int | None) -> tuple[bytes, int]:
     """The first `length` bytes of a log, or all of its whole lines; and its size."""
     try:
         with open_regular(path) as file:
-            content = file.read() if length is None else file.read(length)
             size = os.fstat(file.fileno()).st_size
+            content = file.read() if length is None else file.read(min(length, size))
     except FileNotFoundError as error:
         raise UserError(f"there is no log at {path}") from error
     return content[: content.rfind(b"\n") + 1] if length is None else content, size

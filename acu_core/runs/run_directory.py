@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,6 +94,11 @@ class RunDirectory:
     def environment(self) -> Environment:
         """Everything that was chosen automatically when the run began, and the versions it ran with."""
         return decode_environment(self._read(_ENVIRONMENT), self.path / _ENVIRONMENT)
+
+    @property
+    def environment_sha256(self) -> str:
+        """The hash of the environment's file, by which a checkpoint tells that it was changed."""
+        return hashlib.sha256(self._read(_ENVIRONMENT).encode()).hexdigest()
 
     @property
     def imported_iterations(self) -> frozenset[int]:

@@ -29,6 +29,8 @@ class SnapshotWriter:
         self._header = header
         self._record_type = header.record_type
         self._last_iteration = last_iteration
+        self.last_positions: list[npt.NDArray[np.float32]] = []
+        """Those of the last snapshot, (G, K, 2) for each layer, when the file was opened; none in a new file."""
 
     @classmethod
     def create(
@@ -65,11 +67,15 @@ class SnapshotWriter:
         kept = SnapshotFile(path, length_in_bytes)
         kept.verify()
         last_iteration = int(kept.iterations[-1]) if len(kept) else -1
+        # Copied: the map is of what may be cut.
+        last = [np.array(kept.positions(layer.name)[-1]) for layer in kept.layers] if len(kept) else []
         try:
             file = AppendOnlyFile.open(path, length_in_bytes)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
-        return cls(file, SnapshotHeader(kept.layers, kept.facts), last_iteration)
+        writer = cls(file, SnapshotHeader(kept.layers, kept.facts), last_iteration)
+        writer.last_positions = last
+        return writer
 
     @property
     def layers(self) -> tuple[LayerEntry, ...]:

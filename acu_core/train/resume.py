@@ -80,6 +80,12 @@ def resumed(
             if checkpoint.iteration not in stored.directory.imported_iterations:
                 raise UserError(f"{checkpoint.path} is damaged: it holds no momentum, and it was not imported")
             events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
+        facts = checkpoint.facts if checkpoint else None
+        if facts is not None and facts.environment != stored.directory.environment_sha256:
+            events.warn(
+                f"{stored.path / 'environment.json'} was changed since the run was saved: its bits may differ from an "
+                "uninterrupted run's"
+            )
         with computing(place.threads):
             yield Session(stored.directory, recipe, place, checkpoint)
 

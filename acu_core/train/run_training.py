@@ -19,8 +19,9 @@ from acu_core.learn.schedule import evaluates, saves
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
+from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs.checkpoints import Checkpoint, LogLengths, save_checkpoint
+from acu_core.runs.checkpoints import Checkpoint, LogLengths, RunFacts, save_checkpoint
 from acu_core.runs.json_lines import LogWriter
 from acu_core.runs.metrics import EvaluationRecord
 from acu_core.runs.run_directory import RunDirectory
@@ -28,7 +29,7 @@ from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
 from acu_core.train.recorder import DivergedError, Recorder, layer_entries
-from acu_core.train.restoring import open_logs, restore_state
+from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
 
 BLOCK = 256
 BLOCK_SECONDS = 0.5
@@ -98,10 +99,9 @@ class RunTraining:
         Raises UserError that names what does not fit or is damaged, and then has changed nothing on disk.
         """
         imported = self.directory.imported_iterations
-        restore_state(checkpoint, self.model, self._step.optimizer, trained=checkpoint.iteration not in {0, *imported})
-        snapshots, metrics, timings = logs = open_logs(
-            self.directory, checkpoint, layer_entries(self._layers), imported=imported
-        )
+        refuse_other_recipe(checkpoint, self.recipe, self.directory)
+        restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
+        snapshots, metrics, timings = logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
         for log in logs:
             log.cut()
         self._open(snapshots, metrics, timings)
@@ -202,6 +202,7 @@ class RunTraining:
             model=self.model.state_dict(),
             optimizer=self._step.optimizer.state_dict(),
             log_lengths=LogLengths(snapshots.length, metrics.length),
+            facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
             never_delete=self._imported,
         )
         self._saved = self.iteration

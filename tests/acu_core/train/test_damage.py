@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -161,16 +162,115 @@ def longer_positions(content: dict[str, Any]) -> None:
     content["log_lengths"]["positions"] += 10**6
 
 
+def whole_weight(content: dict[str, Any]) -> None:
+    model = content["state"]["model"]
+    model["unit.weight"] = model["unit.weight"].to(torch.int64)
+
+
+def buffers(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(content["state"]["optimizer"]["state"].values())
+
+
+def no_dimensions(content: dict[str, Any]) -> None:
+    buffers(content)[0]["momentum_buffer"] = torch.tensor(3.0)
+
+
+def whole_momentum(content: dict[str, Any]) -> None:
+    buffers(content)[0]["momentum_buffer"] = buffers(content)[0]["momentum_buffer"].to(torch.int64)
+
+
+def plain_number(content: dict[str, Any]) -> None:
+    buffers(content)[0]["momentum_buffer"] = 3.0
+
+
+def momentum_of_none(content: dict[str, Any]) -> None:
+    for state in buffers(content):
+        state["momentum_buffer"] = None
+
+
+def empty_states(content: dict[str, Any]) -> None:
+    for state in buffers(content):
+        state.clear()
+
+
+def unsaid_momentum(content: dict[str, Any]) -> None:
+    del content["state"]["optimizer"]["param_groups"][0]["momentum"]
+
+
+def endless_logs(content: dict[str, Any]) -> None:
+    content["log_lengths"] = {"positions": 10**30, "metrics": 10**30}
+
+
+@pytest.mark.parametrize("edit", [drop_momentum, drop_all_momentum, foreign_momentum])
+def test_states_that_are_missing_or_too_many_are_passed_over(
+    run: Path, whole: Path, content: Content, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    path = newest(run)
+    change(path, edit)
+    events = Warned()
+    resume(run, events=events)
+    assert [text for text in events.warnings if path.name in text and "missing" in text]
+    assert content(run) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("learning_rate = 0.1", "learning_rate = 0.5", "optimizer.learning_rate is 0.5, it was 0.1"),
+        ("warm_up = 3", "warm_up = 8", "schedule.warm_up is 8, it was 3"),
+        ("batch_size = 16", "batch_size = 17", "data.batch_size is 17, it was 16"),
+    ],
+)
+def test_another_recipe_than_it_was_saved_with_is_refused(run: Path, old: str, new: str, key: str) -> None:
+    text = (run / "recipe.toml").read_text()
+    assert old in text
+    (run / "recipe.toml").write_text(text.replace(old, new, 1))
+    refused(run, re.escape(key))
+
+
+def test_another_environment_than_it_was_saved_with_is_warned_of(run: Path) -> None:
+    path = run / "environment.json"
+    path.write_text(path.read_text().replace('"threads": 1,', '"threads": 2,'))
+    events = Warned()
+    resume(run, ["schedule.iterations=14"], events=events)
+    assert [text for text in events.warnings if f"{path} was changed" in text]
+
+
+def test_the_snapshots_of_another_run_are_refused(run: Path, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    train(tiny("optimizer.position_learning_rate_factor=0.5"), tmp_path / "other")
+    (run / "positions.bin").write_bytes((tmp_path / "other" / "positions.bin").read_bytes())
+    refused(run, r"positions\.bin is of another run, or .*00000012\.pt is")
+
+
+@pytest.mark.parametrize("value", [3e38, -1.0], ids=["huge weights", "a negative variance"])
+def test_a_parent_that_computes_no_numbers_is_not_rounded(run: Path, tmp_path: Path, value: float) -> None:
+    name = "unit.weight" if value > 0 else "norm.running_var"
+    change(newest(run), lambda content: content["state"]["model"][name].fill_(value))
+    with pytest.raises(UserError, match="not finite: there is nothing to fine-tune"):
+        round_and_finetune(run, tmp_path / "child", iterations=1)
+    assert not (tmp_path / "child").exists()
+    with pytest.raises(UserError, match=r"the test loss of .* is (nan|inf)"):
+        evaluate_run(run)
+
+
+def test_a_parent_that_cannot_be_loaded_leaves_no_run(run: Path, tmp_path: Path) -> None:
+    change(newest(run), lambda content: content["state"]["model"].update(foreign=torch.zeros(1)))
+    with pytest.raises(UserError, match="the model has no foreign"):
+        round_and_finetune(run, tmp_path / "child", iterations=1)
+    assert not (tmp_path / "child").exists()
+
+
 @pytest.mark.parametrize(
     "edit",
     [
-        *(drop_weight, reshape_weight, drop_momentum, drop_all_momentum, reshape_momentum, foreign_momentum),
-        *(other_momentum, drop_group, odd_group, shorter_metrics, shorter_positions, longer_positions),
+        *(drop_weight, reshape_weight, whole_weight, reshape_momentum, no_dimensions, whole_momentum, plain_number),
+        *(momentum_of_none, empty_states, other_momentum, unsaid_momentum, drop_group, odd_group),
+        *(shorter_metrics, shorter_positions, longer_positions, endless_logs),
     ],
 )
 def test_what_does_not_fit_network_or_logs_is_one_sentence(run: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     change(newest(run), edit)
-    logs = edit in (shorter_metrics, shorter_positions, longer_positions)
+    logs = edit in (shorter_metrics, shorter_positions, longer_positions, endless_logs)
     refused(run, "checkpoint" if logs else newest(run).name)
 
 
