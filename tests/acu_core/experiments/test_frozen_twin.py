@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
-from acu_core.errors import Action, Remedy
+from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.frozen_twin import frozen_recipe, resume, train
 from acu_core.experiments.rounding import round_and_finetune
+from acu_core.learn import network
 from acu_core.learn.schedule import positions_never_move
+from acu_core.nn.networks import network_of
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.train.events import NoEvents
@@ -75,3 +78,27 @@ def test_the_largest_seed_trains_and_resumes(tiny: Tiny, tmp_path: Path, content
 def test_built_in_recipes_move_their_positions() -> None:
     assert not positions_never_move(load_recipe("cifar10-plain-acu"))
     assert positions_never_move(load_recipe("cifar10-plain-acu", ["schedule.iterations=3000"]))
+
+
+def test_a_twin_that_cannot_be_opened_is_not_held(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny("compare_frozen=true", "schedule.iterations=4", "schedule.divisions=[]"), tmp_path / "run")
+    for path in (tmp_path / "run" / "frozen" / "checkpoints").iterdir():
+        path.write_bytes(b"x")
+    caught = []
+    for _ in range(2):
+        with pytest.raises(UserError, match="none of the checkpoints") as raised:
+            resume(tmp_path / "run")
+        caught.append(raised)
+
+
+def test_a_network_with_a_parameter_that_is_never_used_goes_on(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spare(table: object, **arguments: Any) -> nn.Module:
+        model = network_of(table, **arguments)  # type: ignore[arg-type]
+        model.spare = nn.Linear(3, 3)
+        return model
+
+    monkeypatch.setattr(network, "network_of", spare)
+    train(tiny("schedule.iterations=5"), tmp_path / "run")
+    assert resume(tmp_path / "run", ["schedule.iterations=7"]).finished

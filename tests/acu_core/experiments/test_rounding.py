@@ -18,6 +18,7 @@ from acu_core.experiments.shape_recovery import shape_recovery
 from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.checkpoints import load_latest_checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 
@@ -178,3 +179,26 @@ def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, t
     with pytest.raises(UserError, match=r"tiny has no table \[start\]"):
         round_and_finetune(parent, tmp_path / "other", recipe=tiny())
     assert not (tmp_path / "other").exists()
+
+
+def statistics(path: Path) -> dict[str, torch.Tensor]:
+    checkpoint = load_latest_checkpoint(RunDirectory.open(path))
+    assert checkpoint is not None
+    return {name: value for name, value in checkpoint.model.items() if "running_" in name}
+
+
+def test_the_parents_statistics_are_averaged_on(parent: Path, tmp_path: Path, tiny: Tiny) -> None:
+    round_and_finetune(parent, tmp_path / "child", iterations=1)
+    before, after = statistics(parent), statistics(tmp_path / "child")
+    fraction = tiny().network.batch_norm_fraction
+    assert fraction == 0.01
+    for name, value in before.items():
+        # One batch counts for a hundredth: anew, it would have replaced them whole.
+        assert (after[name] - value).norm() < 0.1 * value.norm(), name
+        assert not torch.equal(after[name], value)
+    text = (tmp_path / "child" / "recipe.toml").read_text()
+    assert "continue_statistics = true" in text
+    # A run that was begun when they were not averaged on goes on as it began.
+    old = parse_recipe(text.replace("continue_statistics = true", ""), "old")
+    assert old.parent is not None
+    assert not old.parent.continue_statistics
