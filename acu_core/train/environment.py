@@ -68,7 +68,7 @@ def recorded_workplace(
         chosen = choose_device("auto")
         events.warn(f"{error}; going on on {chosen}", *error.remedies)
     source = environment.get("data", {}).get("source")
-    if data_path is None and isinstance(source, str) and source != "generated" and Path(source).exists():
+    if data_path is None and isinstance(source, str) and source != "generated" and os.path.exists(source):
         data_path = Path(source)
     events.note(f"Loading the data set {recipe.data.name} ...")
     workers = environment.get("workers")
