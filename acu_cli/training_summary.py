@@ -94,7 +94,7 @@ def _error(evaluation: Evaluation, part: str) -> str:
 
 
 def _line(name: str, value: str) -> None:
-    terminal.print(f"  {name:<18}{value}")
+    terminal.print(f"  {name:<17} {value}")
 
 
 def _stopped(report: TrainingReport) -> str:

@@ -28,6 +28,9 @@ _NO_SYNC = frozenset(
 # And those without hard links.
 _NO_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
+# And what writing to a file that is open can end with.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+
 
 def sync_directory(path: Path) -> None:
     """Makes renames inside `path` survive a power failure, where the file system lets a directory be synchronised."""
@@ -49,18 +52,20 @@ def write_durably(path: Path, write: Callable[[BinaryIO], object], *, overwrite:
     at `path` is a FileExistsError. A killed process leaves a temporary, an error leaves nothing.
     """
     sweep(path.parent)
-    file, temporary = _new_file(path.parent)
-    try:
-        with file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            if overwrite:
-                os.replace(temporary, path)
-            else:
-                _link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _naming(path):
+        file, temporary = _new_file(path.parent)
+        try:
+            # Closing writes what is buffered, again after an error.
+            with file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                if overwrite:
+                    os.replace(temporary, path)
+                else:
+                    _link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
     return path
 
@@ -107,6 +112,18 @@ def publish_directory(path: Path, fill: Callable[[Path], object], *, last: str) 
         except BaseException:
             _take_back(temporary)
             raise
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names `path` in an error of a disk that names no file, or a temporary that is gone by then."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if error.errno in _DISK if name is None else _TEMPORARY.fullmatch(os.path.basename(str(name))):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def sweep(directory: Path) -> None:
@@ -240,8 +257,9 @@ class AppendOnlyFile:
     def cut(self) -> None:
         """Cuts the file to `length`."""
         descriptor = self._open_descriptor()
-        os.ftruncate(descriptor, self._length)
-        os.lseek(descriptor, self._length, os.SEEK_SET)
+        with _naming(self.path):
+            os.ftruncate(descriptor, self._length)
+            os.lseek(descriptor, self._length, os.SEEK_SET)
         self._is_cut = True
 
     def append(self, data: bytes | memoryview) -> None:
@@ -252,8 +270,9 @@ class AppendOnlyFile:
         rest = memoryview(data).cast("B")
         total = len(rest)
         try:
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            with _naming(self.path):
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
         except BaseException:
             self.cut()
             raise
@@ -261,7 +280,8 @@ class AppendOnlyFile:
 
     def sync(self) -> None:
         """Returns when everything appended is on the disk."""
-        os.fsync(self._open_descriptor())
+        with _naming(self.path):
+            os.fsync(self._open_descriptor())
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""

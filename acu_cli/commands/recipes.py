@@ -9,6 +9,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.completion import recipe_names
+from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
     from acu_core.recipe.schema import Paper
@@ -99,7 +100,7 @@ def copy_recipe(
         raise UserError(f"{path} exists already and is not overwritten: give another name") from error
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    terminal.print(f"Wrote {path}. Train it with: acu train {path}")
+    terminal.print(f"Wrote {path}. Train it with: acu train {quoted(path)}")
 
 
 @app.command("check", epilog="Example: acu recipes check mine.toml")

@@ -17,7 +17,7 @@ def new_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     groups = parameter_groups(
         model,
         lr=table.learning_rate,
-        position_lr=table.learning_rate * table.position_learning_rate_factor,
+        position_lr=table.first_position_learning_rate,
         weight_decay=table.weight_decay,
     )
     optimizer: Optimizer = imported(table.built_by)(groups, lr=table.learning_rate, **table.arguments())

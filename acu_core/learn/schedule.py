@@ -12,8 +12,7 @@ def learning_rate(recipe: Recipe, iteration: int) -> float:
 
     A division at d takes effect from iteration d + 1 on: d iterations have then been trained at the old rate.
     """
-    passed = bisect_left(recipe.schedule.divisions, iteration)
-    return recipe.optimizer.learning_rate / recipe.schedule.divide_by**passed
+    return _divided(recipe.optimizer.learning_rate, recipe, iteration)
 
 
 def positions_move(recipe: Recipe, iteration: int) -> bool:
@@ -29,9 +28,13 @@ def positions_never_move(recipe: Recipe) -> bool:
 
 def position_learning_rate(recipe: Recipe, iteration: int) -> float:
     """The positions' learning rate in iteration `iteration`: 0 while they stay put."""
+    table = recipe.optimizer
     if not positions_move(recipe, iteration):
         return 0.0
-    return learning_rate(recipe, iteration) * recipe.optimizer.position_learning_rate_factor
+    if table.position_learning_rate is not None:
+        return _divided(table.position_learning_rate, recipe, iteration)
+    # Divided first, then multiplied: the order decides the last bit.
+    return learning_rate(recipe, iteration) * (table.position_learning_rate_factor or 0.0)
 
 
 def evaluates(recipe: Recipe, iteration: int) -> bool:
@@ -43,3 +46,7 @@ def evaluates(recipe: Recipe, iteration: int) -> bool:
 def saves(recipe: Recipe, iteration: int) -> bool:
     """Whether a checkpoint is saved after iteration `iteration`."""
     return iteration == recipe.schedule.iterations or iteration % recipe.schedule.checkpoint_every == 0
+
+
+def _divided(rate: float, recipe: Recipe, iteration: int) -> float:
+    return rate / recipe.schedule.divide_by ** bisect_left(recipe.schedule.divisions, iteration)

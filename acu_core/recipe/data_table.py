@@ -18,6 +18,9 @@ class DataTable(Table):
     loaded_by: ClassVar[str]
     """"module:function" of `function(source: DataSource, **options) -> DataSet`, imported when the data is loaded."""
 
+    is_made: ClassVar[bool] = False
+    """Whether the data set is made rather than read, so that it lies nowhere."""
+
     name: str
     path: PathText = ""
     """An .npz file or a folder; empty: where the data set is looked for by default."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from acu_core.recipe.table import Rate, RateOrZero, Table
+from pydantic import model_validator
+
+from acu_core.recipe.table import Rate, RateOrZero, Table, located
 
 
 class OptimizerTable(Table):
@@ -24,9 +27,33 @@ class OptimizerTable(Table):
     weight_decay: RateOrZero = 0.0
     gradient_clip: RateOrZero = 0.0
     """Largest norm of all gradients together, the positions' excluded; 0 does not clip."""
-    position_learning_rate_factor: RateOrZero = 0.01
+    position_learning_rate: RateOrZero | None = None
+    """Pixels an iteration, whatever the weights' rate is; it falls at the same divisions. In the factor's place."""
+    position_learning_rate_factor: RateOrZero | None = 0.01
+    """Times the weights' rate; none where the positions' rate is given."""
     normalize_positions: bool = True
     freeze_positions: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rate_of_positions(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("position_learning_rate") is None:
+            # None of the factor is what goes with a rate that is given, so it is the default again without one.
+            factor = "position_learning_rate_factor"
+            return {key: value for key, value in values.items() if key != factor or value is not None}
+        if values.get("position_learning_rate_factor") is not None:
+            reason = "give this or position_learning_rate_factor, not both: they say the same thing in two ways"
+            raise located(reason, "position_learning_rate")
+        return {**values, "position_learning_rate_factor": None}
+
+    @property
+    def first_position_learning_rate(self) -> float:
+        """Pixels an iteration, before any division."""
+        if self.position_learning_rate is not None:
+            return self.position_learning_rate
+        return self.learning_rate * (self.position_learning_rate_factor or 0.0)
 
     @property
     def keeps_state(self) -> bool:

@@ -149,12 +149,17 @@ class Recipe(Table):
 
     def _check_rates(self, table: str, first: float, divisions: list[int]) -> None:
         # In logarithms: the numbers themselves overflow.
-        factor = self.optimizer.position_learning_rate_factor or 1.0
-        weights = math.log10(first), math.log10(first) - len(divisions) * math.log10(self.schedule.divide_by)
-        for rate in (*weights, *(rate + math.log10(factor) for rate in weights)):
+        fall = len(divisions) * math.log10(self.schedule.divide_by)
+        weights = math.log10(first), math.log10(first) - fall
+        given, factor = self.optimizer.position_learning_rate, self.optimizer.position_learning_rate_factor
+        if given:
+            positions = math.log10(given), math.log10(given) - fall
+        else:
+            positions = weights[0] + math.log10(factor or 1.0), weights[1] + math.log10(factor or 1.0)
+        for rate in (*weights, *positions):
             if not math.log10(SMALLEST) <= rate <= math.log10(LARGEST):
                 reason = (
-                    f"with optimizer.learning_rate, its factor for positions and schedule.divide_by, {len(divisions)} "
+                    f"with optimizer.learning_rate, the positions' rate and schedule.divide_by, {len(divisions)} "
                     f"divisions lead to a rate of about 1e{round(rate)}: it must stay from {SMALLEST:g} to {LARGEST:g}"
                 )
                 raise located(reason, table, "divisions")

@@ -34,6 +34,10 @@ class Environment(TypedDict, total=False):
     """The format, the network's name and the files, each with its iteration."""
 
 
+BOUNDS = {"threads": (1, 1024), "workers": (0, 256)}
+"""A recipe's, where 0 threads are not resolved yet: more end the process at the system's limits."""
+LONGEST_PATH = 4096
+"""Characters; no system opens a longer one."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "threads": (int,),
     "workers": (int,),
@@ -62,11 +66,15 @@ def decode_environment(text: str, path: Path) -> Environment:
     for key, kinds in _KINDS.items():
         if key in content and type(content[key]) not in kinds:
             raise UserError(f"{path} is damaged: {key} is not {_WORDS[kinds[0]]}")
-    for key in ("threads", "workers"):
-        if content.get(key, 1) < (1 if key == "threads" else 0):
-            raise UserError(f"{path} is damaged: {key} is {content[key]}")
-    if not isinstance(content.get("data", {}).get("fingerprint", {}), dict):
+    for key, (least, most) in BOUNDS.items():
+        if not least <= content.get(key, least) <= most:
+            raise UserError(f"{path} is damaged: {key} is not a whole number from {least} to {most}")
+    data = content.get("data", {})
+    if not isinstance(data.get("fingerprint", {}), dict):
         raise UserError(f"{path} is damaged: data.fingerprint is not a JSON object")
+    source = data.get("source", "")
+    if not isinstance(source, str) or len(source) > LONGEST_PATH:
+        raise UserError(f"{path} is damaged: data.source is not a path of at most {LONGEST_PATH:,} characters")
     files = content.get("imported", {}).get("files", [])
     if not isinstance(files, list) or not all(isinstance(f, dict) and type(f.get("iteration")) is int for f in files):
         raise UserError(f"{path} is damaged: imported.files is not a list of files with their iterations")

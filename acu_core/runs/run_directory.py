@@ -154,5 +154,7 @@ class RunDirectory:
         try:
             with open_regular(self.path / name) as file:
                 return file.read().decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path / name} cannot be read: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path / name} cannot be read: it is not UTF-8 text") from error
+        except OSError as error:
+            raise UserError(f"{self.path / name} cannot be read: {error.strerror}") from error

@@ -41,8 +41,16 @@ def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers:
     return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options)
 
 
+def _check_path(recipe: Recipe, path: Path | None) -> None:
+    # Only what is asked for now: recipes of earlier runs name a path here that nobody read.
+    if path is not None and recipe.data.is_made:
+        name = recipe.data.name
+        raise UserError(f"the data set {name} is made, not read from files, so {path} cannot be used for it")
+
+
 def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, events: Events) -> Workplace:
     """Resolves device, threads and data for a new run. Raises UserError when one of them cannot be had."""
+    _check_path(recipe, data_path)
     device = choose_device(recipe.machine.device)
     events.note(f"Loading the data set {recipe.data.name} ...")
     data = load_recipe_data(recipe, data_path, download)
@@ -58,7 +66,11 @@ def recorded_workplace(
     device: str | None,
     events: Events,
 ) -> Workplace:
-    """The workplace that `environment` records; whatever cannot be the same is warned of, and the run goes on."""
+    """The workplace that `environment` records, or one like it, with a warning of whatever is not the same.
+
+    Raises UserError when the data or a device that is asked for cannot be had.
+    """
+    _check_path(recipe, data_path)
     recorded = str(environment.get("device", "auto"))
     try:
         chosen = choose_device(device or recorded)
@@ -68,7 +80,7 @@ def recorded_workplace(
         chosen = choose_device("auto")
         events.warn(f"{error}; going on on {chosen}", *error.remedies)
     source = environment.get("data", {}).get("source")
-    if data_path is None and isinstance(source, str) and source != "generated" and Path(source).exists():
+    if data_path is None and isinstance(source, str) and source != "generated" and os.path.exists(source):
         data_path = Path(source)
     events.note(f"Loading the data set {recipe.data.name} ...")
     workers = environment.get("workers")
@@ -80,8 +92,8 @@ def recorded_workplace(
     changes = differences(environment, describe(recipe, place)) if has_conditions(environment) else []
     if changes:
         events.warn(
-            "this run goes on under other conditions, so its bits will differ from an uninterrupted run's: "
-            + "; ".join(changes)
+            "these are other conditions than those the run was trained under, so bits will differ from what "
+            f"they would be there: {'; '.join(changes)}"
         )
     return place
 

@@ -188,6 +188,8 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         assert acu(monkeypatch, *arguments, "--json") == 0
         assert json.loads(capsys.readouterr().out)[0]["name"] == "planted"
     assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 0
+    assert acu(monkeypatch, "recipes", "copy", "planted", "my own.toml") == 0
+    assert "Train it with: acu train 'my own.toml'\n" in capsys.readouterr().out
     (tmp_path / "mine.toml").write_text((tmp_path / "mine.toml").read_text().replace("seed = 0", "seed = 5"))
     assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 2
     assert "seed = 5" in (tmp_path / "mine.toml").read_text(), "nothing is overwritten"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -239,3 +242,59 @@ def test_a_file_to_append_to_is_cut_late_and_is_no_pipe(tmp_path: Path) -> None:
         AppendOnlyFile.create(tmp_path / "pipe", replace=True)
     with pytest.raises(OSError, match="regular file"):
         AppendOnlyFile.open(tmp_path / "pipe", 0)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a full disk is, without filling one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [200, 200_000])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_disk_that_is_full_while_a_file_is_written_names_the_file(tmp_path: Path, size: int, overwrite: bool) -> None:
+    path = tmp_path / "file"
+    with files_of_at_most(100), pytest.raises(OSError, match="File too large") as caught:
+        write_text_durably(path, "x" * size, overwrite=overwrite)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_is_full_while_a_file_grows_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    file = AppendOnlyFile.create(path)
+    file.append(b"kept")
+    with files_of_at_most(100), pytest.raises(OSError, match="File too large") as caught:
+        file.append(bytes(200))
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"kept"
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            file.sync()
+    assert caught.value.filename == str(path)
+    file.close()
+
+
+def test_an_error_of_something_else_than_the_file_keeps_its_name(tmp_path: Path) -> None:
+    for error in (OSError(errno.ENOMEM, "no memory for a process"), FileNotFoundError(errno.ENOENT, "gone", "other")):
+
+        def fail(file: object, error: OSError = error) -> None:
+            raise error
+
+        with pytest.raises(OSError, match=r"no memory|gone") as caught:
+            write_durably(tmp_path / "file", fail)
+        assert caught.value is error
+        assert caught.value.filename == (None if error.errno == errno.ENOMEM else "other")
+    with pytest.raises(FileNotFoundError) as missing:
+        write_text_durably(tmp_path / "none" / "file", "text")
+    assert missing.value.filename == str(tmp_path / "none" / "file")

@@ -25,6 +25,7 @@ class PlantedData(DataTable):
     """`acu_core.data.planted.planted_data`."""
 
     loaded_by: ClassVar[str] = "acu_core.data.planted:load_planted"
+    is_made: ClassVar[bool] = True
 
     crop_padding: Annotated[int, Field(ge=0, le=16)] = 0
     """Reflected from images of 17 x 17."""

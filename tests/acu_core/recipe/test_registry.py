@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,8 @@ from acu_core.recipe.recipe_file import load_recipe, parse_recipe, recipe_toml
 from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, Registry
 from acu_core.runs.checkpoints import load_latest_checkpoint
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.train.stored_run import StoredRun
 
 OUTSIDE = """
 from typing import Annotated, Any, ClassVar
@@ -125,6 +128,49 @@ def test_what_comes_from_outside_trains_resumes_and_is_evaluated(
     assert evaluate_run(tmp_path / "run").evaluation.images == 40
     train(recipe.changed(schedule={"iterations": 6}), tmp_path / "whole")
     assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("outside")
+def test_positions_move_by_their_own_rate_with_any_optimizer(
+    tmp_path: Path, content: Callable[[Path], dict[str, object]]
+) -> None:
+    table = "optimizer={name='adamw', learning_rate=0.001, position_learning_rate=0.01}"
+    recipe = load_recipe("planted", [*CHANGES, table, "schedule={iterations=6, checkpoint_every=2, divisions=[5]}"])
+    assert parse_recipe(recipe_toml(recipe), "again") == recipe
+    assert "position_learning_rate_factor" not in recipe_toml(recipe)
+    train(recipe, tmp_path / "run")
+    run = StoredRun.open(tmp_path / "run")
+    assert run.recipe == recipe
+    assert [entry.position_learning_rate for entry in run.metrics().training] == [0.01] * 5 + [0.001]
+    snapshots = SnapshotFile(run.directory.positions)
+    (layer,) = snapshots.layers
+    first, second, *_ = snapshots.positions(layer.name)
+    # Adam's first step of each coordinate is its rate, by its normalisation.
+    moved = np.abs(second - first)
+    assert 0.005 < np.median(moved) < 0.011
+    longer = ["schedule.iterations=8"]
+    resume(tmp_path / "run", longer)
+    train(recipe.changed(schedule={"iterations": 8}), tmp_path / "whole")
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
+def test_positions_have_one_rate() -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("planted", ["optimizer.position_learning_rate=0.01"])
+    assert str(caught.value) == (
+        "recipe planted cannot be used: optimizer.position_learning_rate: give this or position_learning_rate_factor, "
+        "not both: they say the same thing in two ways"
+    )
+    table = "optimizer={learning_rate=0.1, position_learning_rate=%s}"
+    with pytest.raises(UserError, match="should be greater than or equal to 0, got -1"):
+        load_recipe("planted", [table % -1])
+    with pytest.raises(UserError, match="lead to a rate of about 1e-31"):
+        load_recipe("planted", [table % 1e-29, "schedule.divisions=[1, 2]"])
+    plain = load_recipe("planted", ["optimizer={learning_rate=0.1}"])
+    assert plain.optimizer.position_learning_rate_factor == 0.01
+    assert "position_learning_rate = " not in recipe_toml(plain)
+    given = load_recipe("planted", [table % 0.01])
+    assert given.changed(optimizer={"position_learning_rate": None, "learning_rate": 0.1}) == plain
 
 
 @pytest.mark.usefixtures("outside")

@@ -16,7 +16,6 @@ from acu_core.data.in_memory import InMemoryData
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.learn.evaluation import evaluate_network
-from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import load_latest_checkpoint
 from acu_core.runs.json_lines import read_log
@@ -380,10 +379,3 @@ def test_evaluation_counts_the_first_five() -> None:
     same = InMemoryData("made up", images * 0, labels, images * 0, labels, tuple("abcdefg"))
     result = evaluate_network(torch.nn.Flatten(), same, batch_size=7)
     assert result.top5_errors <= result.errors
-
-
-def test_the_data_path_is_kept_absolute(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    train(tiny("schedule.iterations=1"), tmp_path / "run", data_path=Path("somewhere.npz"))
-    recipe = parse_recipe(RunDirectory.open(tmp_path / "run").recipe_toml, "recipe")
-    assert recipe.data.path == str(tmp_path / "somewhere.npz")
