@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
+from acu_core.errors import UserError
 from acu_core.recipe.data_table import DataTable
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.optimizer_table import OptimizerTable
+from acu_core.recipe.plugins import load_plugins
 from acu_core.recipe.short_text import shown
 from acu_core.recipe.table import NAMED, Table, custom, listed
 
@@ -20,9 +23,12 @@ TableType = TypeVar("TableType", bound=Table)
 
 
 def imported(place: str) -> Any:
-    """What "module:name" names, imported now."""
+    """What "module:name" names, imported now. Raises UserError when it cannot be."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{place} cannot be imported: {error}") from error
 
 
 class Registry(Generic[TableType]):
@@ -48,11 +54,16 @@ class Registry(Generic[TableType]):
             raise ValueError(f"the {self.noun} {name} is {self._places[name]} already, it cannot be {place} too")
 
     def find(self, name: object) -> type[TableType] | None:
-        """The class of the table of `name`; None where there is none."""
+        """The class of the table of `name`; None where there is none, in no plugin either.
+
+        Raises UserError when the class cannot be imported.
+        """
         if not isinstance(name, str):
             return None
-        before, colon, _ = name.partition(":")
-        place = self._places.get(name) or self._places.get(before + colon if colon else "")
+        place = self._place(name)
+        if place is None:
+            load_plugins()
+            place = self._place(name)
         if place is None:
             return None
         found = imported(place)
@@ -65,7 +76,12 @@ class Registry(Generic[TableType]):
         near = difflib.get_close_matches(name[:100], self, 1)
         known = ", ".join(f"{known}NAME" if known.endswith(":") else known for known in self)
         advice = f"did you mean {near[0]}?" if near else f"known: {known}"
-        return f"there is no {self.noun} {shown(name)}; {advice}"
+        failures = "".join(f"{failure}; " for failure in load_plugins())
+        return f"{failures}there is no {self.noun} {shown(name)}; {advice}"
+
+    def _place(self, name: str) -> str | None:
+        before, colon, _ = name.partition(":")
+        return self._places.get(name) or self._places.get(before + colon if colon else "")
 
 
 class Chosen(Generic[TableType]):
@@ -75,8 +91,12 @@ class Chosen(Generic[TableType]):
         self.registry = registry
 
     def table(self, value: object) -> type[TableType]:
-        """The class for `value`; where its name is unknown, what all have in common."""
-        return (self.registry.find(self._name(value)) if isinstance(value, Mapping) else None) or self.registry.base
+        """The class for `value`; where its name is unknown or it cannot be imported, what all have in common."""
+        found = None
+        if isinstance(value, Mapping):
+            with suppress(UserError):
+                found = self.registry.find(self._name(value))
+        return found or self.registry.base
 
     def __call__(self, value: object) -> object:
         """The table of `value`; anything but a mapping is left to pydantic. Raises its error, relative to the table."""
