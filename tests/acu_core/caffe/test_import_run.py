@@ -11,10 +11,11 @@ import pytest
 import torch
 from caffe_network import Layer, made_up
 from oracles import relative_error
+from warned import Warned
 
 from acu_core.caffe.import_run import import_caffe
 from acu_core.caffe.plain_state import ROW_MAJOR
-from acu_core.errors import Remedy, UserError
+from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume
 from acu_core.experiments.rounding import round_and_finetune
 from acu_core.experiments.stored_evaluation import evaluate_run
@@ -24,7 +25,6 @@ from acu_core.recipe.recipe_file import load_recipe, parse_recipe
 from acu_core.runs.checkpoints import load_checkpoint, load_latest_checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
-from acu_core.train.events import NoEvents
 
 LATER = made_up(seed=2)
 EARLIER = made_up(seed=1, spread=0.0)
@@ -129,14 +129,6 @@ def test_it_is_evaluated_at_any_iteration_and_by_the_reference(run: Path, cifar1
     assert earlier.evaluation.loss != pytest.approx(newest.evaluation.loss, rel=1e-2)
     with pytest.raises(UserError, match="no checkpoint of iteration 9500: it keeps 9000, 10000"):
         evaluate_run(run, data_path=cifar10, iteration=9500)
-
-
-class Warned(NoEvents):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str, *remedies: Remedy) -> None:
-        self.warnings.append(text)
 
 
 def test_it_is_trained_on_with_a_warning(run: Path, cifar10: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from warned import Warned
 
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
@@ -25,18 +26,9 @@ from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.timings import read_timings
-from acu_core.train.events import NoEvents
 
 Tiny = Callable[..., Recipe]
 Content = Callable[[Path], dict[str, object]]
-
-
-class Warned(NoEvents):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str, *remedies: object) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")

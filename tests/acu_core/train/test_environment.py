@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warned import Warned
 
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
@@ -17,18 +18,9 @@ from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.export.exported_run import export_run
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.train.events import NoEvents
 from acu_core.train.stored_run import StoredRun
 
 Tiny = Callable[..., Recipe]
-
-
-class Warned(NoEvents):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str, *remedies: object) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
