@@ -39,6 +39,7 @@ def train(
     from acu_core.errors import UserError
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
     from acu_core.train.processes import refuse_several_processes
+    from acu_core.train.run_recipe import check_extension
 
     refuse_several_processes()
     changes = list(overrides or [])
@@ -47,6 +48,7 @@ def train(
         given = [name for name, value in fixed.items() if value is not None]
         if given:
             raise UserError(f"{', '.join(given)} cannot be given with --resume: the run says it already")
+        check_extension(resume, changes)
     else:
         changes += [f"seed={seed}"] if seed is not None else []
         changes += [f"machine.device={dumps(device)}"] if device is not None else []

@@ -13,7 +13,7 @@ from torch import nn
 from acu_core.errors import UserError
 from acu_core.learn.evaluation import Evaluation
 from acu_core.learn.workplace import Workplace, computing
-from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
+from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint
 from acu_core.runs.run_directory import RunDirectory
@@ -21,10 +21,9 @@ from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.snapshot_header import TruncatedHeaderError
 from acu_core.train.environment import describe, has_conditions
 from acu_core.train.events import Events
+from acu_core.train.run_recipe import extended, run_recipe
 from acu_core.train.run_training import RunTraining
 from acu_core.train.stored_run import StoredRun
-
-_EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def resumed(
         checkpoint = stored.newest_checkpoint(events)
         if checkpoint is None:
             refuse_lost_checkpoints(stored.directory)
-        recipe = extended(stored, list(overrides), checkpoint.iteration if checkpoint else 0)
+        recipe = extended(stored.recipe, stored.path, list(overrides), checkpoint.iteration if checkpoint else 0)
         place = stored.workplace(recipe, data_path=data_path, download=download, device=device, events=events)
         if checkpoint and checkpoint.iteration and recipe.optimizer.keeps_state and not checkpoint.optimizer["state"]:
             if checkpoint.iteration not in stored.directory.imported_iterations:
@@ -125,33 +124,11 @@ def train_session(
 
 def _record(session: Session) -> None:
     run = session.run
-    if parse_recipe(run.recipe_toml, str(run.path / "recipe.toml")) != session.recipe:
+    if run_recipe(run) != session.recipe:
         run.replace_recipe(recipe_toml(session.recipe))
     environment = run.environment
     if not has_conditions(environment):
         run.replace_environment({**environment, **describe(session.recipe, session.place)})
-
-
-def extended(stored: StoredRun, overrides: list[str], reached: int) -> Recipe:
-    """The run's recipe with its schedule changed beyond iteration `reached`. Raises UserError for any other change."""
-    refused = [text.partition("=")[0] for text in overrides if text.partition("=")[0].strip() not in _EXTENDABLE]
-    if refused:
-        raise UserError(
-            f"{', '.join(refused)} cannot change in a run that has begun (only {', '.join(_EXTENDABLE)} can): "
-            "start a new run with it"
-        )
-    changed = parse_recipe(recipe_toml(stored.recipe), str(stored.path / "recipe.toml"), overrides)
-    if changed.schedule.iterations < reached:
-        raise UserError(
-            f"{stored.path} has trained {reached} iterations already: schedule.iterations must be at least that, "
-            f"got {changed.schedule.iterations}"
-        )
-    before, after = ([d for d in r.schedule.divisions if d < reached] for r in (stored.recipe, changed))
-    if before != after:
-        raise UserError(
-            f"{stored.path} has trained {reached} iterations with divisions at {before}: those cannot change any more"
-        )
-    return changed
 
 
 def refuse_lost_checkpoints(run: RunDirectory) -> None:

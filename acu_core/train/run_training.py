@@ -78,6 +78,8 @@ class RunTraining:
         self._layers = active_layers(self.model)
         self._opened: _Logs | None = None
         self._saved = -1
+        # Iterations saved by this process whose networks compute finite numbers, as far as is known.
+        self._good: list[int] = []
         self._imported: frozenset[int] = frozenset()
         self._written = time.monotonic()
 
@@ -107,6 +109,7 @@ class RunTraining:
         self._open(snapshots, metrics, timings)
         self._imported = imported
         self.iteration = self._saved = checkpoint.iteration
+        self._good = [checkpoint.iteration]
 
     def run(self) -> bool:
         """Trains to the recipe's last iteration. False: it was asked to stop, and has saved.
@@ -123,8 +126,8 @@ class RunTraining:
             ) from error
         except DivergedError as error:
             raise DivergedError(
-                f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip; "
-                f"the last good checkpoint is of iteration {self._saved}, in {self.directory.checkpoints}"
+                f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip"
+                f"{self._last_good()}"
             ) from error
         if not finished:
             self._save()
@@ -206,6 +209,12 @@ class RunTraining:
             never_delete=self._imported,
         )
         self._saved = self.iteration
+        self._good.append(self.iteration)
+
+    def _last_good(self) -> str:
+        if not self._good:
+            return ""
+        return f"; the last good checkpoint is of iteration {self._good[-1]}, in {self.directory.checkpoints}"
 
     def _evaluate(self, session: _Session) -> bool:
         """False when it was asked to stop before the end of the evaluation."""
@@ -223,6 +232,8 @@ class RunTraining:
         except EvaluationStopped:
             return False
         if not math.isfinite(result.loss):
+            # It was saved before it was evaluated.
+            self._good = [iteration for iteration in self._good if iteration != self.iteration]
             raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
         self.evaluation = result
         paper = self.recipe.paper

@@ -11,7 +11,6 @@ from torch import nn
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.workplace import Workplace
-from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint, load_latest_checkpoint
 from acu_core.runs.environment_file import Environment
@@ -20,6 +19,7 @@ from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.timings import TimingRecord, read_timings
 from acu_core.train.environment import recorded_workplace
 from acu_core.train.events import Events
+from acu_core.train.run_recipe import run_recipe
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class StoredRun:
     def open(cls, path: str | os.PathLike[str]) -> StoredRun:
         """The run at `path`. Raises UserError when there is none, or its recipe or environment is damaged."""
         directory = RunDirectory.open(path)
-        recipe = parse_recipe(directory.recipe_toml, str(directory.path / "recipe.toml"))
-        return cls(directory, recipe, directory.environment)
+        return cls(directory, run_recipe(directory), directory.environment)
 
     @property
     def path(self) -> Path:

@@ -18,6 +18,7 @@ from acu_core.recipe.networks import torchvision
 from acu_core.recipe.networks.torchvision import torchvision_models
 from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.run_directory import RunDirectory
 
 
 def refused(*overrides: str, recipe: str = "planted") -> list[str]:
@@ -197,6 +198,8 @@ def test_neither_a_good_nor_a_refused_recipe_loads_pytorch(tmp_path: Path) -> No
         " ['recipes', 'check', 'bad.toml'],"
         " ['train', '--set', 'network.name=torchvision:nosuchnet'],"
         " ['train', '--set', 'network.options.width=0'], ['train', '--device', 'gpu'],"
+        " ['train', '--resume', 'run', '--set', 'iterations=5'],"
+        " ['train', '--resume', 'run', '--set', 'schedule.iterations=many'],"
         " ['train', '--seed', '99999999999999999999']):\n"
         "    sys.argv = ['acu', *arguments]\n"
         "    try: main()\n"
@@ -205,10 +208,11 @@ def test_neither_a_good_nor_a_refused_recipe_loads_pytorch(tmp_path: Path) -> No
         "assert not heavy, heavy"
     )
     (tmp_path / "bad.toml").write_text(built_in_text("planted").replace("momentum = 0.9", "momentum = 2"))
+    RunDirectory.create(tmp_path / "run", built_in_text("planted"), {})
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert [line for line in result.stdout.splitlines() if line.isdigit()] == ["0", "2", "2", "2", "2", "2"]
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+    assert [line for line in result.stdout.splitlines() if line.isdigit()] == ["0", *("2" for _ in range(7))]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml", "run"]
 
 
 def keys(values: dict[str, Any], before: str = "") -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from acu_core.data.in_memory import InMemoryData
 from acu_core.errors import UserError
 from acu_core.experiments.frozen_twin import resume, train
-from acu_core.learn.evaluation import evaluate_network
+from acu_core.learn.evaluation import Evaluation, evaluate_network
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import load_latest_checkpoint
 from acu_core.runs.json_lines import read_log
@@ -274,6 +274,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert f"the last good checkpoint is of iteration {checkpoint.iteration}" in str(caught.value)
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.model.values())
     assert all(entry["iteration"] <= 12 for entry in read_log(run.metrics))
+
+
+def test_a_network_that_is_evaluated_to_nothing_is_not_called_good(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Evaluation(50, 45, 20, float("nan"))
+    monkeypatch.setattr(run_training, "evaluate_network", lambda *arguments, **options: nothing)
+    # The first evaluation comes after iteration 4, which is saved before it.
+    with pytest.raises(DivergedError, match="test loss became nan at iteration 4.* good checkpoint is of iteration 0,"):
+        train(tiny(), tmp_path / "run")
 
 
 def test_a_step_that_breaks_the_network_is_not_saved(
