@@ -282,7 +282,9 @@ def test_a_network_that_is_evaluated_to_nothing_is_not_called_good(
     nothing = Evaluation(50, 45, 20, float("nan"))
     monkeypatch.setattr(run_training, "evaluate_network", lambda *arguments, **options: nothing)
     # The first evaluation comes after iteration 4, which is saved before it.
-    with pytest.raises(DivergedError, match=r"test loss became nan at iteration 4.* good checkpoint is of iteration 0,"):
+    with pytest.raises(
+        DivergedError, match=r"test loss became nan at iteration 4.* good checkpoint is of iteration 0,"
+    ):
         train(tiny(), tmp_path / "run")
 
 
