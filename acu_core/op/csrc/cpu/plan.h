@@ -5,9 +5,9 @@
 //            multiplied with the weight
 //   block    synapses and channels of a segment whose columns are in the buffer at once
 //   tile     output pixels whose columns are in the buffer at once: whole images, whole rows, or a part of one row
-//   panel    columns or outputs, two vectors wide, that the matrix product takes together: buffer and packed weights
-//            are cut into panels, the last of them padded
-//   chunk    channels that the column pass takes together: a panel, half of one, four, or one; never across two panels
+//   panel    columns or outputs that the matrix product takes together, two vectors or with AVX-512 three: buffer and
+//            packed weights are cut into panels, the last of them padded
+//   chunk    channels that the column pass takes together: a panel, a vector, four, or one; never across two panels
 //   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
 //   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
 //   quota    where tiles are whole images: the images of one slot if all had the same number
