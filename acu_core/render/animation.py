@@ -18,6 +18,7 @@ from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
 from acu_core.render.layout import Layout, plan_layout
+from acu_core.render.picture import Picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, visible_reach
 from acu_core.runs.run_directory import RunDirectory
@@ -98,7 +99,7 @@ def render_animation(
 
     drawn = 1 if suffix in STILLS else (frames or _automatic_frames(recording, layout, dots_per_inch, suffix))
     while True:
-        picture = ShapeFigure(recording, _plan(recording, drawn), layout, dots_per_inch)
+        picture: Picture = ShapeFigure(recording, _plan(recording, drawn), layout, dots_per_inch)
         if suffix in STILLS:
             content = _encode_still(picture, suffix)
             report_progress(1, 1)
@@ -140,7 +141,7 @@ def _frame_milliseconds(suffix: str, fps: float | None) -> int:
     return max(20, 10 * round(exact / 10)) if suffix == ".gif" else max(1, round(exact))
 
 
-def _encode_still(picture: ShapeFigure, suffix: str) -> bytes:
+def _encode_still(picture: Picture, suffix: str) -> bytes:
     picture.show(picture.frames - 1)
     buffer = BytesIO()
     # Without a date, so that the same run gives the same file.
@@ -149,7 +150,7 @@ def _encode_still(picture: ShapeFigure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_frames(picture: ShapeFigure, suffix: str, milliseconds: int, progress: Progress) -> bytes:
+def _encode_frames(picture: Picture, suffix: str, milliseconds: int, progress: Progress) -> bytes:
     count = picture.frames
     durations = [milliseconds] * count
     if count > 1:

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.render.training_curve import TrainingCurve
 from acu_core.runs.checkpoints import list_checkpoints
+from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 
@@ -27,15 +29,19 @@ def python_warning(text: str) -> None:
 
 @dataclass(frozen=True)
 class Recording:
-    """Positions (T, G, K, 2) by layer at iterations (T,).
+    """Positions (T, G, K, 2) and weight norms (T, G, K) by layer at iterations (T,).
 
-    `hidden` (1 or G, K, 2) is the shape that the data were made with, where that is known.
+    `hidden` (1 or G, K, 2) is the shape that the data were made with, where that is known; `curve` is None for a file
+    of positions alone and for a run whose log cannot be read. `title` is the name of the run's directory or the file.
     """
 
     iterations: npt.NDArray[np.int64]
     positions: dict[str, npt.NDArray[np.float32]]
+    weight_norms: dict[str, npt.NDArray[np.float32]]
     warm_up: int
     hidden: npt.NDArray[np.float64] | None
+    curve: TrainingCurve | None = None
+    title: str = ""
 
     def all_synapses(self) -> npt.NDArray[np.float32]:
         """Every synapse of every layer and group: (T, S, 2)."""
@@ -93,14 +99,50 @@ def load_recording(
             wrong = int(finite.argmin())
             remedies = [Remedy(Action.SHORTEN, str(iterations[begin + wrong - 1]))] if wrong else []
             raise UserError(f"positions of {name} are not finite at iteration {iterations[begin + wrong]}", *remedies)
-    return Recording(iterations[begin:end], positions, file.facts.warm_up, file.facts.hidden)
+    norms = {name: np.array(file.weight_norms(name)[numbers[begin:end]]) for name in names}
+    return Recording(
+        iterations[begin:end],
+        positions,
+        norms,
+        file.facts.warm_up,
+        file.facts.hidden,
+        _curve(source, warn),
+        _title(source),
+    )
+
+
+def _run(source: RunDirectory | str | os.PathLike[str]) -> RunDirectory | None:
+    """The run, or None for a file of positions alone."""
+    if isinstance(source, RunDirectory):
+        return source
+    path = Path(source)
+    return RunDirectory.open(path) if path.is_dir() or not path.exists() else None
+
+
+def _title(source: RunDirectory | str | os.PathLike[str]) -> str:
+    path = source.path if isinstance(source, RunDirectory) else Path(source)
+    # A run may be named by ".".
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _curve(source: RunDirectory | str | os.PathLike[str], warn: Warn) -> TrainingCurve | None:
+    run = _run(source)
+    if run is None or not run.metrics.exists():
+        return None
+    try:
+        return TrainingCurve.of(read_metrics(run.metrics, imported=run.imported_iterations))
+    except UserError as error:
+        # The shapes are whole: what belongs beneath them is no reason not to draw them.
+        warn(f"{error}; drawn without the errors of its evaluations")
+        return None
 
 
 def _positions_path(source: RunDirectory | str | os.PathLike[str]) -> Path:
-    if isinstance(source, RunDirectory):
-        return source.positions
-    path = Path(source)
-    return RunDirectory.open(path).positions if path.is_dir() or not path.exists() else path
+    run = _run(source)
+    if run is not None:
+        return run.positions
+    assert not isinstance(source, RunDirectory)
+    return Path(source)
 
 
 def _newest_checkpoint(source: RunDirectory | str | os.PathLike[str]) -> int:
