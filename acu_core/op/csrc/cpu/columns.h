@@ -2,7 +2,7 @@
 // backward the same walk in reverse. A position is a constant of the layer, so the shift is constant along the row:
 // no gather, and each blend of two image rows is used twice.
 //
-// Channels are innermost and go a chunk at a time: two vectors (with AVX2 one cache line), fewer at the end. A chunk
+// Channels are innermost and go a chunk at a time: a panel (with AVX2 one cache line), fewer at the end. A chunk
 // visits all rows and synapses of the tile before the next chunk, so that the few image rows in use (2 KiB each at 32
 // pixels) stay in the first-level cache, and only the column buffer comes from the second.
 //
@@ -51,13 +51,13 @@ struct Chunk {
   static constexpr int kVectors = VECTORS;
 };
 
-// Calls f(Chunk, first channel): two vectors at a time, then one, then four channels, then one by one. The same chunks
+// Calls f(Chunk, first channel): a panel at a time, then one vector, then four channels, then one by one. The same chunks
 // as chunk_channels (plan.h), by which the weight is packed.
 template <class T, class F>
 ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   using S = Wide<T>;
   int64_t c = 0;
-  for (; c + 2 * S::kLanes <= channels; c += 2 * S::kLanes) f(Chunk<S, 2>{}, c);
+  for (; c + kPanel<T> <= channels; c += kPanel<T>) f(Chunk<S, kPanelVectors>{}, c);
   for (; c + S::kLanes <= channels; c += S::kLanes) f(Chunk<S, 1>{}, c);
   if constexpr (S::kLanes > 4) {
     for (; c + 4 <= channels; c += 4) f(Chunk<Four<T>, 1>{}, c);
@@ -301,14 +301,20 @@ void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   const Span left = walk.left, right = walk.right;
   int64_t at = walk.first * walk.pixel_step;
   for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += kPanel<T>) {
+    const bool has_left = j >= left.begin && j < left.end, has_right = j >= right.begin && j < right.end;
+    if (!has_left && !has_right) {
+      // Not read: where a tile sees nothing, no product was written.
+      store<S>(columns, V{});
+      continue;
+    }
     const V d = load<S>(columns), to_right = step.right_share * d, to_left = d - to_right;
     V here{}, next{}, down;
-    if (j >= left.begin && j < left.end) {
+    if (has_left) {
       step.look(at, here, down);
       step.sum_y += to_left * down;
       step.give(at, to_left);
     }
-    if (j >= right.begin && j < right.end) {
+    if (has_right) {
       step.look(at + walk.pixel_step, next, down);
       step.sum_y += to_right * down;
       step.give(at + walk.pixel_step, to_right);

@@ -1,5 +1,5 @@
 // Everything that is compiled once for each instruction set. The file that includes this one sets the target and
-// defines ACU_INSTRUCTION_SET, ACU_VECTOR_BYTES and ACU_MICRO_ROWS.
+// defines ACU_INSTRUCTION_SET, ACU_VECTOR_BYTES, ACU_PANEL_VECTORS and ACU_MICRO_ROWS.
 
 #pragma once
 
@@ -10,7 +10,7 @@ namespace acu::ACU_INSTRUCTION_SET {
 
 template <class T>
 const Kernels<T>& table() {
-  static const Kernels<T> kernels{kPanel<T>, &forward<T>, &backward<T>};
+  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>}, &forward<T>, &backward<T>};
   return kernels;
 }
 

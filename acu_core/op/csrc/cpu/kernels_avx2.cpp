@@ -17,6 +17,7 @@
 #endif
 
 #define ACU_INSTRUCTION_SET avx2
+#define ACU_PANEL_VECTORS 2
 #define ACU_VECTOR_BYTES 32
 #define ACU_MICRO_ROWS 6
 

@@ -17,8 +17,10 @@
 #endif
 
 #define ACU_INSTRUCTION_SET avx512
+// Panels of 48 floats: 48, 96 and 192 channels are whole panels, and 8 rows of 3 vectors read less than 12 of 2.
+#define ACU_PANEL_VECTORS 3
 #define ACU_VECTOR_BYTES 64
-#define ACU_MICRO_ROWS 12
+#define ACU_MICRO_ROWS 8
 
 #include "kernels.h"
 

@@ -3,6 +3,7 @@
 #include "instruction_set.h"
 
 #define ACU_INSTRUCTION_SET baseline
+#define ACU_PANEL_VECTORS 2
 #define ACU_VECTOR_BYTES 16
 #if defined(__aarch64__)
 #define ACU_MICRO_ROWS 12  // 32 registers

@@ -1,18 +1,16 @@
 // The micro-kernel: a small matrix product held in registers, and the three products of the operator built on it.
 //
-// kRows x 2 vectors of accumulators: 6 x 2 with 16 registers (12 accumulators, 2 vectors of b, 1 of a), 12 x 2 with
-// 32. Twelve independent multiply-add chains hide a latency of 4 cycles at 2 a cycle.
+// kRows x kPanelVectors vectors of accumulators: 6 x 2 with 16 registers (12 accumulators, 2 vectors of b, 1 of a), 8 x 3
+// or 12 x 2 with 32. Twelve independent multiply-add chains hide a latency of 4 cycles at 2 a cycle.
 
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
 
-#include "vector.h"
+#include "sight.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
-
-constexpr int64_t kRows = ACU_MICRO_ROWS;
 
 enum class Result { kStore, kAdd };
 
@@ -20,17 +18,19 @@ enum class Result { kStore, kAdd };
 template <class T, int ROWS>
 struct Accumulators {
   using S = Wide<T>;
-  typename S::Vector sum[ROWS][2];
+  typename S::Vector sum[ROWS][kPanelVectors];
 
   template <Result RESULT>
   ACU_INLINE void start(const T* c, int64_t c_row) {
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
-      if constexpr (RESULT == Result::kAdd) {
-        sum[r][0] = load<S>(c + r * c_row);
-        sum[r][1] = load<S>(c + r * c_row + S::kLanes);
-      } else {
-        sum[r][0] = sum[r][1] = typename S::Vector{};
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) {
+        if constexpr (RESULT == Result::kAdd) {
+          sum[r][v] = load<S>(c + r * c_row + v * S::kLanes);
+        } else {
+          sum[r][v] = typename S::Vector{};
+        }
       }
     }
   }
@@ -46,25 +46,27 @@ struct Accumulators {
 
   // The same for a depth of kPanel.
   ACU_INLINE void add_panel(const T* a, int64_t a_row, const T* b) {
-#pragma GCC unroll 32
+#pragma GCC unroll 48
     for (int64_t i = 0; i < kPanel<T>; ++i) add_one(a + i, a_row, b + i * kPanel<T>);
   }
 
   ACU_INLINE void add_one(const T* a, int64_t a_row, const T* b) {
-    const typename S::Vector b0 = load<S>(b), b1 = load<S>(b + S::kLanes);
+    typename S::Vector vectors[kPanelVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) vectors[v] = load<S>(b + v * S::kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
       const T factor = a[r * a_row];
-      sum[r][0] += factor * b0;
-      sum[r][1] += factor * b1;
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) sum[r][v] += factor * vectors[v];
     }
   }
 
   ACU_INLINE void finish(T* c, int64_t c_row) const {
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
-      store<S>(c + r * c_row, sum[r][0]);
-      store<S>(c + r * c_row + S::kLanes, sum[r][1]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) store<S>(c + r * c_row + v * S::kLanes, sum[r][v]);
     }
   }
 };
@@ -93,8 +95,8 @@ ACU_INLINE void over_micro_rows(int64_t rows, const F& f) {
 // columns: [panel][pixel][kPanel], panel_step apart; weight: [panel of outputs][depth][kPanel].
 // Panel by panel of outputs, so that the panel of the weight stays in the first-level cache while the pixels pass.
 template <class T, Result RESULT>
-void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const T* columns, int64_t panel_step,
-                      const T* weight, T* out, int64_t out_step) {
+void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const Sight& sight, const T* columns,
+                      int64_t panel_step, const T* weight, T* out, int64_t out_step) {
   for (int64_t o = 0; o < outputs; o += kPanel<T>, weight += depth * kPanel<T>) {
     const int64_t lanes = std::min(kPanel<T>, outputs - o);
     over_micro_rows(pixels, [&](auto rows, int64_t p) {
@@ -114,8 +116,8 @@ void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const T* c
       Accumulators<T, rows> sums;
       sums.template start<RESULT>(c, c_row);
       int64_t left = depth;
-      for (; left >= kPanel<T>; left -= kPanel<T>, a += panel_step, b += kPanel<T> * kPanel<T>) {
-        sums.add_panel(a, kPanel<T>, b);
+      for (int64_t i = 0; left >= kPanel<T>; ++i, left -= kPanel<T>, a += panel_step, b += kPanel<T> * kPanel<T>) {
+        if (sight.sees(i, p)) sums.add_panel(a, kPanel<T>, b);
       }
       sums.add(left, a, kPanel<T>, 1, b);
       sums.finish(c, c_row);
@@ -127,12 +129,14 @@ void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const T* c
 }
 
 // Backward, before the walk: gradient of the columns (pixels x columns) = gradient (pixels x outputs) * weight^T.
-// weight: [panel of columns][output][kPanel], zeros behind the last column.
+// weight: [panel of columns][output][kPanel], zeros behind the last column. Where nothing is seen nothing is written: the
+// walk does not read there.
 template <class T>
-void multiply_gradient(int64_t pixels, int64_t columns, int64_t outputs, const T* gradient, int64_t gradient_step,
-                       const T* weight, T* buffer, int64_t panel_step) {
-  for (int64_t column = 0; column < columns; column += kPanel<T>, weight += outputs * kPanel<T>, buffer += panel_step) {
+void multiply_gradient(int64_t pixels, int64_t columns, int64_t outputs, const Sight& sight, const T* gradient,
+                       int64_t gradient_step, const T* weight, T* buffer, int64_t panel_step) {
+  for (int64_t i = 0; i * kPanel<T> < columns; ++i, weight += outputs * kPanel<T>, buffer += panel_step) {
     over_micro_rows(pixels, [&](auto rows, int64_t p) {
+      if (!sight.sees(i, p)) return;
       Accumulators<T, rows> sums;
       sums.template start<Result::kStore>(nullptr, 0);
       sums.add(outputs, gradient + p * gradient_step, gradient_step, 1, weight);
@@ -144,13 +148,15 @@ void multiply_gradient(int64_t pixels, int64_t columns, int64_t outputs, const T
 // Backward, after the walk: gradient of the weight (outputs x columns) += gradient^T * columns, in the layout of the
 // transposed weight.
 template <class T>
-void multiply_transposed(int64_t pixels, int64_t columns, int64_t outputs, const T* gradient, int64_t gradient_step,
+void multiply_transposed(int64_t columns, int64_t outputs, const Sight& sight, const T* gradient, int64_t gradient_step,
                          const T* buffer, int64_t panel_step, T* grad_weight) {
-  for (int64_t column = 0; column < columns; column += kPanel<T>, buffer += panel_step) {
+  for (int64_t i = 0; i * kPanel<T> < columns; ++i, buffer += panel_step) {
     over_micro_rows(outputs, [&](auto rows, int64_t o) {
       Accumulators<T, rows> sums;
       sums.template start<Result::kAdd>(grad_weight + o * kPanel<T>, kPanel<T>);
-      sums.add(pixels, gradient + o, 1, gradient_step, buffer);
+      sight.over_runs(i, [&](int64_t first, int64_t pixels) {
+        sums.add(pixels, gradient + first * gradient_step + o, 1, gradient_step, buffer + first * kPanel<T>);
+      });
       sums.finish(grad_weight + o * kPanel<T>, kPanel<T>);
     });
     grad_weight += outputs * kPanel<T>;

@@ -29,7 +29,7 @@ inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPla
   std::vector<int64_t> places;
   const int64_t first = part.segment.out_begin * g.channels_per_group() * g.synapses;
   for (int64_t c = block.channel_begin; c < block.channel_end;) {
-    const int64_t together = chunk_channels(plan.panel, block.channel_end - c);
+    const int64_t together = chunk_channels(plan.widths, block.channel_end - c);
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       for (int64_t i = c; i < c + together; ++i) {
         const int64_t channel = i - (g.depthwise() ? 0 : part.segment.in_begin);

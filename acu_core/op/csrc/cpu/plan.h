@@ -5,9 +5,9 @@
 //            multiplied with the weight
 //   block    synapses and channels of a segment whose columns are in the buffer at once
 //   tile     output pixels whose columns are in the buffer at once: whole images, whole rows, or a part of one row
-//   panel    columns or outputs, two vectors wide, that the matrix product takes together: buffer and packed weights
-//            are cut into panels, the last of them padded
-//   chunk    channels that the column pass takes together: a panel, half of one, four, or one; never across two panels
+//   panel    columns or outputs that the matrix product takes together, two vectors or with AVX-512 three: buffer and
+//            packed weights are cut into panels, the last of them padded
+//   chunk    channels that the column pass takes together: a panel, a vector, four, or one; never across two panels
 //   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
 //   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
 //   quota    where tiles are whole images: the images of one slot if all had the same number
@@ -57,12 +57,16 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// How many of `left` channels the column pass takes together: a panel, half of it (one vector), four where a vector is
-// wider, or one. Each width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these
+// Elements in a vector of the instruction set, and in a panel of columns or outputs, which is a few vectors.
+struct Widths {
+  int64_t vector, panel;
+};
+
+// How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these
 // chunks: over_chunks (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
-constexpr int64_t chunk_channels(int64_t panel, int64_t left) {
-  if (left >= panel) return panel;
-  if (left >= panel / 2) return panel / 2;
+constexpr int64_t chunk_channels(Widths widths, int64_t left) {
+  if (left >= widths.panel) return widths.panel;
+  if (left >= widths.vector) return widths.vector;
   return left >= 4 ? 4 : 1;
 }
 
@@ -76,7 +80,8 @@ constexpr int64_t kBlockColumns = 288;
 
 struct Plan {
   Geometry geometry;
-  int64_t panel;            // columns or outputs in a panel: two vectors of the instruction set
+  Widths widths;
+  int64_t panel;            // columns or outputs in a panel
   int64_t padded_channels;  // of an image as the kernels see it
   std::vector<SegmentPlan> segments;
   int64_t packed_size = 0, transposed_size = 0;  // elements of the packed weight and of its transpose
@@ -84,7 +89,8 @@ struct Plan {
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
   int64_t images_per_quota, tiles_per_quota;
 
-  Plan(const Geometry& g, int64_t panel_width, int64_t slots) : geometry(g), panel(panel_width) {
+  Plan(const Geometry& g, Widths vector_widths, int64_t slots)
+      : geometry(g), widths(vector_widths), panel(vector_widths.panel) {
     // Three channels would go one by one, four go together. Each group would need padding of its own.
     padded_channels = g.groups == 1 ? round_up(g.channels, 4) : g.channels;
     for (const Segment& segment : cut_into_segments(g)) {

@@ -115,15 +115,40 @@ inline int64_t rows_alike(const Geometry& g, int64_t y) {
   return y < -1 ? ceil_div(-1 - y, g.stride.h) : ceil_div(g.height - 1 - y, g.stride.h);
 }
 
+// Which pixels of the tile see something of the image: a corner with a share in forward, any corner in backward, where the
+// derivative counts those without one too. `synapses` are the block's.
+template <class T>
+void look_around(const Plan& plan, const Tile& tile, const Synapse<T>* synapses, const Block& block,
+                 const std::vector<Walk<T>>& walks, bool shares_count, Sight& sight) {
+  const Geometry& g = plan.geometry;
+  sight.start(block.synapses(), block.channels(), kPanel<T>, tile.pixels());
+  for (int64_t k = 0; k < block.synapses(); ++k) {
+    const Walk<T>& walk = walks[k];
+    Span span = walk.left;
+    if (!shares_count || walk.right_share != T(0)) {
+      span = {std::min(span.begin, walk.right.begin), std::max(span.end, walk.right.end)};
+    }
+    const bool upper = !shares_count || walk.upper_share != T(0), lower = !shares_count || walk.lower_share != T(0);
+    for (int64_t row = 0; row < tile.images * tile.rows; ++row) {
+      const int64_t y = (tile.row + row % tile.rows) * g.stride.h - g.padding.top + synapses[k].row;
+      if ((upper && y >= 0 && y < g.height) || (lower && y >= -1 && y + 1 < g.height)) {
+        sight.see(k, row * tile.width + span.begin, row * tile.width + span.end);
+      }
+    }
+  }
+  sight.finish();
+}
+
 // The columns of a block for a tile.
 template <class T>
 void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, const Synapse<T>* synapses,
-                  const Block& block, std::vector<Walk<T>>& walks, T* columns) {
+                  const Block& block, std::vector<Walk<T>>& walks, Sight& sight, T* columns) {
   const Geometry& g = plan.geometry;
   walks.clear();
   for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
     walks.push_back(without_columns_of_no_share(make_walk(plan, tile, synapses[k])));
   }
+  look_around(plan, tile, synapses + block.synapse_begin, block, walks, true, sight);
   const int64_t image_step = g.stride.h * g.width * plan.padded_channels;
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     const auto row_at = [&](int64_t n, int64_t y) {
@@ -163,6 +188,7 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
   Buffer<T> columns(plan.buffer_size());
   Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
   std::vector<Walk<T>> walks;
+  Sight sight;
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
@@ -177,17 +203,17 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
       bool started = problem.bias != nullptr;
       for (const Block& block : part.blocks) {
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
-                     walks, columns.data());
+                     walks, sight, columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
         if (g.depthwise()) {
           multiply_depthwise(plan, pixels, block, columns.data(), weight, problem.bias != nullptr || block.synapse_begin > 0,
                              part_out + block.channel_begin);
         } else if (started) {
-          multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), columns.data(), plan.panel_step(),
-                                            weight, part_out, g.outputs);
+          multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), sight, columns.data(),
+                                            plan.panel_step(), weight, part_out, g.outputs);
         } else {
-          multiply_columns<T, Result::kStore>(pixels, part.outputs(), block.columns(), columns.data(), plan.panel_step(),
-                                              weight, part_out, g.outputs);
+          multiply_columns<T, Result::kStore>(pixels, part.outputs(), block.columns(), sight, columns.data(),
+                                              plan.panel_step(), weight, part_out, g.outputs);
         }
         started = true;
       }

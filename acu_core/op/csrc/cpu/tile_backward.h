@@ -95,7 +95,10 @@ class WalkScratch {
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       walks_.push_back(make_walk(plan, tile, synapses[k]));
     }
+    look_around(plan, tile, synapses + block.synapse_begin, block, walks_, false, sight_);
   }
+
+  const Sight& sight() const { return sight_; }
 
   const Walk<T>& walk(int64_t k) const { return walks_[k]; }
   const T* zeros() const { return zeros_.data(); }
@@ -115,6 +118,7 @@ class WalkScratch {
   static int64_t row_size(const Plan& plan) { return plan.geometry.width * plan.padded_channels; }
 
   std::vector<Walk<T>> walks_;
+  Sight sight_;
   Buffer<T> zeros_, nowhere_, sums_;
 };
 
@@ -137,7 +141,6 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
                             const ImageGradients<T>& gradients, const Synapse<T>* synapses, const Block& block,
                             WalkScratch<T>& scratch, T* columns, double* position_sums) {
   const Geometry& g = plan.geometry;
-  scratch.start(plan, tile, synapses, block);
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     scratch.clear_sums();
     over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
@@ -218,11 +221,12 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
       const int64_t group = part.segment.position_group * g.synapses;
       for (const Block& block : part.blocks) {
         const T* weight = problem.transposed_weight + block.transposed_offset;
+        scratch.start(plan, tile, problem.synapses + group, block);
         if (g.depthwise()) {
           spread_depthwise(plan, pixels, block, gradient + block.channel_begin, weight, columns.data());
         } else {
-          multiply_gradient(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, weight, columns.data(),
-                            plan.panel_step());
+          multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
+                            columns.data(), plan.panel_step());
         }
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
@@ -231,7 +235,7 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
         if (g.depthwise()) {
           gather_depthwise(plan, pixels, block, columns.data(), gradient + block.channel_begin, grad_weight);
         } else {
-          multiply_transposed(pixels, block.columns(), part.outputs(), part_gradient, g.outputs, columns.data(),
+          multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
                               plan.panel_step(), grad_weight);
         }
       }

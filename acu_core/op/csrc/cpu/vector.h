@@ -27,9 +27,10 @@ struct Wide<double> {
   static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 8;
 };
 
-// Two vectors: the width of a panel of columns or outputs, and of the channels that go through the column pass together.
+// The width of a panel of columns or outputs, and of the channels that go through the column pass together.
+constexpr int kPanelVectors = ACU_PANEL_VECTORS;
 template <class T>
-constexpr int64_t kPanel = 2 * Wide<T>::kLanes;
+constexpr int64_t kPanel = kPanelVectors * Wide<T>::kLanes;
 
 // Four channels at a time, for those that do not fill a vector: images of a few channels are padded to four.
 template <class T>
