@@ -41,6 +41,23 @@ def _machine(threads: int) -> dict[str, Any]:
     }
 
 
+def _instruction_sets(names: list[str], device: str) -> tuple[str, ...]:
+    from acu_core.errors import UserError
+    from acu_core.op import library
+
+    if not names:
+        return ()
+    if device != "cpu":
+        raise UserError("--instruction-set is about the CPU's kernels: leave it out, or use --device cpu")
+    there = library.supported_instruction_sets() if library.status().cpu else ()
+    if names == ["all"]:
+        return there
+    for name in names:
+        if name not in there:
+            raise UserError(f"--instruction-set must be all or one of {', '.join(there) or 'none here'}, not {name!r}")
+    return tuple(dict.fromkeys(names))
+
+
 def _check_device(device: str) -> None:
     import torch
 
@@ -61,6 +78,13 @@ def bench_op(
     quick: Annotated[bool, typer.Option("--quick", help="Only the operator and the convolution.")] = False,
     on_grid: Annotated[bool, typer.Option("--on-grid", help="Integer positions, as a training starts.")] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Peak memory too, in fresh processes.")] = False,
+    instruction_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the CPU kernels: baseline, avx2, avx512, or all that the machine has; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Time forward and backward of the operator beside conv2d, the dense kernel, deform_conv2d and DCLS."""
@@ -77,6 +101,9 @@ def bench_op(
     _check_device(device)
     shapes = [Shape.parse(text) for text in shape or []] or [*SHAPES, *(FURTHER_SHAPES if further else ())]
     machine = _machine(threads)
+    chosen = _instruction_sets(instruction_set or [], device)
+    if chosen:
+        machine["instruction_set"] = ", ".join(chosen)
     if not quick:
         for sentence in left_out():
             terminal.warning(sentence)
@@ -92,6 +119,7 @@ def bench_op(
                 slow=not quick,
                 on_grid=on_grid,
                 memory=memory,
+                instruction_sets=chosen,
                 progress=lambda done, total, number=number: progress.update(number * total + done),  # type: ignore[misc]
             )
     if json:

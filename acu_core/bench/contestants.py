@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acu_core.errors import UserError
+from acu_core.op import library
 from acu_core.op.functional import active_conv2d
 from acu_core.op.reference import active_conv2d_reference
 
@@ -94,16 +96,29 @@ class Contestant:
     leaves: tuple[Tensor, ...]
     weight: Tensor
     exact: bool = True  # whether it computes the same numbers as the others
+    instruction_set: str | None = None  # of the CPU kernels; None: the best, or the one that was chosen
     grad_output: Tensor = field(init=False)
 
     def run_forward(self) -> None:
         """One forward without a graph."""
-        with torch.no_grad():
+        with torch.no_grad(), self._kernels():
             self.forward()
 
     def run(self) -> None:
         """One forward and backward."""
-        torch.autograd.grad(self.forward(), self.leaves, self.grad_output)
+        with self._kernels():
+            torch.autograd.grad(self.forward(), self.leaves, self.grad_output)
+
+    def values(self) -> dict[str, Tensor]:
+        """Output and gradients by name."""
+        with self._kernels():
+            output = self.forward()
+            gradients = torch.autograd.grad(output, self.leaves, self.grad_output)
+        names = ("input", "weight", "positions")[: len(gradients)]
+        return {"output": output, **dict(zip(names, gradients, strict=True))}
+
+    def _kernels(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.instruction_set is None else library.with_instruction_set(self.instruction_set)
 
 
 def make_contestants(
@@ -114,13 +129,14 @@ def make_contestants(
     slow: bool = True,
     on_grid: bool = False,
     checked: bool = True,
+    instruction_sets: Sequence[str] = (),
 ) -> dict[str, Contestant]:
     """All contestants for a shape, on the same numbers: image, weight, positions and the output's gradient.
 
     The ordinary convolution has the same weight on the grid: the same work, other numbers (with `on_grid`, the same
     ones). With `slow`, the dense
     formulation, `deform_conv2d` and DCLS (where it is installed and can express the shape) are among them. `checked`
-    runs each once and compares.
+    runs each once and compares. With `instruction_sets` there is an operator for each of them, on the CPU.
 
     Raises:
         RuntimeError: two contestants that should agree do not.
@@ -141,14 +157,21 @@ def make_contestants(
     layouts = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
     contestants: dict[str, Contestant] = {}
 
-    def add(name: str, layout: str, forward: Callable[..., Tensor], *leaves: Tensor, exact: bool = True) -> None:
+    def add(
+        name: str,
+        layout: str,
+        forward: Callable[..., Tensor],
+        *leaves: Tensor,
+        exact: bool = True,
+        instruction_set: str | None = None,
+    ) -> None:
         moved = tuple(
             leaf.to(device, leaf.dtype if leaf is positions else dtype)
             .clone(memory_format=torch.preserve_format)
             .requires_grad_()
             for leaf in leaves
         )
-        contestant = Contestant(lambda: forward(*moved), moved, moved[1], exact)
+        contestant = Contestant(lambda: forward(*moved), moved, moved[1], exact, instruction_set)
         contestant.grad_output = gradient.to(device, dtype).contiguous(memory_format=layouts[layout])
         contestants[name] = contestant
 
@@ -160,7 +183,9 @@ def make_contestants(
 
     for layout, memory_format in layouts.items():
         laid_out = image.contiguous(memory_format=memory_format)
-        add(f"acu {layout}", layout, ours, laid_out, weight, positions)
+        for one in instruction_sets or (None,):
+            name = f"acu {layout}" if one is None else f"acu {layout}, {one}"
+            add(name, layout, ours, laid_out, weight, positions, instruction_set=one)
         square = weight.unflatten(2, (shape.kernel, shape.kernel)).contiguous(memory_format=memory_format)
         add(f"conv2d {layout}", layout, convolution, laid_out, square, exact=on_grid)
     if slow:
@@ -238,12 +263,9 @@ def _check_equal(contestants: dict[str, Contestant]) -> None:
     for name, contestant in contestants.items():
         if not contestant.exact:
             continue
-        output = contestant.forward()
-        gradients = torch.autograd.grad(output, contestant.leaves, contestant.grad_output)
-        what = ("input", "weight", "positions")[: len(gradients)]
-        for key, actual in {"output": output, **dict(zip(what, gradients, strict=True))}.items():
+        for key, actual in contestant.values().items():
             flat = actual.detach().float().flatten(2)
             right = expected.setdefault(key, flat)
             error = ((flat - right).norm() / right.norm()).item()
-            if not error < (1e-3 if output.dtype == torch.float32 else 1e-2):
+            if not error < (1e-3 if contestant.weight.dtype == torch.float32 else 1e-2):
                 raise RuntimeError(f"{name} computes another {key} than the others: relative error {error:.2e}")

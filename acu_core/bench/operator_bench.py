@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,15 +37,19 @@ def measure_operator(
     slow: bool = True,
     on_grid: bool = False,
     memory: bool = False,
+    instruction_sets: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[OperatorRow]:
     """Times every contestant on a shape; all are checked to agree first.
 
     Weights change in place between rounds, so that nothing kept from call to call helps. With `memory`, fresh processes
-    measure the peaks of the operator and of the convolution (CPU only).
+    measure the peaks of the operator and of the convolution (CPU only). With `instruction_sets` the operator takes part
+    once with each of them.
     """
     where = torch.device(device)
-    contestants = make_contestants(shape, device=where, dtype=dtype, slow=slow, on_grid=on_grid)
+    contestants = make_contestants(
+        shape, device=where, dtype=dtype, slow=slow, on_grid=on_grid, instruction_sets=instruction_sets
+    )
 
     def change_weights() -> None:
         with torch.no_grad():
@@ -73,7 +77,8 @@ def measure_operator(
     for name in contestants:
         forward, both = timings[f"{name}/forward"], timings[f"{name}/both"]
         measured = memory and where.type == "cpu" and name.startswith(("acu", "conv2d"))
-        peak = peak_memory(shape, name, threads=torch.get_num_threads()) if measured else None
+        plain = name.split(",")[0]  # the instruction set changes no size
+        peak = peak_memory(shape, plain, threads=torch.get_num_threads()) if measured else None
         rows.append(
             OperatorRow(shape, name, forward, both, forward.median / bar("forward"), both.median / bar("both"), peak)
         )

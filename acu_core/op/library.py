@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from acu_core.errors import UserError
+
 FOLDER = Path(__file__).parent
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+CHOICE = "ACU_CPU_INSTRUCTION_SET"
+"""The environment variable that names the instruction set of the CPU kernels, in place of the best one."""
+# How often the order of the kernels' sums has changed. A run records that of its instruction set, so that one that goes
+# on with other bits says so. Raised with every change after which a kernel gives other bits.
+_REVISIONS = {"baseline": 1, "avx2": 1, "avx512": 2}
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,7 @@ class OperatorStatus:
         cuda: the CUDA kernels are there; if not, `cuda_error` says why.
         cuda_architectures: what they were compiled for, such as `("8.0", "9.0")`.
         instruction_set: which of `INSTRUCTION_SETS` the CPU kernels use on this processor.
+        revision: of those kernels' arithmetic; another number may give other bits.
     """
 
     cpu: bool
@@ -28,6 +39,7 @@ class OperatorStatus:
     cuda_error: str | None
     cuda_architectures: tuple[str, ...]
     instruction_set: str | None
+    revision: int | None = None
 
 
 def _load(stem: str) -> str | None:
@@ -55,8 +67,13 @@ def _load_all() -> tuple[str | None, str | None]:
     return None, _load("_C_cuda")
 
 
-# Once, on import: what `torch.compile` traces must not be a cached function.
-_CPU_ERROR, _CUDA_ERROR = _load_all()
+def _choose_instruction_set(name: str) -> None:
+    if name not in INSTRUCTION_SETS:
+        raise UserError(f"{CHOICE} is {name!r}: it must be one of {', '.join(INSTRUCTION_SETS)}, or not set")
+    try:
+        force_instruction_set(name)
+    except RuntimeError as error:
+        raise UserError(f"{CHOICE} is {name!r}, which this processor or this build lacks: do not set it") from error
 
 
 def status() -> OperatorStatus:
@@ -68,6 +85,7 @@ def status() -> OperatorStatus:
         cuda_error=_CUDA_ERROR,
         cuda_architectures=_cuda_architectures() if _CUDA_ERROR is None else (),
         instruction_set=instruction_set() if _CPU_ERROR is None else None,
+        revision=_REVISIONS[instruction_set()] if _CPU_ERROR is None else None,
     )
 
 
@@ -90,3 +108,33 @@ def force_instruction_set(name: str) -> None:
         RuntimeError: this processor or this build lacks it.
     """
     torch.ops.acu.cpu_instruction_set(INSTRUCTION_SETS.index(name))
+
+
+def supported_instruction_sets() -> tuple[str, ...]:
+    """Those of `INSTRUCTION_SETS` that this processor and this build have."""
+    before, found = instruction_set(), []
+    for name in INSTRUCTION_SETS:
+        try:
+            force_instruction_set(name)
+        except RuntimeError:
+            continue
+        found.append(name)
+    force_instruction_set(before)
+    return tuple(found)
+
+
+@contextmanager
+def with_instruction_set(name: str) -> Iterator[None]:
+    """Makes the CPU kernels of the whole process use one instruction set inside the block."""
+    before = instruction_set()
+    force_instruction_set(name)
+    try:
+        yield
+    finally:
+        force_instruction_set(before)
+
+
+# Once, on import: what `torch.compile` traces must not be a cached function.
+_CPU_ERROR, _CUDA_ERROR = _load_all()
+if _CPU_ERROR is None and CHOICE in os.environ:
+    _choose_instruction_set(os.environ[CHOICE])

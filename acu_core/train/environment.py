@@ -117,6 +117,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
         "operator": {
             "compiled": operator.cuda if place.device.type == "cuda" else operator.cpu and place.device.type == "cpu",
             "instruction_set": operator.instruction_set,
+            "revision": operator.revision,
         },
         "processor_name": processor_name(),
         "processor": torch.backends.cpu.get_cpu_capability(),
@@ -145,6 +146,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ("versions", ["acu", "torch", "cuda", "numpy"]),
     ):
         pairs += [(f"{table} {key}", before.get(table, {}).get(key), now.get(table, {}).get(key)) for key in keys]
+    # Environments from before revisions were recorded are of the first.
+    revisions = [environment.get("operator", {}).get("revision", 1) for environment in (before, now)]
+    pairs.append(("operator revision", *revisions))
     found = []
     for name, old, new in pairs:
         if old != new:

@@ -89,3 +89,49 @@ def test_memory_is_that_of_the_fresh_process_alone() -> None:
     output_and_gradient = 2 * 4 * shape.images * shape.outputs * shape.height * shape.width
     for name in ("acu channels_last", "conv2d channels_last"):
         assert output_and_gradient <= peak_memory(shape, name, processes=1, threads=1) < 20 * output_and_gradient
+
+
+def test_each_instruction_set_takes_part_by_itself() -> None:
+    from acu_core.op import library
+
+    there = library.supported_instruction_sets()
+    before = library.instruction_set()
+    rows = measure_operator(SMALL, rounds=2, slow=False, instruction_sets=there)
+    assert library.instruction_set() == before
+    ours = {row.contestant for row in rows if row.contestant.startswith("acu")}
+    assert ours == {f"acu {layout}, {one}" for layout in ("channels_last", "contiguous") for one in there}
+
+
+def test_a_contestant_runs_with_its_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    from acu_core.bench import contestants
+    from acu_core.op import library
+
+    used: list[str] = []
+    real = contestants.active_conv2d
+
+    def spy(*arguments: object, **options: object) -> object:
+        used.append(library.instruction_set())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(contestants, "active_conv2d", spy)
+    found = make_contestants(
+        SMALL, device=torch.device("cpu"), slow=False, checked=False, instruction_sets=library.INSTRUCTION_SETS[:1]
+    )
+    found["acu channels_last, baseline"].run()
+    found["acu channels_last, baseline"].run_forward()
+    assert used == ["baseline", "baseline"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--instruction-set", "sse9"], "must be all or one of baseline"),
+        (["--instruction-set", "all", "--device", "cuda"], "there is no device"),
+    ],
+)
+def test_an_instruction_set_that_is_not_there_is_refused(options: list[str], words: str) -> None:
+    from acu_cli.app import app
+
+    result = CliRunner().invoke(app, ["bench", "op", "--quick", "--rounds", "2", *options])
+    assert isinstance(result.exception, UserError)
+    assert words in str(result.exception)

@@ -18,6 +18,7 @@ from acu_core.experiments.stored_evaluation import evaluate_run
 from acu_core.export.exported_run import export_run
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
+from acu_core.train.environment import differences
 from acu_core.train.stored_run import StoredRun
 
 Tiny = Callable[..., Recipe]
@@ -98,3 +99,13 @@ def test_other_conditions_are_warned_of_whatever_is_done(run: Path) -> None:
         assert warning.startswith("these are other conditions than those the run was trained under, so bits will ")
         assert "processor was another, is " in warning
         assert "goes on" not in warning
+
+
+@pytest.mark.parametrize(("recorded", "warned"), [({}, False), ({"revision": 1}, False), ({"revision": 2}, True)])
+def test_kernels_whose_sums_have_another_order_are_other_conditions(recorded: dict[str, int], warned: bool) -> None:
+    # Environments of old say nothing of it, and are of the first revision.
+    before = {"operator": {"compiled": True, "instruction_set": "avx2", **recorded}}
+    now = {"operator": {"compiled": True, "instruction_set": "avx2", "revision": 1}}
+    found = differences(before, now)
+    assert any("operator revision was 2, is 1" in text for text in found) == warned
+    assert len(found) == int(warned)

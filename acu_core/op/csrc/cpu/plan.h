@@ -62,8 +62,9 @@ struct Widths {
   int64_t vector, panel;
 };
 
-// How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these
-// chunks: over_chunks (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
+// How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
+// width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these chunks: over_chunks
+// (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
 constexpr int64_t chunk_channels(Widths widths, int64_t left) {
   if (left >= widths.panel) return widths.panel;
   if (left >= widths.vector) return widths.vector;
