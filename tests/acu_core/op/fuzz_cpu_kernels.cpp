@@ -94,7 +94,7 @@ bool run_one() {
   const std::vector<T> positions = draw_positions<T>(g);
   const auto synapses = split_positions(positions.data(), static_cast<int64_t>(positions.size()) / 2);
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.widths, between(1, 9));
+  const Plan plan(g, kernel.sizes, between(1, 9));
   const int64_t slots = between(1, plan.tile_count + 2);
   const bool channels_last = one_in(2);
   const int64_t image_size = g.images * g.channels * g.height * g.width, output_size = g.images * g.outputs * g.out_pixels();

@@ -102,7 +102,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.widths, torch::stable::get_num_threads());
+  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   Buffer<T> packed(plan.packed_size);
   pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data(), in_parallel);
@@ -148,7 +148,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   if (g.images == 0) return {grad_input, zeros(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.widths, torch::stable::get_num_threads());
+  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
   std::vector<SlotSums<T>> sums(slots);

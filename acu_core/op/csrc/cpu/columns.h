@@ -213,24 +213,26 @@ struct WalkBack {
 // With e the gradient of a blend of two rows (what the pixels that see it give it), the position's y gradient is e times
 // the step from row to row, and the input's gradient is e spread on the two rows: one e serves both.
 //
-// Shares of the upper row and of the left column are written as what the other one leaves, and one vector of channels
-// goes at a time: so all that one pixel hands to the next stays in 16 registers.
-template <class T, class S, bool NEED_INPUT>
+// Shares of the upper row and of the left column are written as what the other one leaves, and VECTORS vectors of channels
+// go at a time, as many as registers hold what one pixel hands to the next.
+template <class T, class S, int VECTORS, bool NEED_INPUT>
 struct BackwardStep {
   using V = typename S::Vector;
   const WalkBack<T> rows;
   const T lower_share, right_share;
-  V sum_y{}, sum_x{};
+  V sum_y[VECTORS]{}, sum_x[VECTORS]{};
 
   // Results by reference: GCC copies a structure of vectors through memory.
-  ACU_INLINE void look(int64_t where, V& blend, V& down) const {
+  ACU_INLINE void look(int i, int64_t where, V& blend, V& down) const {
+    where += i * S::kLanes;
     const V upper = load<S>(rows.upper + where);
     down = load<S>(rows.lower + where) - upper;
     blend = upper + lower_share * down;
   }
 
-  ACU_INLINE void give(int64_t where, V e) const {
+  ACU_INLINE void give(int i, int64_t where, V e) const {
     if constexpr (NEED_INPUT) {
+      where += i * S::kLanes;
       const V to_lower = lower_share * e;
       store<S>(rows.upper_gradient + where, load<S>(rows.upper_gradient + where) + e - to_lower);
       store<S>(rows.lower_gradient + where, load<S>(rows.lower_gradient + where) + to_lower);
@@ -238,109 +240,130 @@ struct BackwardStep {
   }
 
   ACU_INLINE void finish() const {
-    add_to<S>(rows.sum_y, sum_y);
-    add_to<S>(rows.sum_x, sum_x);
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) {
+      add_to<S>(rows.sum_y + i * S::kLanes, sum_y[i]);
+      add_to<S>(rows.sum_x + i * S::kLanes, sum_x[i]);
+    }
   }
 };
 
 // Stride 1: the right column of a pixel is the left one of the next. Pixels come in this order: those that see nothing,
 // at most one that sees only a right column, those that see both, at most one that sees only a left one, nothing.
-template <class T, class S, bool NEED_INPUT>
+template <class T, class S, int VECTORS, bool NEED_INPUT>
 void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
-  BackwardStep<T, S, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
+  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
   const Span left = walk.left, right = walk.right;
   const int64_t pixel_step = walk.pixel_step;
   int64_t j = std::min(left.begin, right.begin), at = (walk.first + left.begin) * pixel_step;
-  clear_columns<T, S, 1>(columns, 0, j);
+  clear_columns<T, S, VECTORS>(columns, 0, j);
   T* column = columns + j * kPanel<T>;
-  V here{}, down{}, carry{};  // of the column that is the next pixel's left one, and what the pixel before gave it
+  // Of the column that is the next pixel's left one, and what the pixel before gave it.
+  V here[VECTORS]{}, down[VECTORS]{}, carry[VECTORS]{};
   if (right.begin < left.begin) {
-    const V d = load<S>(column);
-    step.look(at, here, down);
-    step.sum_x += d * here;
-    carry = step.right_share * d;
-    store<S>(column, step.right_share * here);
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) {
+      const V d = load<S>(column + i * S::kLanes);
+      step.look(i, at, here[i], down[i]);
+      step.sum_x[i] += d * here[i];
+      carry[i] = step.right_share * d;
+      store<S>(column + i * S::kLanes, step.right_share * here[i]);
+    }
     ++j, column += kPanel<T>;
   } else if (left.begin < left.end) {
-    step.look(at, here, down);
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) step.look(i, at, here[i], down[i]);
   }
   for (; j < right.end; ++j, column += kPanel<T>, at += pixel_step) {
-    V next, next_down;
-    step.look(at + pixel_step, next, next_down);
-    const V d = load<S>(column), across = next - here, to_right = step.right_share * d;
-    step.sum_x += d * across;
-    store<S>(column, here + step.right_share * across);
-    const V e = d - to_right + carry;
-    step.sum_y += e * down;
-    step.give(at, e);
-    carry = to_right;
-    here = next;
-    down = next_down;
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) {
+      V next, next_down;
+      step.look(i, at + pixel_step, next, next_down);
+      const V d = load<S>(column + i * S::kLanes), across = next - here[i], to_right = step.right_share * d;
+      step.sum_x[i] += d * across;
+      store<S>(column + i * S::kLanes, here[i] + step.right_share * across);
+      const V e = d - to_right + carry[i];
+      step.sum_y[i] += e * down[i];
+      step.give(i, at, e);
+      carry[i] = to_right;
+      here[i] = next;
+      down[i] = next_down;
+    }
   }
   if (right.begin < right.end || left.begin < left.end) {
-    V e = carry;
-    if (right.end < left.end) {
-      const V d = load<S>(column);
-      step.sum_x -= d * here;
-      store<S>(column, here - step.right_share * here);
-      e += d - step.right_share * d;
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) {
+      V e = carry[i];
+      if (right.end < left.end) {
+        const V d = load<S>(column + i * S::kLanes);
+        step.sum_x[i] -= d * here[i];
+        store<S>(column + i * S::kLanes, here[i] - step.right_share * here[i]);
+        e += d - step.right_share * d;
+      }
+      step.sum_y[i] += e * down[i];
+      step.give(i, at, e);
     }
-    step.sum_y += e * down;
-    step.give(at, e);
   }
-  clear_columns<T, S, 1>(columns, std::max(left.end, right.end), walk.pixels);
+  clear_columns<T, S, VECTORS>(columns, std::max(left.end, right.end), walk.pixels);
   step.finish();
 }
 
 // Any stride: each of the two columns of a pixel is asked for by itself.
-template <class T, class S, bool NEED_INPUT>
+template <class T, class S, int VECTORS, bool NEED_INPUT>
 void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
-  BackwardStep<T, S, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
+  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
   const Span left = walk.left, right = walk.right;
   int64_t at = walk.first * walk.pixel_step;
   for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += kPanel<T>) {
     const bool has_left = j >= left.begin && j < left.end, has_right = j >= right.begin && j < right.end;
     if (!has_left && !has_right) {
       // Not read: where a tile sees nothing, no product was written.
-      store<S>(columns, V{});
+      clear_columns<T, S, VECTORS>(columns, 0, 1);
       continue;
     }
-    const V d = load<S>(columns), to_right = step.right_share * d, to_left = d - to_right;
-    V here{}, next{}, down;
-    if (has_left) {
-      step.look(at, here, down);
-      step.sum_y += to_left * down;
-      step.give(at, to_left);
+#pragma GCC unroll 4
+    for (int i = 0; i < VECTORS; ++i) {
+      const V d = load<S>(columns + i * S::kLanes), to_right = step.right_share * d, to_left = d - to_right;
+      V here{}, next{}, down;
+      if (has_left) {
+        step.look(i, at, here, down);
+        step.sum_y[i] += to_left * down;
+        step.give(i, at, to_left);
+      }
+      if (has_right) {
+        step.look(i, at + walk.pixel_step, next, down);
+        step.sum_y[i] += to_right * down;
+        step.give(i, at + walk.pixel_step, to_right);
+      }
+      step.sum_x[i] += d * (next - here);
+      store<S>(columns + i * S::kLanes, here + step.right_share * (next - here));
     }
-    if (has_right) {
-      step.look(at + walk.pixel_step, next, down);
-      step.sum_y += to_right * down;
-      step.give(at + walk.pixel_step, to_right);
-    }
-    step.sum_x += d * (next - here);
-    store<S>(columns, here + step.right_share * (next - here));
   }
   step.finish();
 }
 
 template <class T, class S, int VECTORS>
 ACU_INLINE void walk_back(Chunk<S, VECTORS>, const Walk<T>& walk, WalkBack<T> rows, T* columns) {
+  constexpr int kTogether = VECTORS % ACU_WALK_VECTORS == 0 ? ACU_WALK_VECTORS : 1;
   const bool need_input = rows.upper_gradient != nullptr;
-  for (int i = 0; i < VECTORS; ++i, columns += S::kLanes) {
+  for (int i = 0; i < VECTORS; i += kTogether, columns += kTogether * S::kLanes) {
     if (walk.stride == 1) {
-      need_input ? slide_back<T, S, true>(walk, rows, columns) : slide_back<T, S, false>(walk, rows, columns);
+      need_input ? slide_back<T, S, kTogether, true>(walk, rows, columns)
+                 : slide_back<T, S, kTogether, false>(walk, rows, columns);
     } else {
-      need_input ? stride_back<T, S, true>(walk, rows, columns) : stride_back<T, S, false>(walk, rows, columns);
+      need_input ? stride_back<T, S, kTogether, true>(walk, rows, columns)
+                 : stride_back<T, S, kTogether, false>(walk, rows, columns);
     }
-    rows.upper += S::kLanes;
-    rows.lower += S::kLanes;
-    rows.sum_y += S::kLanes;
-    rows.sum_x += S::kLanes;
+    constexpr int64_t kStep = kTogether * S::kLanes;
+    rows.upper += kStep;
+    rows.lower += kStep;
+    rows.sum_y += kStep;
+    rows.sum_x += kStep;
     if (need_input) {
-      rows.upper_gradient += S::kLanes;
-      rows.lower_gradient += S::kLanes;
+      rows.upper_gradient += kStep;
+      rows.lower_gradient += kStep;
     }
   }
 }

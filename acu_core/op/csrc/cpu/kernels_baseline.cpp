@@ -5,6 +5,9 @@
 #define ACU_INSTRUCTION_SET baseline
 #define ACU_PANEL_VECTORS 2
 #define ACU_VECTOR_BYTES 16
+#define ACU_WALK_VECTORS 1
+#define ACU_TILE_PIXELS 96
+#define ACU_BLOCK_COLUMNS 288
 #if defined(__aarch64__)
 #define ACU_MICRO_ROWS 12  // 32 registers
 #else

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <utility>
 
 #include "plan.h"
@@ -29,7 +30,7 @@ inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPla
   std::vector<int64_t> places;
   const int64_t first = part.segment.out_begin * g.channels_per_group() * g.synapses;
   for (int64_t c = block.channel_begin; c < block.channel_end;) {
-    const int64_t together = chunk_channels(plan.widths, block.channel_end - c);
+    const int64_t together = chunk_channels(plan.sizes, block.channel_end - c);
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       for (int64_t i = c; i < c + together; ++i) {
         const int64_t channel = i - (g.depthwise() ? 0 : part.segment.in_begin);
@@ -39,6 +40,21 @@ inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPla
     c += together;
   }
   return places;
+}
+
+// The columns of a block by channels and then synapses, as they stand in the weight: so each line of it is read once, not
+// once for each synapse.
+inline std::vector<int64_t> columns_by_channel(const Plan& plan, const Block& block) {
+  std::vector<int64_t> order;
+  for (int64_t c = block.channel_begin; c < block.channel_end;) {
+    const int64_t together = chunk_channels(plan.sizes, block.channel_end - c);
+    const int64_t first = (c - block.channel_begin) * block.synapses();
+    for (int64_t i = 0; i < together; ++i) {
+      for (int64_t k = 0; k < block.synapses(); ++k) order.push_back(first + k * together + i);
+    }
+    c += together;
+  }
+  return order;
 }
 
 // [panel of outputs][column][lane]; depthwise [column].
@@ -53,11 +69,14 @@ void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& p
       for (int64_t i = 0; i < columns; ++i) to[i] = weight[places[i]];
       return;
     }
-    for (int64_t first = 0; first < outputs; first += panel) {
-      for (int64_t i = 0; i < columns; ++i) {
-        for (int64_t o = first; o < first + panel; ++o, ++to) {
-          *to = o < outputs && places[i] >= 0 ? weight[places[i] + o * output_step] : T(0);
-        }
+    const std::vector<int64_t> order = columns_by_channel(plan, block);
+    for (int64_t first = 0; first < outputs; first += panel, to += columns * panel) {
+      const int64_t lanes = std::min(panel, outputs - first);
+      for (const int64_t i : order) {
+        T* lane = to + i * panel;
+        const int64_t present = places[i] >= 0 ? lanes : 0;
+        for (int64_t o = 0; o < present; ++o) lane[o] = weight[places[i] + (first + o) * output_step];
+        std::fill(lane + present, lane + panel, T(0));
       }
     }
   });
@@ -70,15 +89,18 @@ void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block&
   const std::vector<int64_t> places = columns_in_weight(plan, part, block);
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   const int64_t columns = block.columns();
-  int64_t to = block.transposed_offset;
+  const int64_t begin = block.transposed_offset, outputs = part.outputs();
   if (plan.geometry.depthwise()) {
-    for (int64_t i = 0; i < columns; ++i) f(to + i, places[i]);
+    for (int64_t i = 0; i < columns; ++i) f(begin + i, places[i]);
     return;
   }
-  for (int64_t first = 0; first < columns; first += panel) {
-    for (int64_t o = 0; o < part.outputs(); ++o) {
-      for (int64_t i = first; i < first + panel; ++i, ++to) {
-        f(to, i < columns && places[i] >= 0 ? places[i] + o * output_step : -1);
+  // One output after the other, whose weights stand next to each other.
+  for (int64_t o = 0; o < outputs; ++o) {
+    int64_t to = begin + o * panel;
+    for (int64_t first = 0; first < columns; first += panel, to += outputs * panel) {
+      for (int64_t lane = 0; lane < panel; ++lane) {
+        const int64_t i = first + lane;
+        f(to + lane, i < columns && places[i] >= 0 ? places[i] + o * output_step : -1);
       }
     }
   }

@@ -57,31 +57,27 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Elements in a vector of the instruction set, and in a panel of columns or outputs, which is a few vectors.
-struct Widths {
-  int64_t vector, panel;
+// What is measured for each instruction set, because the processors that have it differ in registers and caches.
+struct Sizes {
+  int64_t vector, panel;  // elements in a vector, and in a panel of columns or outputs, which is a few vectors
+  // Output pixels of a tile, about. More than 32, for the gradient of the weight is read and written once a tile.
+  int64_t tile_pixels;
+  // Columns of a block, at most. A panel of the packed weight and the pixels that pass it share the first-level cache.
+  int64_t block_columns;
 };
 
 // How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
 // width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these chunks: over_chunks
 // (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
-constexpr int64_t chunk_channels(Widths widths, int64_t left) {
-  if (left >= widths.panel) return widths.panel;
-  if (left >= widths.vector) return widths.vector;
+constexpr int64_t chunk_channels(const Sizes& sizes, int64_t left) {
+  if (left >= sizes.panel) return sizes.panel;
+  if (left >= sizes.vector) return sizes.vector;
   return left >= 4 ? 4 : 1;
 }
 
-// The column buffer of a block (96 x 288 floats, 108 KiB) leaves most of a second-level cache of 512 KiB to the gradients
-// and weights that pass by, also where two threads share it. More than 32 pixels, for the gradient of the weight is read
-// and written once a tile. From 64 to 192 pixels speed differs by a few percent.
-constexpr int64_t kTilePixels = 96;
-// A panel of the packed weight (288 rows of 16 floats, 18 KiB) and the pixels that pass it share a first-level cache of
-// 32 KiB.
-constexpr int64_t kBlockColumns = 288;
-
 struct Plan {
   Geometry geometry;
-  Widths widths;
+  Sizes sizes;
   int64_t panel;            // columns or outputs in a panel
   int64_t padded_channels;  // of an image as the kernels see it
   std::vector<SegmentPlan> segments;
@@ -90,8 +86,8 @@ struct Plan {
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
   int64_t images_per_quota, tiles_per_quota;
 
-  Plan(const Geometry& g, Widths vector_widths, int64_t slots)
-      : geometry(g), widths(vector_widths), panel(vector_widths.panel) {
+  Plan(const Geometry& g, const Sizes& of_instruction_set, int64_t slots)
+      : geometry(g), sizes(of_instruction_set), panel(of_instruction_set.panel) {
     // Three channels would go one by one, four go together. Each group would need padding of its own.
     padded_channels = g.groups == 1 ? round_up(g.channels, 4) : g.channels;
     for (const Segment& segment : cut_into_segments(g)) {
@@ -152,9 +148,9 @@ struct Plan {
     const int64_t begin = plan.segment.in_begin;
     const int64_t end = geometry.groups == 1 ? padded_channels : plan.segment.in_end, channels = end - begin;
     const int64_t synapses = geometry.synapses;
-    const int64_t most_channels = std::max(panel, kBlockColumns / synapses / panel * panel);
+    const int64_t most_channels = std::max(panel, sizes.block_columns / synapses / panel * panel);
     const int64_t channels_at_once = round_up(ceil_div(channels, ceil_div(channels, most_channels)), panel);
-    const int64_t most_synapses = std::max<int64_t>(1, kBlockColumns / std::min(channels, channels_at_once));
+    const int64_t most_synapses = std::max<int64_t>(1, sizes.block_columns / std::min(channels, channels_at_once));
     const int64_t synapses_at_once = ceil_div(synapses, ceil_div(synapses, most_synapses));
     for (int64_t c = begin; c < end; c += channels_at_once) {
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
@@ -172,7 +168,7 @@ struct Plan {
   void cut_into_tiles(int64_t slots) {
     const Geometry& g = geometry;
     // Fewer pixels than that only when there is otherwise no work for every slot.
-    const int64_t target = std::clamp<int64_t>(ceil_div(g.images * g.out_pixels(), slots), 48, kTilePixels);
+    const int64_t target = std::clamp<int64_t>(ceil_div(g.images * g.out_pixels(), slots), 48, sizes.tile_pixels);
     images_per_tile = 1;
     rows_per_tile = g.out_height;
     pixels_per_tile_row = g.out_width;

@@ -71,7 +71,7 @@ struct SlotSums {
 // The kernels of one instruction set.
 template <class T>
 struct Kernels {
-  Widths widths;
+  Sizes sizes;
   void (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
 };
