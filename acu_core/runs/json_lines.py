@@ -112,7 +112,7 @@ def read_log(path: str | os.PathLike[str], length: int | None = None) -> list[di
     path = Path(path)
     content, size = _read(path, length)
     # First, since a line that is missing has moved all that come after it.
-    entries = list(_entries(content[: content.rfind(b"\n") + 1], path))
+    entries = list(LineReader(path).entries(content[: content.rfind(b"\n") + 1]))
     _check_end(path, content, size, length)
     return entries
 
@@ -138,26 +138,37 @@ def _check_end(path: Path, content: bytes, size: int, length: int | None) -> Non
         raise UserError(f"{path} has no end of a line at byte {length}: it is not this checkpoint's log")
 
 
-def _entries(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    checksum, checked = 0, False
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        match = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
-        if match is None and checked:
-            raise damaged_line(path, number, "it has no checksum")
-        if match is not None:
-            checksum, checked = zlib.crc32(line[:-_CHECKSUM_BYTES], checksum), True
-            if checksum != int(match[1], 16):
-                raise damaged_line(path, number, "its checksum does not fit it and the lines before it")
-        try:
-            entry = json.loads(line, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
-            raise damaged_line(path, number, f"it is not JSON ({error})") from error
-        if not isinstance(entry, dict):
-            raise damaged_line(path, number, "it is not a JSON object")
-        if match is None and "crc32" in entry:
-            raise damaged_line(path, number, "its checksum is not one")
-        entry.pop("crc32", None)
-        yield entry
+class LineReader:
+    """Takes a log's whole lines piece after piece, and checks each with those before it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._checksum, self._checked = 0, False
+        self.lines = 0
+        """Lines that were right."""
+
+    def entries(self, content: bytes) -> Iterator[dict[str, Any]]:
+        """The entries of the next lines, which are whole. Raises UserError that names the first damaged one."""
+        for line in content.split(b"\n")[:-1]:
+            number = self.lines + 1
+            match = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
+            if match is None and self._checked:
+                raise damaged_line(self._path, number, "it has no checksum")
+            if match is not None:
+                self._checksum, self._checked = zlib.crc32(line[:-_CHECKSUM_BYTES], self._checksum), True
+                if self._checksum != int(match[1], 16):
+                    raise damaged_line(self._path, number, "its checksum does not fit it and the lines before it")
+            try:
+                entry = json.loads(line, parse_constant=_refuse)
+            except (ValueError, RecursionError) as error:
+                raise damaged_line(self._path, number, f"it is not JSON ({error})") from error
+            if not isinstance(entry, dict):
+                raise damaged_line(self._path, number, "it is not a JSON object")
+            if match is None and "crc32" in entry:
+                raise damaged_line(self._path, number, "its checksum is not one")
+            entry.pop("crc32", None)
+            self.lines = number
+            yield entry
 
 
 def damaged_line(path: Path, number: int, reason: str) -> UserError:

@@ -1,0 +1,184 @@
+"""The shapes of some layers as pictures of characters, each over its pixel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from acu_cli.watch.dots import ACROSS, DOWN, Cells, characters, set_dots
+from acu_cli.watch.page import Style
+from acu_core.runs.snapshot_header import LayerEntry
+
+_MARGIN = 0.75
+"""Pixels from the outermost synapse to a panel's edge, at the start."""
+_FURTHEST = 3.0
+"""Pixels by which a synapse may leave its start before it is drawn at the edge instead."""
+_STEP = 0.25
+"""A panel shows more by steps of so many pixels, so that the scale rests."""
+# In dots, around the corner nearest to the position.
+_SMALL = [(dy, dx) for dy in (-1, 0) for dx in (-1, 0)]
+_DISC = [(dy, dx) for dy in range(-2, 2) for dx in range(-2, 2) if dy in (-1, 0) or dx in (-1, 0)]
+_RING = [place for place in _DISC if place not in _SMALL]
+_LARGE_SCALE = 6.5
+"""Dots a pixel from which on a synapse is a disc."""
+ASCII_MARKS = {Style.GRID: ".", Style.START: ":", Style.TRAIL: "'", Style.HIDDEN: "o", Style.SYNAPSE: "+"}
+
+
+def layer_parts(layers: Sequence[LayerEntry]) -> list[slice]:
+    """Which of all synapses (P,) are a layer's."""
+    ends = np.cumsum([layer.groups * layer.synapses for layer in layers]).tolist()
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def movement(positions: npt.NDArray[np.float32], start: npt.NDArray[np.float32], parts: Sequence[slice]) -> list[float]:
+    """Pixels by which each layer's synapses have left their start, root mean square; positions and start (P, 2)."""
+    squares = np.square(positions - start).sum(axis=1)
+    return [float(np.sqrt(squares[part].mean())) for part in parts]
+
+
+class ShapePanels:
+    """Pictures of `rows` x `columns` characters of the layers `shown`, numbers into `layers`.
+
+    What does not change from one snapshot to the next, the grid and the trails, is drawn once.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerEntry],
+        shown: Sequence[int],
+        hidden: npt.NDArray[np.float64] | None,
+        *,
+        rows: int,
+        columns: int,
+        ascii_only: bool,
+    ) -> None:
+        self.shown = list(shown)
+        self.rows, self.columns = rows, columns
+        self._ascii = ascii_only
+        parts = [layer_parts(layers)[number] for number in shown]
+        self._synapses = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        self._panel = np.repeat(np.arange(len(parts)), [part.stop - part.start for part in parts])
+        self._hidden = [_hidden_points(layers[number], hidden) for number in shown]
+        self._start: npt.NDArray[np.float64] = np.empty((0, 2))
+        self._reach: npt.NDArray[np.float64] = np.zeros(len(parts))
+        self._version = -1
+        self._trailed = 0
+        self._resting: tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]] | None = None
+        self._trail: Cells = np.zeros((len(parts), rows, columns), np.uint8)
+
+    def draw(
+        self, history: npt.NDArray[np.float32], version: int
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+        """Characters and styles (L, R, C) of the last of the snapshots (T, P, 2), with trails of those before it."""
+        points = history[:, self._synapses].astype(np.float64)
+        if version != self._version:
+            self._version, self._resting = version, None
+        new = points if self._resting is None else points[self._trailed :]
+        if self._widen(points[0], new) or self._resting is None:
+            self._resting = self._draw_resting()
+            self._trail[:] = 0
+            self._add_trail(points[:-1])
+        else:
+            self._add_trail(points[max(0, self._trailed - 1) : -1])
+        self._trailed = len(points)
+        drawn, styles = self._resting[0].copy(), self._resting[1].copy()
+        self._lay(drawn, styles, self._trail, Style.TRAIL)
+        now = np.zeros_like(self._trail)
+        self._add_marks(now, self._panel, points[-1], _DISC if self._is_large else _SMALL)
+        self._lay(drawn, styles, now, Style.SYNAPSE)
+        return drawn, styles
+
+    @property
+    def _scale(self) -> npt.NDArray[np.float64]:
+        """Dots a pixel, by panel."""
+        return min(self.rows * DOWN, self.columns * ACROSS) / (2.0 * self._reach)
+
+    @property
+    def _is_large(self) -> bool:
+        return bool(self._scale.min() >= _LARGE_SCALE)
+
+    def _widen(self, start: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> bool:
+        """Makes room for new positions (T, S, 2); whether some was missing. Layers that began alike stay alike."""
+        self._start = start
+        reach = self._reach.copy()
+        far = np.abs(np.where(np.isfinite(new), new, 0.0)).max(axis=(0, 2), initial=0.0)
+        first = np.abs(np.where(np.isfinite(start), start, 0.0)).max(axis=1)
+        starts = np.zeros(len(reach))
+        np.maximum.at(starts, self._panel, first)
+        needed = np.zeros(len(reach))
+        np.maximum.at(needed, self._panel, far + _STEP)
+        needed = np.maximum(np.minimum(needed, starts + _FURTHEST), starts + _MARGIN)
+        for number, panel_points in enumerate(self._hidden):
+            if len(panel_points):
+                needed[number] = max(needed[number], float(np.abs(panel_points).max()) + _STEP)
+        for kind in np.unique(starts.round()):
+            alike = starts.round() == kind
+            needed[alike] = needed[alike].max()
+        grown = needed > reach
+        if not grown.any():
+            return False
+        self._reach = np.where(grown, np.ceil(needed / _STEP) * _STEP, reach)
+        return True
+
+    def _draw_resting(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+        drawn = np.full(self._trail.shape, ord(" "), np.uint32)
+        styles = np.zeros(self._trail.shape, np.uint8)
+        cells = np.zeros_like(self._trail)
+        for number, reach in enumerate(self._reach.tolist()):
+            corners = np.arange(np.floor(-reach) + 0.5, reach + 1e-9, 1.0)
+            corners = corners[np.abs(corners) <= reach]
+            y, x = (axis.reshape(-1) for axis in np.meshgrid(corners, corners, indexing="ij"))
+            self._add_marks(cells, np.full(len(y), number), np.stack([y, x], axis=1), [(0, 0)])
+        self._lay(drawn, styles, cells, Style.GRID)
+        cells = np.zeros_like(self._trail)
+        self._add_marks(cells, self._panel, self._start, [(0, 0)])
+        self._lay(drawn, styles, cells, Style.START)
+        cells = np.zeros_like(self._trail)
+        for number, points in enumerate(self._hidden):
+            self._add_marks(cells, np.full(len(points), number), points, _RING if self._is_large else _SMALL)
+        self._lay(drawn, styles, cells, Style.HIDDEN)
+        return drawn, styles
+
+    def _add_trail(self, points: npt.NDArray[np.float64]) -> None:
+        """Dots at positions (T, S, 2)."""
+        if len(points) and not self._ascii:
+            panels = np.broadcast_to(self._panel, points.shape[:2]).reshape(-1)
+            self._add_marks(self._trail, panels, points.reshape(-1, 2), [(0, 0)])
+
+    def _add_marks(
+        self,
+        cells: Cells,
+        panels: npt.NDArray[np.int64],
+        points: npt.NDArray[np.float64],
+        mark: Sequence[tuple[int, int]],
+    ) -> None:
+        """A mark at every one of the points (N, 2), at the edge for those beyond it."""
+        finite = np.isfinite(points).all(axis=1)
+        panels, points = panels[finite], points[finite]
+        if not len(points):
+            return
+        size = np.array([self.rows * DOWN, self.columns * ACROSS])
+        reach = self._reach[panels][:, None]
+        dots = size / 2.0 + np.clip(points, -reach, reach) * self._scale[panels][:, None]
+        corner = np.clip(np.floor(dots + 0.5).astype(np.int64), 1, size - 1)
+        if self._ascii:
+            mark = [(0, 0)]
+        for dy, dx in mark:
+            set_dots(cells, panels, corner[:, 0] + dy, corner[:, 1] + dx)
+
+    def _lay(
+        self, drawn: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], cells: Cells, style: Style
+    ) -> None:
+        """Over what is drawn: a character has one colour, so the uppermost takes all of it."""
+        there = cells > 0
+        drawn[there] = characters(cells, ASCII_MARKS[style] if self._ascii else None)[there]
+        styles[there] = style
+
+
+def _hidden_points(layer: LayerEntry, hidden: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+    # The data's shape is a layer's only where it has as many synapses.
+    if hidden is None or hidden.shape[1] != layer.synapses:
+        return np.empty((0, 2))
+    return hidden.reshape(-1, 2)
