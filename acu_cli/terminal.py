@@ -28,9 +28,19 @@ def print(text: str = "", *, style: str | None = None) -> None:
         sys.stdout.flush()
 
 
+def is_live() -> bool:
+    """Whether progress is drawn, not written in plain lines."""
+    return sys.stderr.isatty()
+
+
 def width() -> int:
     """Characters in a line of the terminal; 80 where there is none."""
     return max(20, shutil.get_terminal_size().columns)
+
+
+def names(text: str | None) -> list[str] | None:
+    """The names of an option that takes several, with commas between."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def error(text: str) -> None:

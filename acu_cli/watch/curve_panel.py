@@ -25,7 +25,8 @@ def binned(
     sums = np.bincount(place, values, minlength=bins)
     # Over three bins: a batch's loss scatters.
     counts, sums = (np.convolve(part, (1.0, 1.0, 1.0), mode="same") for part in (counts, sums))
-    return np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    found: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    return found
 
 
 def joined(places: Sequence[int], values: Sequence[float], end: int, bins: int) -> npt.NDArray[np.float64]:

@@ -131,11 +131,13 @@ class FollowedRun:
                 self._progress.pop(0)
         return begins
 
-    def catch_up(self) -> None:
-        """Reads all there is."""
-        self.poll()
+    def poll_all(self) -> bool:
+        """Reads all there is, and asks once more who holds it; whether the snapshots begin again."""
+        self._asked = -_LOCK_SECONDS
+        begins = self.poll()
         while self.is_behind:
-            self.poll()
+            begins = self.poll() or begins
+        return begins
 
     def _is_done(self, log: TrainingLog) -> bool:
         return bool(log.evaluated) and log.evaluated[-1] >= self.plan.iterations

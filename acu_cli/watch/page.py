@@ -126,6 +126,11 @@ class Page:
         self.characters[row : row + rows, column : column + columns][there] = characters[there]
         self.styles[row : row + rows, column : column + columns][there] = styles[there]
 
+    def filled(self) -> Page:
+        """This page with something else than any character everywhere: all that is drawn after it is a change."""
+        self.characters[:] = 0
+        return self
+
     def lines(self, attributes: Mapping[Style, str] | None = None) -> list[str]:
         """The page as lines without blanks at their ends; with escape sequences where attributes are given."""
         found = []

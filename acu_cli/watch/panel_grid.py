@@ -27,9 +27,7 @@ class PanelGrid:
     def fit(cls, count: int, height: int, width: int) -> PanelGrid | None:
         """The largest panels for as many of `count` layers as fit; None where not even one does."""
         for shown in range(count, 0, -1):
-            found = [
-                cls._with(shown, across, height, width) for across in range(1, shown + 1)
-            ]
+            found = [cls._with(shown, across, height, width) for across in range(1, shown + 1)]
             best = max((grid for grid in found if grid is not None), key=lambda grid: grid.side, default=None)
             if best is not None:
                 return best

@@ -83,7 +83,5 @@ class Playback:
             self.iterations, self.positions = self.iterations[kept], self.positions[kept]
             self.version += 1
         self.iterations = np.concatenate([self.iterations, found.iterations])
-        self.positions = (
-            np.concatenate([self.positions, found.positions]) if self.positions.size else found.positions
-        )
+        self.positions = np.concatenate([self.positions, found.positions]) if self.positions.size else found.positions
         return True

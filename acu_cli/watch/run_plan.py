@@ -43,7 +43,9 @@ class RunPlan:
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"the recipe of {run.path} is damaged ({error}): restore recipe.toml from a copy") from error
+            raise UserError(
+                f"the recipe of {run.path} is damaged ({error}): restore recipe.toml from a copy"
+            ) from error
 
 
 def _whole(value: Any) -> int:

@@ -168,9 +168,7 @@ class ShapePanels:
         for dy, dx in mark:
             set_dots(cells, panels, corner[:, 0] + dy, corner[:, 1] + dx)
 
-    def _lay(
-        self, drawn: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], cells: Cells, style: Style
-    ) -> None:
+    def _lay(self, drawn: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], cells: Cells, style: Style) -> None:
         """Over what is drawn: a character has one colour, so the uppermost takes all of it."""
         there = cells > 0
         drawn[there] = characters(cells, ASCII_MARKS[style] if self._ascii else None)[there]

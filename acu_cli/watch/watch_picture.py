@@ -22,6 +22,7 @@ from acu_core.render.layer_names import short_names
 _HEAD = 4
 _CHOOSE_SECONDS = 20.0
 _CURVE_ROWS = 4
+_NARROWEST_CURVE = 26
 _BESIDE = 1.3
 """Curves stand beside the shapes where those become so much larger by it."""
 
@@ -55,13 +56,13 @@ class WatchPicture:
         if self.playback.iteration is None:
             self._put_waiting(page)
             return page
-        chosen = self._chosen()
+        chosen = self.chosen()
         if not chosen:
             page.put(_HEAD, 0, "This network has ordinary convolutions only: no shapes to show.", Style.MUTED)
             self._put_curves(page, _HEAD + 2, 0, room - 2, columns, stacked=False)
             return page
         below = room - (_CURVE_ROWS + 2 if room < 30 else 2 * _CURVE_ROWS + 2)
-        beside = columns - max(34, columns // 3) - 2
+        beside = columns - max(_NARROWEST_CURVE, columns // 3) - 2
         grid = PanelGrid.fit(len(chosen), below, columns)
         tall = PanelGrid.fit(len(chosen), room, beside)
         if tall is not None and (
@@ -77,7 +78,8 @@ class WatchPicture:
             self._put_curves(page, _HEAD, 0, room, columns, stacked=False)
         return page
 
-    def _chosen(self) -> list[int]:
+    def chosen(self) -> list[int]:
+        """The layers to be shown, by their numbers. Raises UserError for a pattern that matches none."""
         names = [layer.name for layer in self.run.snapshots.layers]
         if self._patterns is None:
             return list(range(len(names)))

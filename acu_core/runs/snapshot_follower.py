@@ -40,7 +40,13 @@ class SnapshotFollower:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._begin(None)
+        self._file: tuple[int, int] | None = None
+        self._size = self._changed = self._start = self._count = 0
+        self._header: SnapshotHeader | None = None
+        self._kind: np.dtype[np.void] = np.dtype([("crc32", "<u4")])
+        self._end = b""
+        self.damage: str | None = None
+        self.damaged: set[int] = set()
 
     @property
     def layers(self) -> tuple[LayerEntry, ...]:
@@ -108,14 +114,11 @@ class SnapshotFollower:
 
     def _begin(self, file: tuple[int, int] | None) -> bool:
         """Forgets everything; whether that was anything."""
-        known = getattr(self, "_count", 0) > 0
+        known = self._count > 0
         self._file = file
-        self._size, self._changed, self._start, self._count = 0, 0, 0, 0
-        self._header: SnapshotHeader | None = None
-        self._kind: np.dtype[np.void] = np.dtype([("crc32", "<u4")])
-        self._end = b""
-        self.damage: str | None = None
-        self.damaged: set[int] = set()
+        self._size = self._changed = self._start = self._count = 0
+        self._header, self._end = None, b""
+        self.damage, self.damaged = None, set()
         return known
 
     def _look(self, file: BinaryIO) -> None:
