@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,7 @@ def palette(colours: str | None) -> Mapping[Style, str]:
     return _MONOCHROME if colours is None else _16 if colours in ("standard", "windows") else _256
 
 
+@lru_cache(maxsize=1024)
 def one_column(text: str) -> str:
     """`text` with a question mark for every character that does not take exactly one column, or would be obeyed."""
     if text.isascii() and text.isprintable():

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from acu_core.runs.snapshot_follower import SnapshotFollower
 
-OPENING = 96
+OPENING = 192
 """So many snapshots, evenly spread, are read of what was there before the watching began."""
-_MOST_KEPT = 256
+_MOST_KEPT = 384
 _SHORTEST, _LONGEST = 0.1, 2.0
 
 

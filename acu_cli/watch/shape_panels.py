@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,28 @@ _FURTHEST = 3.0
 _STEP = 0.25
 """A panel shows more by steps of so many pixels, so that the scale rests."""
 # In dots, around the corner nearest to the position.
-_SMALL = [(dy, dx) for dy in (-1, 0) for dx in (-1, 0)]
-_DISC = [(dy, dx) for dy in range(-2, 2) for dx in range(-2, 2) if dy in (-1, 0) or dx in (-1, 0)]
-_RING = [place for place in _DISC if place not in _SMALL]
-_LARGE_SCALE = 6.5
-"""Dots a pixel from which on a synapse is a disc."""
+_DOT = [(0, 0)]
+
+
+def _disc(radius: int) -> list[tuple[int, int]]:
+    """Dots that are nearer than `radius` to the corner between them, not quite a square for radii above 1."""
+    places = range(-radius, radius)
+    return [
+        (dy, dx)
+        for dy in places
+        for dx in places
+        if (dy + 0.5) ** 2 + (dx + 0.5) ** 2 <= radius**2 - 0.5 + (radius == 1)
+    ]
+
+
+_DISCS = [_disc(radius) for radius in (1, 2, 3)]
+_RINGS = [
+    _disc(1),
+    *([place for place in larger if place not in smaller] for smaller, larger in pairwise(_DISCS)),
+]
+_SCALES = (6.5, 16.0)
+"""Dots a pixel from which on a synapse is a larger disc."""
+_BORDER_DOTS = 4
 ASCII_MARKS = {Style.GRID: ".", Style.START: ":", Style.TRAIL: "'", Style.HIDDEN: "o", Style.SYNAPSE: "+"}
 
 
@@ -72,21 +91,21 @@ class ShapePanels:
         self, history: npt.NDArray[np.float32], version: int
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
         """Characters and styles (L, R, C) of the last of the snapshots (T, P, 2), with trails of those before it."""
-        points = history[:, self._synapses].astype(np.float64)
         if version != self._version:
             self._version, self._resting = version, None
-        new = points if self._resting is None else points[self._trailed :]
-        if self._widen(points[0], new) or self._resting is None:
+        if self._resting is None:
+            self._start = history[0, self._synapses].astype(np.float64)
+        new = history[0 if self._resting is None else self._trailed :, self._synapses]
+        if self._widen(new) or self._resting is None:
             self._resting = self._draw_resting()
             self._trail[:] = 0
-            self._add_trail(points[:-1])
-        else:
-            self._add_trail(points[max(0, self._trailed - 1) : -1])
-        self._trailed = len(points)
+            self._trailed = 0
+        self._add_trail(history[max(0, self._trailed - 1) : -1, self._synapses])
+        self._trailed = len(history)
         drawn, styles = self._resting[0].copy(), self._resting[1].copy()
         self._lay(drawn, styles, self._trail, Style.TRAIL)
         now = np.zeros_like(self._trail)
-        self._add_marks(now, self._panel, points[-1], _DISC if self._is_large else _SMALL)
+        self._add_marks(now, self._panel, history[-1, self._synapses], _DISCS[self._size])
         self._lay(drawn, styles, now, Style.SYNAPSE)
         return drawn, styles
 
@@ -96,13 +115,14 @@ class ShapePanels:
         return min(self.rows * DOWN, self.columns * ACROSS) / (2.0 * self._reach)
 
     @property
-    def _is_large(self) -> bool:
-        return bool(self._scale.min() >= _LARGE_SCALE)
+    def _size(self) -> int:
+        return sum(bool(self._scale.min() >= scale) for scale in _SCALES)
 
-    def _widen(self, start: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> bool:
+    def _widen(self, new: npt.NDArray[np.float32]) -> bool:
         """Makes room for new positions (T, S, 2); whether some was missing. Layers that began alike stay alike."""
-        self._start = start
-        reach = self._reach.copy()
+        if not len(new):
+            return False
+        reach, start = self._reach, self._start
         far = np.abs(np.where(np.isfinite(new), new, 0.0)).max(axis=(0, 2), initial=0.0)
         first = np.abs(np.where(np.isfinite(start), start, 0.0)).max(axis=1)
         starts = np.zeros(len(reach))
@@ -127,31 +147,29 @@ class ShapePanels:
         styles = np.zeros(self._trail.shape, np.uint8)
         cells = np.zeros_like(self._trail)
         for number, reach in enumerate(self._reach.tolist()):
-            corners = np.arange(np.floor(-reach) + 0.5, reach + 1e-9, 1.0)
-            corners = corners[np.abs(corners) <= reach]
-            y, x = (axis.reshape(-1) for axis in np.meshgrid(corners, corners, indexing="ij"))
-            self._add_marks(cells, np.full(len(y), number), np.stack([y, x], axis=1), [(0, 0)])
+            lines = _borders(reach, max(1, int(self._scale[number] / _BORDER_DOTS)))
+            self._add_marks(cells, np.full(len(lines), number), lines, _DOT)
         self._lay(drawn, styles, cells, Style.GRID)
         cells = np.zeros_like(self._trail)
-        self._add_marks(cells, self._panel, self._start, [(0, 0)])
+        self._add_marks(cells, self._panel, self._start, _RINGS[self._size] if self._size else _DOT)
         self._lay(drawn, styles, cells, Style.START)
         cells = np.zeros_like(self._trail)
         for number, points in enumerate(self._hidden):
-            self._add_marks(cells, np.full(len(points), number), points, _RING if self._is_large else _SMALL)
+            self._add_marks(cells, np.full(len(points), number), points, _RINGS[self._size])
         self._lay(drawn, styles, cells, Style.HIDDEN)
         return drawn, styles
 
-    def _add_trail(self, points: npt.NDArray[np.float64]) -> None:
+    def _add_trail(self, points: npt.NDArray[np.float32]) -> None:
         """Dots at positions (T, S, 2)."""
         if len(points) and not self._ascii:
             panels = np.broadcast_to(self._panel, points.shape[:2]).reshape(-1)
-            self._add_marks(self._trail, panels, points.reshape(-1, 2), [(0, 0)])
+            self._add_marks(self._trail, panels, points.reshape(-1, 2), _DOT)
 
     def _add_marks(
         self,
         cells: Cells,
         panels: npt.NDArray[np.int64],
-        points: npt.NDArray[np.float64],
+        points: npt.NDArray[np.floating[Any]],
         mark: Sequence[tuple[int, int]],
     ) -> None:
         """A mark at every one of the points (N, 2), at the edge for those beyond it."""
@@ -164,7 +182,7 @@ class ShapePanels:
         dots = size / 2.0 + np.clip(points, -reach, reach) * self._scale[panels][:, None]
         corner = np.clip(np.floor(dots + 0.5).astype(np.int64), 1, size - 1)
         if self._ascii:
-            mark = [(0, 0)]
+            mark = _DOT
         for dy, dx in mark:
             set_dots(cells, panels, corner[:, 0] + dy, corner[:, 1] + dx)
 
@@ -173,6 +191,15 @@ class ShapePanels:
         there = cells > 0
         drawn[there] = characters(cells, ASCII_MARKS[style] if self._ascii else None)[there]
         styles[there] = style
+
+
+def _borders(reach: float, parts: int) -> npt.NDArray[np.float64]:
+    """Points (N, 2) on the borders of the pixels within `reach`, `parts` for each side of a pixel."""
+    outermost = np.floor(reach - 0.5) + 0.5
+    lines = np.arange(-outermost, outermost + 0.25)
+    along = np.arange(-outermost, outermost + 0.5 / parts, 1.0 / parts)
+    y, x = (axis.reshape(-1) for axis in np.meshgrid(lines, along, indexing="ij"))
+    return np.concatenate([np.stack([y, x], axis=1), np.stack([x, y], axis=1)])
 
 
 def _hidden_points(layer: LayerEntry, hidden: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:

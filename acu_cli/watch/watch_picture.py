@@ -15,7 +15,7 @@ from acu_cli.watch.followed_run import Condition, FollowedRun
 from acu_cli.watch.page import Page, Style, one_column
 from acu_cli.watch.panel_grid import PanelGrid
 from acu_cli.watch.playback import Playback
-from acu_cli.watch.shape_panels import ShapePanels, layer_parts, movement
+from acu_cli.watch.shape_panels import ASCII_MARKS, ShapePanels, layer_parts, movement
 from acu_core.errors import UserError
 from acu_core.render.layer_names import short_names
 
@@ -25,6 +25,22 @@ _CURVE_ROWS = 4
 _NARROWEST_CURVE = 26
 _BESIDE = 1.3
 """Curves stand beside the shapes where those become so much larger by it."""
+
+_LEGEND = {
+    Style.SYNAPSE: "\u25cf",
+    Style.TRAIL: "\u22ef",
+    Style.START: "\u25cb",
+    Style.HIDDEN: "\u25cb",
+    Style.GRID: "\u283f",
+}
+_ASCII_LEGEND = {**ASCII_MARKS, Style.TRAIL: " "}
+_WORDS = {
+    Style.SYNAPSE: "synapse",
+    Style.TRAIL: "its path",
+    Style.START: "its start",
+    Style.HIDDEN: "hidden shape",
+    Style.GRID: "pixels",
+}
 
 
 class WatchPicture:
@@ -39,6 +55,8 @@ class WatchPicture:
         self._panels_key: object = None
         self._curves: Page | None = None
         self._curves_key: object = None
+        self._titles_key: object = None
+        self._titled: dict[int, str] = {}
         self._ranked: list[int] = []
         self._chosen_at = -_CHOOSE_SECONDS
 
@@ -146,8 +164,7 @@ class WatchPicture:
         page.put(_HEAD, 0, text, Style.MUTED)
 
     def _put_foot(self, page: Page) -> None:
-        row = page.rows - 1
-        problems = self.run.problems
+        row, problems = page.rows - 1, self.run.problems
         if problems:
             page.put(row, 0, f"warning: {problems[0]}", Style.WARNING)
         elif self.message:
@@ -155,6 +172,23 @@ class WatchPicture:
         elif self.run.condition is Condition.STOPPED:
             path = quoted(self.run.directory.path)
             page.put(row, 0, f"Go on with it by `acu train --resume {path}`", Style.MUTED)
+
+    def _put_legend(self, page: Page, shown: int, chosen: int) -> None:
+        """What the marks mean, and which layers are not there; where the foot has nothing more urgent to say."""
+        row = page.rows - 1
+        if (page.characters[row] != ord(" ")).any():
+            return
+        text = f"{shown} of {chosen} layers, those that moved most; others by --layers" if shown < chosen else ""
+        page.put_right(row, page.columns, text, Style.MUTED)
+        marks = _ASCII_LEGEND if page.ascii_only else _LEGEND
+        column = 0
+        for style, word in _WORDS.items():
+            if style is Style.HIDDEN and self.run.snapshots.facts.hidden is None:
+                continue
+            if column + 2 + len(word) + 2 + len(text) > page.columns:
+                return
+            page.put(row, column, marks[style], style)
+            column = page.put(row, column + 2, word, Style.MUTED) + 2
 
     def _put_shapes(self, page: Page, grid: PanelGrid, chosen: list[int], width: int, height: int) -> None:
         playback, layers = self.playback, self.run.snapshots.layers
@@ -176,8 +210,7 @@ class WatchPicture:
         characters, styles = self._panels.draw(playback.positions, playback.version)
         used = grid.across * grid.pitch - (grid.pitch - grid.columns)
         left = max(0, (width - used) // 2)
-        names = short_names([one_column(layers[number].name) for number in chosen], grid.columns)
-        by_number = dict(zip(chosen, names, strict=True))
+        by_number = self._titles(chosen, grid.columns)
         for place, number in enumerate(shown):
             row, column = grid.place(place)
             row, column = row + _HEAD, column + left
@@ -186,9 +219,15 @@ class WatchPicture:
             if end - column + 1 + len(text) <= grid.columns:
                 page.put_right(row, column + grid.columns, text, Style.MUTED)
             page.put_cells(row + 1, column, characters[place], styles[place])
-        if len(shown) < len(chosen) and not self.run.problems and not self.message:
-            text = f"{len(shown)} of {len(chosen)} layers, those that moved most; choose others by --layers"
-            page.put_right(page.rows - 1, page.columns, text, Style.MUTED)
+        self._put_legend(page, len(shown), len(chosen))
+
+    def _titles(self, chosen: list[int], letters: int) -> dict[int, str]:
+        layers = self.run.snapshots.layers
+        key = (tuple(chosen), letters, layers)
+        if key != self._titles_key:
+            names = short_names([one_column(layers[number].name) for number in chosen], letters)
+            self._titles_key, self._titled = key, dict(zip(chosen, names, strict=True))
+        return self._titled
 
     def _ranking(self, chosen: list[int], moved: list[float]) -> list[int]:
         """The layers that moved most first; kept for a while, so that panels do not change places all the time."""
@@ -224,7 +263,9 @@ class WatchPicture:
         if log.errors:
             place = page.put(other_row, other_column, f"test error{of_twin} ", Style.MUTED)
             place = page.put(other_row, place, f"{log.errors[-1]:.2f} %", Style.ERROR)
-            page.put(other_row, place + 1, f"at {log.evaluated[-1]:,}", Style.MUTED)
+            text = f"at {log.evaluated[-1]:,}"
+            if place + 1 + len(text) <= other_column + columns:
+                page.put(other_row, place + 1, text, Style.MUTED)
             values = joined(log.evaluated, log.errors, end, bins)
             put_curve(page, other_row + 1, other_column, rows, columns, values, Style.ERROR, digits=1)
         elif np.isfinite(end):
