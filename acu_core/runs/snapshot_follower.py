@@ -76,7 +76,7 @@ class SnapshotFollower:
         file = status.st_dev, status.st_ino
         if file == self._file and status.st_size == self._size and status.st_mtime_ns == self._changed:
             return False
-        begins = file != self._file or status.st_size < self._size
+        begins = file != self._file or status.st_size < self._size or self.damage is not None
         try:
             with open_regular(self._path) as opened:
                 begins = begins or self._end_was_replaced(opened)
