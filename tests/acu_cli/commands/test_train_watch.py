@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from pseudo_terminal import PseudoTerminal
+from written_run import WrittenRun
 
+from acu_core.experiments import frozen_twin
+from acu_core.recipe.recipe_file import load_recipe
 from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_file import SnapshotFile
 
 TINY = [
     argument
@@ -68,8 +71,8 @@ def test_a_training_is_watched_to_its_end_and_its_result_is_the_same(tmp_path: P
         assert last.index("finished") < last.index("test accuracy")
         assert "Traceback" not in last
     assert gone(watched)
-    words = [word for word in train(plain, 40) if word != "--watch"]
-    subprocess.run(words, check=True, capture_output=True)
+    overrides = [word for word in train(plain, 40) if "=" in word]
+    frozen_twin.train(load_recipe("planted", overrides), plain)
     for name in ("positions.bin", "metrics.jsonl", "frozen/metrics.jsonl"):
         assert (watched / name).read_bytes() == (plain / name).read_bytes()
 
@@ -91,30 +94,68 @@ def test_ctrl_c_saves_and_the_terminal_is_as_before(tmp_path: Path) -> None:
     assert not RunDirectory.open(run).is_locked
 
 
+def events(run: Path, *, said: Sequence[str] = (), iterations: int = 1_000_000) -> list[str]:
+    """A program that tells what a training tells, and trains nothing."""
+    program = f"""
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from acu_cli.training_progress import TrainingProgress
+with TrainingProgress(watch=True) as events:
+    events.note("before the picture")
+    events.begin_run(Path({str(run)!r}))
+    events.begin({iterations}, 0)
+    for text in {list(said)!r}:
+        events.warn(text)
+    for done in range({iterations}):
+        events.advance(done, "training", 0.5, 0.5)
+        time.sleep(0.02)
+print("the report")
+"""
+    return [sys.executable, "-c", program]
+
+
 def test_the_view_ends_with_a_training_that_is_killed(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with PseudoTerminal(train(run, 1_000_000)) as terminal:
-        terminal.wait_for(lambda text: "learning shapes" in text, "the training", 200)
-        terminal.process.send_signal(signal.SIGKILL)
-        terminal.process.wait()
-        assert gone(run)
-        terminal.read(0.2)
-        assert terminal.written.count(ENTER) == terminal.written.count(LEAVE) == 1
-        assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+        # In a shell, without which the terminal would end with the training.
+        shell = ["sh", "-c", '"$@"; sleep 1', "sh", *events(written.run.path, said=["mark this"])]
+        with PseudoTerminal(shell) as terminal:
+            terminal.wait_for(lambda text: "iteration 30 of" in text and "mark this" in text, "the warning")
+            (view,) = views(written.run.path)
+            training = int(Path(f"/proc/{view}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(training, signal.SIGKILL)
+            assert gone(written.run.path)
+            terminal.read(0.2)
+            assert "warning: mark this" in terminal.text
+            assert terminal.written.count(ENTER) == terminal.written.count(LEAVE) == 1
+            assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
 
 
 def test_the_training_goes_on_with_its_bar_when_the_view_is_killed(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with PseudoTerminal(train(run, 1_000_000)) as terminal:
-        terminal.wait_for(lambda text: "learning shapes" in text, "the training", 200)
-        (view,) = views(run)
-        os.kill(view, signal.SIGKILL)
-        terminal.wait_for(lambda text: "accuracy" in text and "left" in text, "the bar")
-        assert LEAVE in terminal.written
-        reached = len(SnapshotFile(run / "positions.bin"))
-        terminal.type(b"\x03")
-        assert terminal.wait(200) == 128 + signal.SIGINT
-    assert len(SnapshotFile(run / "positions.bin")) > reached
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+        with PseudoTerminal(events(written.run.path, said=["mark this"])) as terminal:
+            terminal.wait_for(lambda text: "iteration 30 of" in text, "the picture")
+            (view,) = views(written.run.path)
+            os.kill(view, signal.SIGKILL)
+            terminal.wait_for(lambda text: "accuracy" in text and "left" in text, "the bar")
+            assert "warning: mark this" in terminal.text
+            assert LEAVE in terminal.written
+
+
+def test_what_is_said_stays_in_its_order(tmp_path: Path) -> None:
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+        said = ["first", "second"]
+        with PseudoTerminal(events(written.run.path, said=said, iterations=50), rows=60) as terminal:
+            assert terminal.wait() == 0
+            before, _, rest = terminal.written.decode().partition(ENTER.decode())
+            after = re.sub(r"\x1b\[[0-9;]*m", "", rest.rpartition(LEAVE.decode())[2])
+            assert "before the picture" in before
+            places = [after.index(text) for text in ("iteration 30", "first", "second", "the report")]
+            assert places == sorted(places)
+        assert gone(written.run.path)
 
 
 def test_errors_are_seen_below_the_picture(tmp_path: Path) -> None:
@@ -127,23 +168,8 @@ def test_errors_are_seen_below_the_picture(tmp_path: Path) -> None:
         assert "Traceback" not in last
 
 
-@pytest.mark.parametrize("warm_up", [2, 100])
-def test_no_terminal(tmp_path: Path, warm_up: int) -> None:
-    arguments = [*train(tmp_path / "run", 6), "--set", f"schedule.warm_up={warm_up}"]
-    ended = subprocess.run(arguments, capture_output=True, check=True, text=True)
+def test_no_terminal(tmp_path: Path) -> None:
+    ended = subprocess.run(train(tmp_path / "run", 2), capture_output=True, check=True, text=True)
     assert "no terminal for a live view: plain lines instead" in ended.stderr
     assert "\x1b" not in ended.stdout + ended.stderr
-    assert ("the positions never move" in ended.stderr) == (warm_up == 100)
-
-
-def test_warnings_are_seen_when_the_view_has_ended(tmp_path: Path) -> None:
-    arguments = [*train(tmp_path / "run", 30), "--resume", str(tmp_path / "run")]
-    arguments = [word for word in train(tmp_path / "run", 30) if word != "--watch"]
-    subprocess.run(arguments, check=True, capture_output=True)
-    # A damaged twin's newest checkpoint: told once the training has begun.
-    newest = max((tmp_path / "run" / "frozen" / "checkpoints").glob("*.pt"))
-    newest.write_bytes(newest.read_bytes()[:-100])
-    resume = [sys.executable, "-m", "acu_cli", "train", "--resume", str(tmp_path / "run"), "--watch"]
-    with PseudoTerminal([*resume, "--set", "schedule.iterations=40"], columns=150) as terminal:
-        assert terminal.wait(200) in (0, 2)
-        assert "cannot be used" in terminal.written.replace(b"\r\n", b" ").decode()
+    assert "test accuracy" in ended.stdout

@@ -9,72 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pseudo_terminal import PseudoTerminal
+from written_run import WrittenRun
 
 from acu_cli.app import main
-from acu_core.recipe.recipe_file import load_recipe, recipe_toml
-from acu_core.runs.json_lines import LogWriter
-from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts
-from acu_core.runs.snapshot_writer import SnapshotWriter
 
-LAYERS = [LayerEntry("stem", 1, 9), *(LayerEntry(f"stage{s}.{b}.conv", 1, 9) for s in (1, 2) for b in range(3))]
-START = np.array([[y, x] for y in (-1, 0, 1) for x in (-1, 0, 1)], np.float32)[None]
 WATCH = [sys.executable, "-m", "acu_cli", "watch"]
-
-
-class Written:
-    """A run that is written as a training writes it, holding its lock meanwhile."""
-
-    def __init__(self, path: Path, iterations: int = 100) -> None:
-        recipe = load_recipe("planted", [f"schedule.iterations={iterations}", "schedule.warm_up=10"])
-        recipe = recipe.changed(compare_frozen=False)
-        self.run = RunDirectory.create(path, recipe_toml(recipe), {})
-        self.last = -1
-
-    def __enter__(self) -> Written:
-        self._lock = self.run.lock()
-        self._lock.__enter__()
-        self._snapshots = SnapshotWriter.create(self.run.positions, LAYERS, TrainingFacts(10))
-        self._metrics = LogWriter(self.run.metrics)
-        self._lengths = {0: (self._snapshots.length, self._metrics.length)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._snapshots.close()
-        self._metrics.close()
-        self._lock.__exit__(None, None, None)
-
-    def go_on(self, last: int) -> None:
-        numbers = np.arange(self.last + 1, last + 1)
-        positions = [
-            (START + np.float32(0.002 * layer) * np.maximum(numbers - 10, 0)[:, None, None, None]).astype(np.float32)
-            for layer in range(len(LAYERS))
-        ]
-        self._snapshots.append_block(numbers, positions, [np.ones((len(numbers), 1, 9), np.float32)] * len(LAYERS))
-        for number in numbers.tolist():
-            if number:
-                rates = {"learning_rate": 0.1, "position_learning_rate": 0.0}
-                self._metrics.append({"iteration": number, "loss": 2.0 / number, "accuracy": 0.5, **rates})
-        self.last = last
-        self._lengths[last] = (self._snapshots.length, self._metrics.length)
-
-    def evaluate(self, errors: int) -> None:
-        figures = {"test_loss": 1.0, "test_accuracy": (100 - errors) / 100, "test_errors": errors, "test_images": 100}
-        self._metrics.append({"iteration": self.last, **figures})
-
-    def cut(self, last: int) -> None:
-        """As a training that is resumed does with what was written after its checkpoint."""
-        snapshots, metrics = self._lengths[last]
-        self._snapshots.close()
-        self._metrics.close()
-        self._snapshots = SnapshotWriter.open_for_append(self.run.positions, snapshots)
-        self._metrics = LogWriter.open_for_append(self.run.metrics, metrics)
-        self._snapshots.cut()
-        self._metrics.cut()
-        self.last = last
 
 
 def acu(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -85,7 +26,7 @@ def acu(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_a_run_is_watched_from_its_first_iteration_to_its_last(tmp_path: Path) -> None:
-    with Written(tmp_path / "my-run") as written, PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
+    with WrittenRun(tmp_path / "my-run") as written, PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
         terminal.wait_for(lambda text: "Waiting for the first iteration" in text, "the waiting")
         written.go_on(5)
         terminal.wait_for(lambda text: "iteration 5 of 100" in text and "warm-up" in text, "iteration 5")
@@ -130,7 +71,7 @@ def assert_sane(terminal: PseudoTerminal) -> None:
 
 
 def test_a_run_that_is_cut_back_begins_again(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(20)
         written.go_on(50)
         with PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
@@ -143,7 +84,7 @@ def test_a_run_that_is_cut_back_begins_again(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_view_quietly(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
         with PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
             terminal.wait_for(lambda text: "iteration 30 of" in text, "iteration 30")
@@ -155,7 +96,7 @@ def test_ctrl_c_ends_the_view_quietly(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_says_how_it_goes_on_and_another_size_is_filled(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
     with PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
         terminal.wait_for(lambda text: "stopped" in text and "acu train --resume" in text, "stopped")
@@ -178,7 +119,7 @@ def test_a_stopped_run_says_how_it_goes_on_and_another_size_is_filled(tmp_path: 
     ids=["usual", "NO_COLOR", "console", "ASCII"],
 )
 def test_what_a_terminal_can_show(tmp_path: Path, environment: dict[str, str], colours: bool, braille: bool) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
         with PseudoTerminal([*WATCH, str(written.run.path)], environment=environment) as terminal:
             terminal.wait_for(lambda text: "iteration 30 of" in text, "iteration 30")
@@ -193,7 +134,7 @@ def test_what_a_terminal_can_show(tmp_path: Path, environment: dict[str, str], c
 
 
 def test_no_terminal(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
         written.evaluate(50)
         shown = subprocess.run([*WATCH, str(written.run.path)], capture_output=True, check=True)
@@ -208,10 +149,10 @@ def test_no_terminal(tmp_path: Path) -> None:
 
 def test_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    with Written(tmp_path / "runs" / "older") as older:
+    with WrittenRun(tmp_path / "runs" / "older") as older:
         older.go_on(3)
     time.sleep(0.02)
-    with Written(tmp_path / "runs" / "newer") as newer:
+    with WrittenRun(tmp_path / "runs" / "newer") as newer:
         newer.go_on(30)
         newer.evaluate(50)
         # Without a run it is the newest one.
@@ -245,7 +186,7 @@ def test_what_cannot_be_watched(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(1)
     assert acu(monkeypatch, "watch", *arguments) == 2
     error = capsys.readouterr().err
@@ -256,7 +197,7 @@ def test_what_cannot_be_watched(
 def test_damage_is_told_and_the_rest_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
     content = bytearray(written.run.metrics.read_bytes())
     content[-200] ^= 1
@@ -268,7 +209,7 @@ def test_damage_is_told_and_the_rest_is_shown(
 
 
 def test_it_needs_nothing_heavy(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(3)
     check = "heavy = {{'torch', 'matplotlib', 'PIL', 'scipy'{}}} & set(sys.modules)\nassert not heavy, heavy"
     # Typer takes Pydantic to read arguments, where it is there.
@@ -282,7 +223,7 @@ def test_it_needs_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_ctrl_z_gives_the_terminal_back_and_going_on_takes_it_again(tmp_path: Path) -> None:
-    with Written(tmp_path / "run") as written:
+    with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
         with PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
             terminal.wait_for(lambda text: "iteration 30 of" in text, "iteration 30")
