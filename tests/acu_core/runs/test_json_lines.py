@@ -164,9 +164,9 @@ def test_a_usual_log_is_decoded_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     with LogWriter(path) as log:
         for entry in entries:
             log.append(entry)
-    line_by_line = json_lines._entries_one_by_one(path.read_bytes(), path)
+    line_by_line = json_lines.LineReader(path).entries(path.read_bytes())
     assert list(line_by_line) == entries
-    monkeypatch.setattr(json_lines, "_entries_one_by_one", None)
+    monkeypatch.setattr(json_lines, "LineReader", None)
     assert read_log(path) == entries
 
 
@@ -195,7 +195,7 @@ def test_decoding_at_once_and_line_by_line_agree(tmp_path: Path, texts: list[str
         content += text.encode() + b', "crc32": "%08x"}\n' % checksum
     path.write_bytes(content)
     try:
-        expected: object = list(json_lines._entries_one_by_one(content, path))
+        expected: object = list(json_lines.LineReader(path).entries(content))
     except UserError as error:
         expected = str(error)
     try:
