@@ -1,4 +1,4 @@
-"""`acu bench op` and `acu bench train`."""
+"""`acu bench op`, `acu bench train` and `acu bench watch`."""
 
 from __future__ import annotations
 
@@ -167,4 +167,50 @@ def bench_train(
         ],
         title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
         f"torch {machine['torch']}",
+    )
+
+
+@app.command("watch", epilog="Example: acu bench watch --pairs 20")
+def bench_watch(
+    pairs: Annotated[int, typer.Option(min=2, max=10_000, help="Pairs of stretches, with and without.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of a stretch.")] = 10.0,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64,
+    rows: Annotated[int, typer.Option(min=4, max=200, help="Of the terminal.")] = 24,
+    columns: Annotated[int, typer.Option(min=20, max=500, help="Of the terminal.")] = 80,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Time a training that `acu watch` watches beside one that nobody watches: the same one, turn and turn about."""
+    terminal.note("Starting PyTorch ...")
+    from dataclasses import asdict
+
+    from acu_cli.watch.measured_view import watching
+    from acu_core.bench.watching_bench import measure_watching, recipe_to_watch
+
+    _check_device(device)
+    machine = _machine(threads)
+    recipe = recipe_to_watch(batch=batch, device=device)
+    with terminal.progress(pairs, "timing", unit="pairs") as progress:
+        cost = measure_watching(
+            recipe,
+            lambda run: watching(run, rows=rows, columns=columns),
+            pairs=pairs,
+            seconds=seconds,
+            progress=lambda done, _: progress.update(done),
+        )
+    if json:
+        terminal.json({"machine": machine, "device": device, "batch": batch, **asdict(cost)})
+        return
+    terminal.table(
+        ["training", "ms a step"],
+        [["alone", f"{1e3 * cost.alone_seconds:.2f}"], ["watched", f"{1e3 * cost.watched_seconds:.2f}"]],
+        title=f"{recipe.name}, batch {batch}, float32 on {device}, {machine['processor']}, {machine['threads']} "
+        f"threads, torch {machine['torch']}; {columns} x {rows} characters",
+    )
+    terminal.print(
+        f"Watched it takes {100 * cost.slower:+.2f} % time ({100 * cost.spread:.2f} % between the quartiles of {pairs} "
+        f"pairs) and {100 * cost.processor_slower:+.2f} % processor time. The view itself takes "
+        f"{100 * cost.watcher_processor_share:.2f} % of one processor, and writes "
+        f"{cost.watcher_bytes_a_second:,.0f} bytes a second."
     )
