@@ -9,8 +9,8 @@ from acu_cli.watch.followed_run import Condition
 from acu_cli.watch.live_screen import LiveScreen
 from acu_cli.watch.watch_picture import WatchPicture
 
-TICK = 0.08
-"""Seconds from one frame to the next while something moves: twelve a second."""
+TICK = 0.09
+"""Seconds from one frame to the next while something moves: eleven a second."""
 _IDLE_TICK = 0.25
 _IDLE_SECONDS = 2.0
 _CLOCK_SECONDS = 1.0

@@ -155,12 +155,7 @@ class Page:
         pieces: list[str] = []
         style = 0
         for row in np.flatnonzero(changed.any(axis=1)).tolist():
-            columns = np.flatnonzero(changed[row])
-            # To write a few unchanged characters is shorter than to move on.
-            breaks = np.flatnonzero(np.diff(columns) > _GAP)
-            firsts = columns[np.r_[0, breaks + 1]].tolist()
-            lasts = columns[np.r_[breaks, len(columns) - 1]].tolist()
-            for first, last in zip(firsts, lasts, strict=True):
+            for first, last in _stretches(np.flatnonzero(changed[row]).tolist()):
                 pieces.append(f"\x1b[{row + 1};{first + 1}H")
                 part = slice(first, last + 1)
                 found, style = _styled(self.characters[row, part], self.styles[row, part], attributes, style)
@@ -168,6 +163,18 @@ class Page:
         if attributes.get(Style(style)):
             pieces.append("\x1b[0m")
         return "".join(pieces)
+
+
+def _stretches(columns: list[int]) -> list[tuple[int, int]]:
+    """First and last columns: to write a few unchanged characters is shorter than to move on."""
+    found = [(columns[0], columns[0])]
+    for column in columns[1:]:
+        first, last = found[-1]
+        if column - last > _GAP:
+            found.append((column, column))
+        else:
+            found[-1] = first, column
+    return found
 
 
 def _styled(

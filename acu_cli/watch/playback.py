@@ -79,7 +79,7 @@ class Playback:
         if not len(found) or (len(self.iterations) and found.iterations[0] <= self.iterations[-1]):
             return False
         if len(self.iterations) >= _MOST_KEPT:
-            kept = np.r_[np.arange(0, len(self.iterations) - 1, 2), len(self.iterations) - 1]
+            kept = [*range(0, len(self.iterations) - 1, 2), len(self.iterations) - 1]
             self.iterations, self.positions = self.iterations[kept], self.positions[kept]
             self.version += 1
         self.iterations = np.concatenate([self.iterations, found.iterations])

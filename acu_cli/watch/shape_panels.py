@@ -120,7 +120,7 @@ class ShapePanels:
 
     def _widen(self, new: npt.NDArray[np.float32]) -> bool:
         """Makes room for new positions (T, S, 2); whether some was missing. Layers that began alike stay alike."""
-        if not len(new):
+        if not len(new) or np.abs(new).max() + _STEP <= self._reach.min():
             return False
         reach, start = self._reach, self._start
         far = np.abs(np.where(np.isfinite(new), new, 0.0)).max(axis=(0, 2), initial=0.0)
