@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 PLAIN_SECONDS = 5.0
 """Seconds between two progress lines where there is no terminal."""
@@ -28,9 +29,9 @@ def print(text: str = "", *, style: str | None = None) -> None:
         sys.stdout.flush()
 
 
-def is_live() -> bool:
-    """Whether progress is drawn, not written in plain lines."""
-    return sys.stderr.isatty()
+def is_live(stream: TextIO) -> bool:
+    """Whether pictures that change can be shown there: a terminal that knows more than lines."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def width() -> int:

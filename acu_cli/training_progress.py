@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ class TrainingProgress:
         self._unit = unit
         self._stack = ExitStack()
         self._shown: terminal.Progress | None = None
-        self._watch = watch and terminal.is_live()
+        self._watch = watch and terminal.is_live(sys.stderr)
         self._view: TrainingView | None = None
         self._said: list[tuple[str, str]] = []
         self._total = self._done = 0

@@ -44,7 +44,7 @@ def watch(
     if json:
         terminal.json(standing(picture))
         return
-    if not sys.stdout.isatty():
+    if not terminal.is_live(sys.stdout):
         terminal.print("\n".join(plain_lines(picture, terminal.width(), ascii_only=is_ascii(sys.stdout.encoding))))
         return
     screen = LiveScreen(sys.stdout.fileno(), encoding=sys.stdout.encoding)

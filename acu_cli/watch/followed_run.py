@@ -50,7 +50,8 @@ class FollowedRun:
     @property
     def iteration(self) -> int:
         """How far the training of the run itself has come."""
-        return self.log.iteration
+        # An imported run has snapshots and no log.
+        return self.log.iteration or self.snapshots.last_iteration
 
     @property
     def done(self) -> int:

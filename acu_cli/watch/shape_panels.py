@@ -39,7 +39,7 @@ _RINGS = [
     _disc(1),
     *([place for place in larger if place not in smaller] for smaller, larger in pairwise(_DISCS)),
 ]
-_SCALES = (6.5, 16.0)
+_SCALES = (6.5, 20.0)
 """Dots a pixel from which on a synapse is a larger disc."""
 _BORDER_DOTS = 4
 ASCII_MARKS = {Style.GRID: ".", Style.START: ":", Style.TRAIL: "'", Style.HIDDEN: "o", Style.SYNAPSE: "+"}

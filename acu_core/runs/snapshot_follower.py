@@ -67,6 +67,11 @@ class SnapshotFollower:
         """Snapshots in the file when it was last looked at."""
         return self._count
 
+    @property
+    def last_iteration(self) -> int:
+        """The iteration of the last snapshot when the file was last looked at; 0 where there is none."""
+        return int.from_bytes(self._end[:8], "little")
+
     def poll(self) -> bool:
         """Looks how far the file has come; whether it begins again, so that what was read is of the past."""
         try:

@@ -133,6 +133,15 @@ def test_what_a_terminal_can_show(tmp_path: Path, environment: dict[str, str], c
         assert text.isascii()
 
 
+def test_a_terminal_that_knows_only_lines_gets_some(tmp_path: Path) -> None:
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+        with PseudoTerminal([*WATCH, str(written.run.path)], environment={"TERM": "dumb"}) as terminal:
+            assert terminal.wait() == 0
+    assert b"\x1b" not in terminal.written
+    assert "iteration 30 of 100" in terminal.text
+
+
 def test_no_terminal(tmp_path: Path) -> None:
     with WrittenRun(tmp_path / "run") as written:
         written.go_on(30)
@@ -192,6 +201,17 @@ def test_what_cannot_be_watched(
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+def test_snapshots_without_a_log_as_an_imported_run_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+    written.run.metrics.unlink()
+    assert acu(monkeypatch, "watch", str(written.run.path), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["condition"], found["iteration"], found["loss"]) == ("stopped", 30, None)
 
 
 def test_damage_is_told_and_the_rest_is_shown(
