@@ -25,8 +25,8 @@ from acu_core.durable import AppendOnlyFile
 from acu_core.errors import UserError
 from acu_core.runs.regular_file import open_regular
 
-_CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
-_CHECKSUM_BYTES = len(b', "crc32": "00000000"}')
+CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}')
+CHECKSUM_BYTES = len(b', "crc32": "00000000"}')
 
 
 class LogWriter:
@@ -57,7 +57,7 @@ class LogWriter:
         _check_end(path, content, size, length)
         writer = cls.__new__(cls)
         last = content[:-1].rpartition(b"\n")[2]
-        match = _CHECKSUM.fullmatch(last[-_CHECKSUM_BYTES:])
+        match = CHECKSUM.fullmatch(last[-CHECKSUM_BYTES:])
         writer._checksum = int(match[1], 16) if match else 0
         try:
             writer._file = AppendOnlyFile.open(path, len(content))
@@ -154,7 +154,7 @@ def _flat_entries(content: bytes) -> list[dict[str, Any]] | None:
         return None
     checksum = 0
     for line in lines:
-        checksum = zlib.crc32(line[:-_CHECKSUM_BYTES], checksum)
+        checksum = zlib.crc32(line[:-CHECKSUM_BYTES], checksum)
         if not line.endswith(b', "crc32": "%08x"}' % checksum):
             return None
     try:
@@ -181,11 +181,11 @@ class LineReader:
         """The entries of the next lines, which are whole. Raises UserError that names the first damaged one."""
         for line in content.split(b"\n")[:-1]:
             number = self.lines + 1
-            match = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
+            match = CHECKSUM.fullmatch(line[-CHECKSUM_BYTES:])
             if match is None and self._checked:
                 raise damaged_line(self._path, number, "it has no checksum")
             if match is not None:
-                self._checksum, self._checked = zlib.crc32(line[:-_CHECKSUM_BYTES], self._checksum), True
+                self._checksum, self._checked = zlib.crc32(line[:-CHECKSUM_BYTES], self._checksum), True
                 if self._checksum != int(match[1], 16):
                     raise damaged_line(self._path, number, "its checksum does not fit it and the lines before it")
             try:
