@@ -20,6 +20,7 @@ from acu_cli.commands import (
     reproduce,
     round_and_finetune,
     runs,
+    show,
     train,
     watch,
 )
@@ -60,6 +61,7 @@ def _options(
 app.command("train", epilog="Example: acu train planted --set schedule.iterations=500 --seed 1")(train.train)
 app.command("watch", epilog="Example: acu watch runs/planted-1")(watch.watch)
 app.command("runs", epilog="Example: acu runs runs")(runs.runs)
+app.command("show", epilog="Example: acu show runs/planted-1")(show.show)
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from acu_cli.watch.condition import Condition
 from acu_cli.watch.run_plan import RunPlan
 from acu_core.errors import UserError
 from acu_core.runs.log_end import LogEnd, read_log_end
@@ -18,7 +19,7 @@ _ERRORS, _IMAGES = "test_errors", "test_images"
 
 @dataclass(frozen=True)
 class RunStanding:
-    """Errors in percent, times in seconds since 1970; `condition` is running, finished, stopped, new or damaged."""
+    """Errors in percent, times in seconds since 1970; `condition` is one of `Condition`, or damaged."""
 
     path: Path
     recipe: str
@@ -52,8 +53,8 @@ class RunStanding:
             twin = read_log_end(path / "frozen" / "metrics.jsonl", _ERRORS)
             problem = problem or twin.damage
             done = (_evaluation(twin)[0] or 0) >= plan.iterations
-        condition = "finished" if done else "stopped" if iteration else "new"
-        condition = "damaged" if problem else "running" if is_locked else condition
+        begun = Condition.TRAINING if is_locked else Condition.FINISHED if done else Condition.STOPPED
+        condition = "damaged" if problem else (begun if iteration else Condition.WAITING).value
         return cls(
             path, plan.recipe, condition, iteration, plan.iterations, error_rate, evaluated, written, size, problem
         )

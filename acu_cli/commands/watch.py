@@ -29,7 +29,8 @@ def watch(
 
     Only the run's files are read: Ctrl-C ends the view, the training goes on.
     """
-    from acu_cli.watch.followed_run import Condition, FollowedRun, newest_run
+    from acu_cli.watch.condition import Condition
+    from acu_cli.watch.followed_run import FollowedRun, newest_run
     from acu_cli.watch.live_screen import LiveScreen, TerminalGoneError, is_ascii
     from acu_cli.watch.live_view import last_lines, plain_lines, watch_run
     from acu_cli.watch.standing import standing

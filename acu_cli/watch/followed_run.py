@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from acu_cli.watch.condition import Condition
 from acu_cli.watch.run_plan import RunPlan
 from acu_cli.watch.training_log import TrainingLog
 from acu_core.errors import UserError
@@ -17,16 +17,6 @@ from acu_core.runs.snapshot_follower import SnapshotFollower
 
 _SPEED_SECONDS = 30.0
 _LOCK_SECONDS = 0.5
-
-
-class Condition(enum.Enum):
-    """How a run is doing."""
-
-    WAITING = "waiting"
-    """It has no iteration yet."""
-    TRAINING = "training"
-    STOPPED = "stopped"
-    FINISHED = "finished"
 
 
 class FollowedRun:

@@ -26,14 +26,14 @@ class TerminalGoneError(Exception):
 class LiveScreen:
     """The terminal at a descriptor. While entered it shows what `show` is given, and only changes are written.
 
-    Ctrl-Z leaves the screen and stops; going on enters it again. SIGTERM and SIGHUP raise SystemExit.
+    Ctrl-Z leaves the screen and stops; going on in the foreground enters it again. SIGTERM and SIGHUP raise SystemExit.
     """
 
     def __init__(self, descriptor: int, *, encoding: str | None) -> None:
         self._descriptor = descriptor
         self.attributes, self.ascii_only = _abilities(descriptor, encoding)
         self._shown: Page | None = None
-        self._entered = False
+        self._is_active = self._entered = False
         self._previous: dict[int, Any] = {}
         self.written = 0
         """Bytes written so far."""
@@ -48,12 +48,13 @@ class LiveScreen:
         for number, handler in handlers.items():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, handler)
-        self._enter()
+        self._is_active = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_active = False
         self._leave()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
@@ -74,9 +75,10 @@ class LiveScreen:
 
     def show(self, page: Page, *, anew: bool = False) -> None:
         """Writes what differs from what is shown; all of it with `anew`, in case somebody else wrote there."""
-        if not self._entered or self._is_in_background():
-            self._shown = None
+        if not self._is_active or self._is_in_background():
             return
+        if not self._entered:
+            self._enter()
         before = self._shown
         if before is None or (before.rows, before.columns) != (page.rows, page.columns):
             before = None
@@ -123,8 +125,7 @@ class LiveScreen:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:
-        if not self._entered and not self._is_in_background():
-            self._enter()
+        # Entered again by the next page, unless it went on in the background.
         self._shown = None
 
 

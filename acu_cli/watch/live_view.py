@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from acu_cli.watch.followed_run import Condition
+from acu_cli.watch.condition import Condition
 from acu_cli.watch.live_screen import LiveScreen
 from acu_cli.watch.watch_picture import WatchPicture
 

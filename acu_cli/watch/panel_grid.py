@@ -26,7 +26,9 @@ class PanelGrid:
     @classmethod
     def fit(cls, count: int, height: int, width: int) -> PanelGrid | None:
         """The largest panels for as many of `count` layers as fit; None where not even one does."""
-        for shown in range(count, 0, -1):
+        least = _SMALLEST // ACROSS + _GAP, _SMALLEST // DOWN + 1
+        room = (width + _GAP) // least[0] * (height // least[1])
+        for shown in range(min(count, room), 0, -1):
             found = [cls._with(shown, across, height, width) for across in range(1, shown + 1)]
             best = max((grid for grid in found if grid is not None), key=lambda grid: grid.side, default=None)
             if best is not None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from acu_cli.shell_words import quoted
 from acu_cli.terminal import duration
+from acu_cli.watch.condition import Condition
 from acu_cli.watch.curve_panel import binned, dots_across, joined, put_curve
-from acu_cli.watch.followed_run import Condition, FollowedRun
+from acu_cli.watch.followed_run import FollowedRun
 from acu_cli.watch.page import Page, Style, one_column
 from acu_cli.watch.panel_grid import PanelGrid
 from acu_cli.watch.playback import Playback
@@ -127,6 +128,8 @@ class WatchPicture:
         for figure in self._figures(iteration):
             column = page.put(1, column + 3, figure)
         self._put_bar(page, iteration)
+        if condition is Condition.STOPPED:
+            page.put(3, 0, f"Go on with it by `acu train --resume {quoted(run.directory.path)}`", Style.MUTED)
 
     def _figures(self, iteration: int) -> list[str]:
         run = self.run
@@ -169,9 +172,6 @@ class WatchPicture:
             page.put(row, 0, f"warning: {problems[0]}", Style.WARNING)
         elif self.message:
             page.put(row, 0, self.message)
-        elif self.run.condition is Condition.STOPPED:
-            path = quoted(self.run.directory.path)
-            page.put(row, 0, f"Go on with it by `acu train --resume {path}`", Style.MUTED)
 
     def _put_legend(self, page: Page, shown: int, chosen: int) -> None:
         """What the marks mean, and which layers are not there; where the foot has nothing more urgent to say."""

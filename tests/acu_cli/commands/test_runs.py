@@ -49,8 +49,8 @@ def test_every_run_and_how_it_is(
         ("a-10", "finished", 100),
         ("b-1", "damaged", 30),
         ("c-1", "damaged", 0),
-        ("d-1", "running", 10),
-        ("e-1", "new", 0),
+        ("d-1", "training", 10),
+        ("e-1", "waiting", 0),
     ]
     assert [(run["test_error"], run["test_error_iteration"]) for run in found][:2] == [(40.0, 30), (7.0, 100)]
     assert found[0]["bytes"] == sum(file.stat().st_size for file in stopped.run.path.rglob("*") if file.is_file())
