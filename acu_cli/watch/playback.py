@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from acu_core.runs.snapshot_follower import SnapshotFollower
+from acu_core.runs.snapshot_follower import SnapshotFollower, Snapshots
 
 OPENING = 192
 """So many snapshots, evenly spread, are read of what was there before the watching began."""
 _MOST_KEPT = 384
+_REFINEMENTS, _REFINED = 3, 64
+"""So often so many are added where the shapes moved most."""
+_FINE, _COARSEST = 0.02, 100.0
+"""Pixels between two snapshots of a path."""
 _SHORTEST, _LONGEST = 0.1, 2.0
 
 
@@ -30,6 +34,7 @@ class Playback:
         self.positions: npt.NDArray[np.float32] = np.empty((0, 0, 2), np.float32)
         self.version = 0
         """Changes when earlier snapshots do, other than by one that is added."""
+        self._step = _FINE
         self._shown = self._from = self._to = -1
         self._begun, self._takes = 0.0, 0.5
 
@@ -64,11 +69,30 @@ class Playback:
             return False
         numbers = np.unique(np.linspace(0, last, OPENING).round().astype(np.int64))
         found = self._source.read(numbers.tolist())
+        for _ in range(_REFINEMENTS):
+            found, numbers = self._refined(found, numbers)
         self.iterations, self.positions = found.iterations, found.positions
         self._shown = self._from = self._to = last
         self._begun = now
         self.version += 1
         return len(found) > 0
+
+    def _refined(self, found: Snapshots, numbers: npt.NDArray[np.int64]) -> tuple[Snapshots, npt.NDArray[np.int64]]:
+        """With more snapshots where the shapes moved most from one to the next; as it is where some are damaged."""
+        if len(found) < 2 or len(found) < len(numbers):
+            return found, numbers
+        moved = np.where(np.diff(numbers) > 1, _steps(found.positions), 0.0)
+        wide = np.argsort(-moved, kind="stable")[:_REFINED]
+        wide = np.sort(wide[moved[wide] > _FINE])
+        between = (numbers[wide] + numbers[wide + 1]) // 2
+        more = self._source.read(between.tolist())
+        if len(more) < len(between):
+            return found, numbers
+        merged = Snapshots(
+            np.insert(found.iterations, wide + 1, more.iterations),
+            np.insert(found.positions, wide + 1, more.positions, axis=0),
+        )
+        return merged, np.insert(numbers, wide + 1, between)
 
     def _show(self, number: int) -> bool:
         if number <= self._shown:
@@ -78,10 +102,33 @@ class Playback:
         found = self._source.read([number])
         if not len(found) or (len(self.iterations) and found.iterations[0] <= self.iterations[-1]):
             return False
-        if len(self.iterations) >= _MOST_KEPT:
-            kept = [*range(0, len(self.iterations) - 1, 2), len(self.iterations) - 1]
-            self.iterations, self.positions = self.iterations[kept], self.positions[kept]
-            self.version += 1
+        if len(self.iterations) > 2 and _steps(self.positions[-2:])[0] < self._step:
+            # Too near to the one before for a path: it was worth showing and is not worth keeping.
+            self.iterations[-1], self.positions[-1] = found.iterations[0], found.positions[0]
+            return True
         self.iterations = np.concatenate([self.iterations, found.iterations])
-        self.positions = np.concatenate([self.positions, found.positions]) if self.positions.size else found.positions
+        self.positions = np.concatenate([self.positions, found.positions]) if len(self.positions) else found.positions
+        if len(self.iterations) > _MOST_KEPT:
+            self._thin()
         return True
+
+    def _thin(self) -> None:
+        """Keeps what makes the paths: their ends, and snapshots that are far enough from each other."""
+        while True:
+            self._step *= 2.0
+            kept = [0]
+            for number in range(1, len(self.iterations) - 1):
+                if not _steps(self.positions[[kept[-1], number]])[0] < self._step:
+                    kept.append(number)
+            if len(kept) < _MOST_KEPT // 2 or self._step > _COARSEST:
+                break
+        kept = kept[-_MOST_KEPT // 2 :] if len(kept) > _MOST_KEPT else kept
+        kept = [*dict.fromkeys([0, *kept, len(self.iterations) - 1])]
+        self.iterations, self.positions = self.iterations[kept], self.positions[kept]
+        self.version += 1
+
+
+def _steps(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Pixels (T - 1,) by which the synapse that moved furthest did so, from one snapshot to the next."""
+    found: npt.NDArray[np.float32] = np.abs(np.diff(positions, axis=0)).max(axis=(1, 2), initial=0.0)
+    return found

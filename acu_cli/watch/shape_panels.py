@@ -95,7 +95,7 @@ class ShapePanels:
             self._version, self._resting = version, None
         if self._resting is None:
             self._start = history[0, self._synapses].astype(np.float64)
-        new = history[0 if self._resting is None else self._trailed :, self._synapses]
+        new = history[0 if self._resting is None else min(self._trailed, len(history) - 1) :, self._synapses]
         if self._widen(new) or self._resting is None:
             self._resting = self._draw_resting()
             self._trail[:] = 0
