@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyte
 import pytest
 from pseudo_terminal import PseudoTerminal
 from written_run import WrittenRun
@@ -32,15 +33,12 @@ def test_a_run_is_watched_from_its_first_iteration_to_its_last(tmp_path: Path) -
         # A picture comes in pieces, its last lines last.
         expected = ("my-run", "training", "iteration 5 of 100", "warm-up", "no test error yet")
         terminal.wait_for(lambda text: all(words in text for words in expected), "iteration 5")
-        seen = set()
         before = terminal.text
         written.go_on(60)
         written.evaluate(25)
-        while "iteration 60 " not in terminal.text:
-            terminal.read()
-            seen |= set(re.findall(r"iteration (\d+) of", terminal.text))
+        terminal.wait_for(lambda text: "iteration 60 of" in text, "iteration 60")
         # Played, not jumped over.
-        assert any(5 < int(number) < 60 for number in seen)
+        assert any(5 < number < 60 for number in iterations(terminal.written))
         expected = ("test error 25.00 % at 60", "learning shapes")
         terminal.wait_for(lambda text: all(words in text for words in expected), "the test error")
         # The grid stays, the synapses have moved.
@@ -55,6 +53,17 @@ def test_a_run_is_watched_from_its_first_iteration_to_its_last(tmp_path: Path) -
         assert "iteration 100 of 100" in terminal.text
         assert "test error 10.00 %" in terminal.text
         assert_sane(terminal)
+
+
+def iterations(written: bytes) -> set[int]:
+    """All iterations that were to be read on the screen at some time."""
+    screen = pyte.Screen(80, 24)
+    stream = pyte.ByteStream(screen)
+    found: set[int] = set()
+    for begin in range(0, len(written), 16):
+        stream.feed(written[begin : begin + 16])
+        found |= {int(number) for number in re.findall(r"iteration (\d+) of", screen.display[1])}
+    return found
 
 
 def assert_sane(terminal: PseudoTerminal) -> None:
