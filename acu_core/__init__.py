@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from acu_core.nn.optimization import normalize_positions, parameter_groups
     from acu_core.op.functional import active_conv2d
     from acu_core.op.reference import active_conv2d_reference
+    from acu_core.train.shape_recorder import ShapeRecorder
 
 _MODULES = {
     "ActiveConv2d": "acu_core.nn.active_conv2d",
+    "ShapeRecorder": "acu_core.train.shape_recorder",
     "active_conv2d": "acu_core.op.functional",
     "active_conv2d_reference": "acu_core.op.reference",
     "active_layers": "acu_core.nn.active_conv2d",
@@ -28,6 +30,7 @@ _MODULES = {
 }
 __all__ = [
     "ActiveConv2d",
+    "ShapeRecorder",
     "active_conv2d",
     "active_conv2d_reference",
     "active_layers",
