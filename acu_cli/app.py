@@ -16,6 +16,7 @@ from acu_cli.commands import (
     evaluate,
     export,
     import_caffe,
+    positions,
     recipes,
     reproduce,
     round_and_finetune,
@@ -59,6 +60,7 @@ app.command("train", epilog="Example: acu train planted --set schedule.iteration
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
+app.command("positions", epilog="Example: acu positions runs/planted-1 -o positions.csv")(positions.positions)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from acu_core.nn.optimization import normalize_positions, parameter_groups
     from acu_core.op.functional import active_conv2d
     from acu_core.op.reference import active_conv2d_reference
+    from acu_core.runs.shapes import read_shapes
     from acu_core.train.shape_recorder import ShapeRecorder
 
 _MODULES = {
@@ -26,6 +27,7 @@ _MODULES = {
     "from_conv2d": "acu_core.nn.conversion",
     "normalize_positions": "acu_core.nn.optimization",
     "parameter_groups": "acu_core.nn.optimization",
+    "read_shapes": "acu_core.runs.shapes",
     "to_conv2d": "acu_core.nn.conversion",
 }
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "from_conv2d",
     "normalize_positions",
     "parameter_groups",
+    "read_shapes",
     "to_conv2d",
 ]
 __version__ = "0.1.0"
