@@ -36,7 +36,8 @@ def positions(
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})
     else:
+        layer_count = f"{len(report.layers)} layer{'s' if len(report.layers) > 1 else ''}"
         terminal.print(
-            f"{report.path}: {report.rows:,} rows, {report.snapshots:,} snapshots of {len(report.layers)} layers, "
+            f"{report.path}: {report.rows:,} rows, {report.snapshots:,} snapshots of {layer_count}, "
             f"iterations {report.first:,} to {report.last:,}, {report.bytes / 1e6:.2f} MB"
         )

@@ -59,6 +59,7 @@ def export_shapes(
         raise UserError(f"{path} is a directory: give the name of a file")
     shapes = read_shapes(source, first=first, last=last, every=every, layers=layers, warn=warn)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, lambda file: write(shapes, file))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
