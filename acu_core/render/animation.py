@@ -19,10 +19,9 @@ from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation,
 from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
 from acu_core.render.layout import Layout, plan_layout
 from acu_core.render.picture import Picture
-from acu_core.render.recording import Recording, load_recording
+from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, visible_reach
 from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_selection import Warn, python_warning
 
 Progress = Callable[[int, int], None]
 

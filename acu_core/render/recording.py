@@ -13,7 +13,9 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.render.training_curve import TrainingCurve
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_selection import Source, Warn, python_warning, run_of, select_snapshots
+from acu_core.runs.snapshot_selection import Source, run_of, select_snapshots
+from acu_core.runs.snapshot_selection import Warn as Warn
+from acu_core.runs.snapshot_selection import python_warning as python_warning
 
 
 @dataclass(frozen=True)

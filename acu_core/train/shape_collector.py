@@ -62,7 +62,7 @@ class ShapeCollector:
             return torch.empty(0)
         device = parts[0].device
         # A network may lie on several devices.
-        return torch.cat([part.to(device, non_blocking=True) for part in parts])
+        return torch.cat([part.to(device) for part in parts])
 
 
 def _weight_norms(layer: ActiveConv2d) -> Tensor:

@@ -39,9 +39,9 @@ class ShapeRecorder:
     collected or Python exits.
 
     Names of layers are those in the network itself: without the `module.` of DistributedDataParallel and DataParallel
-    and the `_orig_mod.` of `torch.compile`. Where torch.distributed is initialised, only rank 0 writes; the recorders
-    of the others do nothing. Layers may be of any dtype, on several devices, move between them, share or freeze their
-    positions.
+    and the `_orig_mod.` of `torch.compile`. Where torch.distributed is initialised already, only rank 0 writes; the
+    recorders of the others do nothing. Layers may be of any dtype, on several devices, move between them, share or
+    freeze their positions.
 
     Args:
         model: any network with at least one ActiveConv2d. Its layers are looked up once, here.

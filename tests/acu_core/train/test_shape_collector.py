@@ -56,6 +56,37 @@ def test_only_the_first_are_written_when_so_told(tmp_path: Path) -> None:
     assert SnapshotFile(tmp_path / "shapes.bin").iterations.tolist() == [0, 1]
 
 
+def test_collecting_reads_no_value_off_the_device(tmp_path: Path) -> None:
+    # The meta device has no values: whatever would wait for one fails there.
+    layers = active_layers(nn.Sequential(ActiveConv2d(2, 4, 3, position_groups=2), ActiveConv2d(4, 4, 3)).to("meta"))
+    collector = ShapeCollector(layers)
+    collector.collect(0)
+    assert collector.pending == 1
+    with (
+        SnapshotWriter.create(tmp_path / "shapes.bin", layer_entries(layers)) as snapshots,
+        pytest.raises(NotImplementedError),
+    ):
+        collector.write(snapshots)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_network_on_two_devices_that_moves_meanwhile(tmp_path: Path) -> None:
+    model = nn.Sequential(ActiveConv2d(2, 4, 3, shape="random"), ActiveConv2d(4, 4, 3, shape="random"))
+    layers = active_layers(model)
+    collector = ShapeCollector(layers)
+    for iteration, devices in enumerate([("cpu", "cpu"), ("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")]):
+        for layer, device in zip(layers.values(), devices, strict=True):
+            layer.to(device)
+        collector.collect(iteration)
+    with SnapshotWriter.create(tmp_path / "shapes.bin", layer_entries(layers)) as snapshots:
+        collector.write(snapshots)
+    file = SnapshotFile(tmp_path / "shapes.bin")
+    for name, layer in layers.items():
+        for iteration in range(4):
+            assert np.array_equal(file.positions(name)[iteration], layer.positions.detach().cpu().numpy())
+            np.testing.assert_allclose(file.weight_norms(name)[iteration], file.weight_norms(name)[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_layers_of_other_dtypes(tmp_path: Path, dtype: torch.dtype) -> None:
     model = nn.Sequential(ActiveConv2d(64, 64, 3, shape="random")).to(dtype)
