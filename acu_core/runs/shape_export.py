@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,8 +78,13 @@ def _format_of(path: Path) -> Write:
     write = _FORMATS.get(path.suffix.lower())
     if write is None:
         raise UserError(f"{path} does not say its format: let its name end with {', '.join(_FORMATS)}")
-    if write is _write_parquet and find_spec("pyarrow") is None:
-        raise UserError("Parquet needs pyarrow, which is not installed: pip install 'active-convolution[parquet]'")
+    if write is _write_parquet:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "Parquet needs pyarrow, which is not installed: pip install 'active-convolution[parquet]'"
+            ) from error
     return write
 
 
@@ -122,7 +126,6 @@ def _write_npz(shapes: Shapes, file: BinaryIO) -> None:
 
 
 def _write_parquet(shapes: Shapes, file: BinaryIO) -> None:
-    import pyarrow
     import pyarrow.parquet
 
     kinds = (

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 # Commands in one process, which starts PyTorch once.
 PROGRAM = """
@@ -87,3 +91,15 @@ def test_a_video_needs_both_packages(tmp_path: Path, package: str) -> None:
     assert "[animate-shapes: 2]" in done.stdout, done.stdout + done.stderr
     assert "an .mp4 needs imageio and imageio-ffmpeg: pip install" in " ".join(done.stderr.split())
     assert not (tmp_path / "shapes.mp4").exists()
+
+
+def test_numbers_need_pyarrow_for_parquet_alone(tmp_path: Path) -> None:
+    with SnapshotWriter.create(tmp_path / "shapes.bin", [LayerEntry("conv", 1, 9)]) as writer:
+        writer.append(0, [np.zeros((1, 9, 2))], [np.ones((1, 9))])
+    files = ["shapes.csv", "shapes.npz", "shapes.parquet"]
+    commands = [["positions", "shapes.bin", "-o", name] for name in files]
+    done = without("pandas,pyarrow", commands, tmp_path, "ImportError")
+    ended = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert ended == ["[positions: 0]", "[positions: 0]", "[positions: 2]"], done.stdout + done.stderr
+    assert "Parquet needs pyarrow, which is not installed: pip install" in " ".join(done.stderr.split())
+    assert [(tmp_path / name).exists() for name in files] == [True, True, False]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,7 +73,7 @@ def test_parquet_is_the_table(shapes_file: Path, tmp_path: Path) -> None:
 def test_without_pyarrow_one_sentence_says_what_is_missing(
     shapes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shape_export, "find_spec", lambda name: None if name == "pyarrow" else find_spec(name))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"Parquet needs pyarrow.*active-convolution\[parquet\]"):
         export_shapes(shapes_file, tmp_path / "shapes.parquet")
     export_shapes(shapes_file, tmp_path / "shapes.csv")
