@@ -263,14 +263,15 @@ def test_going_on_with_another_network_names_the_difference(
     assert path.read_bytes() == content
 
 
-def test_going_on_with_a_damaged_file_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("nonsense", [0, 10**6])
+def test_going_on_with_a_damaged_file_is_refused(path: Path, nonsense: int) -> None:
     with ShapeRecorder(network(), path) as shapes:
         for iteration in range(10):
             shapes.record(iteration)
     content = bytearray(path.read_bytes())
     record = SnapshotFile(path).length_of(1) - SnapshotFile(path).length_of(0)
     start = SnapshotFile(path).length_of(3)
-    content[start : start + 8] = (10**6).to_bytes(8, "little")
+    content[start : start + 8] = nonsense.to_bytes(8, "little")
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"1 of 7 snapshots .* \(number 3,"):
         ShapeRecorder(network(), path, resume_after=6)
