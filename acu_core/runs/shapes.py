@@ -105,6 +105,10 @@ def read_shapes(
         UserError: there is no such file, it is foreign, or nothing in it is whole or was asked for.
     """
     chosen = select_snapshots(path, first=first, last=last, every=every, layers=layers, warn=warn)
-    found = {name: LayerShapes(chosen.positions(name), chosen.weight_norms(name)) for name in chosen.layers}
+    # Contiguous, as other libraries like them: what was chosen are views of whole records.
+    found = {
+        name: LayerShapes(np.ascontiguousarray(chosen.positions(name)), np.ascontiguousarray(chosen.weight_norms(name)))
+        for name in chosen.layers
+    }
     facts = chosen.file.facts
     return Shapes(chosen.iterations, found, facts.warm_up, facts.hidden)

@@ -32,11 +32,11 @@ class ShapeRecorder:
     The file has the format of a run's `positions.bin`, and whatever reads or draws that takes it, also while it grows.
 
     Snapshots collect on the network's device, without waiting for it, and are written in blocks: by the first `record`
-    after half a second or 256 snapshots, by `flush` and by `close`. What is written survives the process, `kill -9`
-    included; killed, it loses what was recorded since, at most 256 snapshots and half a second of training. What is
-    flushed survives a power failure too: flush when you save a checkpoint, and the file will never end before it. A
-    half-written end is ignored by readers. Without `with` or `close`, the rest is written when the recorder is
-    collected or Python exits.
+    half a second after the last block, or when 256 are pending, by `flush` and by `close`. What is written survives the
+    process, `kill -9` included. A killed process loses what is pending: at most 256 snapshots, all recorded within half
+    a second. What is flushed survives a power failure too: flush when you save a checkpoint, and the file will never
+    end before it. A half-written end is ignored by readers. Without `with` or `close`, the rest is written when the
+    recorder is collected or Python exits.
 
     Names of layers are those in the network itself: without the `module.` of DistributedDataParallel and DataParallel
     and the `_orig_mod.` of `torch.compile`. Where torch.distributed is initialised already, only rank 0 writes; the

@@ -32,6 +32,7 @@ def test_arrays_are_those_that_were_written(shapes_file: Path, snapshot: Snapsho
         for place, layer in enumerate(shapes.layers.values()):
             assert np.array_equal(layer.positions[number], positions[place])
             assert np.array_equal(layer.weight_norms[number], norms[place])
+    assert all(array.flags.c_contiguous for layer in shapes.layers.values() for array in layer)
     with pytest.raises(FrozenInstanceError):
         shapes.warm_up = 3  # type: ignore[misc]
 
