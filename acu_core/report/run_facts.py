@@ -1,0 +1,72 @@
+"""What a page says about a run beside its shapes, read from the run's files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acu_core.errors import UserError
+from acu_core.render.recording import Warn
+from acu_core.report.environment_table import environment_rows
+from acu_core.runs.metrics import Metrics, read_metrics
+from acu_core.runs.run_directory import RunDirectory
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """All of it empty for a file of positions alone. `planned` iterations are the recipe's, None where unknown."""
+
+    description: str = ""
+    planned: int | None = None
+    divide_by: float | None = None
+    recipe: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    metrics: Metrics | None = None
+
+    @classmethod
+    def of(cls, source: RunDirectory | str | os.PathLike[str], warn: Warn) -> RunFacts:
+        """Those of a run. What is damaged is left out, and `warn` is told: the shapes are worth a page without it."""
+        if not isinstance(source, RunDirectory):
+            if not Path(source).is_dir():
+                return cls()
+            source = RunDirectory.open(source)
+        recipe = source.recipe_toml
+        values = _parse(recipe)
+        schedule = _table(values.get("schedule"))
+        planned, divide_by, description = schedule.get("iterations"), schedule.get("divide_by"), values.get("description")
+        environment: tuple[tuple[str, str], ...] = ()
+        metrics = None
+        try:
+            environment = tuple(environment_rows(source.environment))
+            if source.metrics.exists():
+                metrics = read_metrics(source.metrics, imported=source.imported_iterations)
+        except UserError as error:
+            warn(f"{error}; left out of the page")
+        return cls(
+            description if isinstance(description, str) else "",
+            planned if type(planned) is int else None,
+            float(divide_by) if isinstance(divide_by, int | float) else None,
+            recipe,
+            environment,
+            metrics,
+        )
+
+
+def _parse(recipe: str) -> dict[str, Any]:
+    # Not the recipe's own reader: a network of somebody's own may not be registered where the page is made.
+    try:
+        return tomllib.loads(recipe)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
