@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ class RunFacts:
 
     description: str = ""
     planned: int | None = None
-    divide_by: float | None = None
     recipe: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     metrics: Metrics | None = None
@@ -41,19 +41,20 @@ class RunFacts:
         recipe = source.recipe_toml
         values = _parse(recipe)
         schedule = _table(values.get("schedule"))
-        planned, divide_by, description = schedule.get("iterations"), schedule.get("divide_by"), values.get("description")
+        planned, description = schedule.get("iterations"), values.get("description")
         environment: tuple[tuple[str, str], ...] = ()
         metrics = None
         try:
             environment = tuple(environment_rows(source.environment))
-            if source.metrics.exists():
-                metrics = read_metrics(source.metrics, imported=source.imported_iterations)
         except UserError as error:
             warn(f"{error}; left out of the page")
+        # Of a log that is damaged the recording has warned.
+        with suppress(UserError):
+            if source.metrics.exists():
+                metrics = read_metrics(source.metrics, imported=source.imported_iterations)
         return cls(
             description if isinstance(description, str) else "",
             planned if type(planned) is int else None,
-            float(divide_by) if isinstance(divide_by, int | float) else None,
             recipe,
             environment,
             metrics,
@@ -63,9 +64,10 @@ class RunFacts:
 def _parse(recipe: str) -> dict[str, Any]:
     # Not the recipe's own reader: a network of somebody's own may not be registered where the page is made.
     try:
-        return tomllib.loads(recipe)
+        values: dict[str, Any] = tomllib.loads(recipe)
     except (ValueError, RecursionError):
         return {}
+    return values
 
 
 def _table(value: object) -> dict[str, Any]:

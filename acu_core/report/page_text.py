@@ -1,0 +1,203 @@
+"""The parts of a page that are the same at every iteration, as HTML; all text from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from acu_core.render.layer_names import short_names, stages
+from acu_core.render.recording import Recording
+from acu_core.report.packed_recording import NEAREST, PackedRecording
+from acu_core.report.page_data import error_stride
+from acu_core.report.run_facts import RunFacts
+from acu_core.report.training_loss import TrainingLoss
+
+_LETTERS = 20
+_OPEN_LAYERS = 8
+_LEGEND_GROUPS = 8
+
+
+def status(recording: Recording, facts: RunFacts) -> str:
+    """A sentence about a run that is not finished; nothing about another one."""
+    last = int(recording.iterations[-1])
+    if facts.planned is None or last >= facts.planned or not _is_newest(recording, facts):
+        return ""
+    return (
+        f'<p class="status">As of iteration {last:,} of {facts.planned:,}: '
+        "the run had not finished when this page was made.</p>"
+    )
+
+
+def figures(recording: Recording, facts: RunFacts) -> str:
+    """The run in a few numbers."""
+    parts = []
+    curve = recording.curve
+    first, last = int(recording.iterations[0]), int(recording.iterations[-1])
+    inside = [] if curve is None else np.flatnonzero(curve.iterations <= last).tolist()
+    if curve is not None and inside:
+        newest, best = inside[-1], min(inside, key=lambda n: curve.errors[n])
+        note = f"at iteration {curve.iterations[newest]:,}"
+        if best != newest:
+            note += f"; lowest {curve.errors[best]:.2f} % at {curve.iterations[best]:,}"
+        parts.append(_figure("Test error", f"{curve.errors[newest]:.2f} %", note))
+    planned = "" if facts.planned is None or facts.planned == last else f"of {facts.planned:,} planned; "
+    count = len(recording.iterations)
+    recorded = f"{count:,} snapshots of {first:,} to {last:,}" if count > 1 else "one snapshot"
+    parts.append(_figure("Iterations", f"{last:,}", planned + recorded))
+    parts.append(_moved(recording))
+    return "".join(parts)
+
+
+def panels(recording: Recording) -> str:
+    """A figure with a canvas for each layer, under the names of the stages where there are several."""
+    names = list(recording.positions)
+    short = dict(zip(names, short_names(names, _LETTERS), strict=True))
+    found = stages(names)
+    parts = []
+    for stage in found:
+        title = _stage_title(stage)
+        # Of a stage that has no name of its own nothing would be said.
+        if len(found) > 1 and len(names) > _OPEN_LAYERS and title:
+            parts.append(f"<h3>{escape(title)}</h3>")
+        parts += [_panel(name, short[name]) for name in stage]
+    return "".join(parts)
+
+
+def columns(count: int) -> int:
+    """Columns for so many panels on a wide page, such that the last row is nearly full."""
+    if count <= 3:
+        return count
+    if count == 4:
+        return 2
+    return min((3, 4), key=lambda c: (-count % c, -c)) if count <= 16 else 4
+
+
+def legend(recording: Recording) -> str:
+    """What the marks mean, those that this run has."""
+    dot = '<circle class="group-{}" cx="11" cy="7" r="4.5"/>'
+    groups = min(max(values.shape[1] for values in recording.positions.values()), _LEGEND_GROUPS)
+    marks = [(dot.format(0), "synapse; larger with a larger weight norm")]
+    if groups > 1:
+        marks = [(dot.format(group), f"group {group + 1}") for group in range(groups)]
+    marks.append(('<circle class="ghost" cx="11" cy="7" r="4.5"/>', "where it began"))
+    if len(recording.iterations) > 1:
+        marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', "the way it came"))
+    if recording.hidden is not None:
+        marks.append(('<circle class="hidden" cx="11" cy="7" r="5.5"/>', "hidden shape that made the data"))
+    marks.append(('<rect class="cell" x="5.5" y="1.5" width="11" height="11"/>', "one input pixel"))
+    first, last = recording.iterations[0], recording.iterations[-1]
+    if recording.warm_up > first:
+        marks.append(('<rect class="warm-up" x="1" y="3.5" width="20" height="7"/>', "warm-up: positions wait"))
+    if recording.curve is not None and any(first < drop <= last for drop in recording.curve.drops):
+        marks.append(('<path class="drop" d="M11 0V14"/>', "the learning rate falls"))
+    return "".join(f'<li><svg viewBox="0 0 22 14" aria-hidden="true">{mark}</svg>{text}</li>' for mark, text in marks)
+
+
+def curves(errors: int, loss: TrainingLoss | None) -> str:
+    """The places of the curves, for `errors` evaluations and a loss; the script draws into them."""
+    parts = []
+    if errors:
+        stride = error_stride(errors)
+        note = f"Every {stride}th evaluation is drawn. " if stride > 1 else ""
+        parts.append(_curve("errors", "Test error, %", f"{note}On all test images."))
+    if loss is not None:
+        each = (
+            f"Each point is the mean of {loss.per:,} iterations' batches, the band their middle 80 %."
+            if loss.per > 1
+            else "Of each iteration's batch."
+        )
+        parts.append(_curve("loss", "Training loss", f"{each} Drag on a curve to move the iteration."))
+    return "".join(parts)
+
+
+def details(facts: RunFacts) -> str:
+    """The recipe and the environment, folded."""
+    parts = []
+    if facts.recipe.strip():
+        parts.append(
+            f"<details><summary>Recipe, all of it</summary><pre><code>{escape(facts.recipe)}</code></pre></details>"
+        )
+    if facts.environment:
+        rows = "".join(
+            f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in facts.environment
+        )
+        parts.append(
+            f'<details><summary>Environment</summary><div class="scrolling"><table class="environment">{rows}</table>'
+            "</div></details>"
+        )
+    return "".join(parts)
+
+
+def note(packed: PackedRecording, version: str) -> str:
+    """How exact the page is, and what made it."""
+    # Rounded up, so that it stays true.
+    off = np.ceil(packed.position_error * 1e4) / 1e4
+    share = np.ceil(packed.norm_error * 1e3) / 10
+    more = (
+        "" if packed.position_error <= NEAREST else " The motion was too restless for a page of this size to be nearer."
+    )
+    return (
+        f"Every recorded snapshot is here and nothing between them: positions at most {off:g} input pixels from the "
+        f"recorded ones, weight norms at most {share:g} %.{more} "
+        f"Made by acu {escape(version)}; the file needs no network."
+    )
+
+
+def _is_newest(recording: Recording, facts: RunFacts) -> bool:
+    """Whether the recording goes to the end of what was trained; a part that was asked for is no unfinished run."""
+    return facts.metrics is None or recording.iterations[-1] >= facts.metrics.iteration
+
+
+def _figure(name: str, value: str, note: str) -> str:
+    return f"<div><dt>{name}</dt><dd>{value} <small>{note}</small></dd></div>"
+
+
+def _moved(recording: Recording) -> str:
+    distances = {
+        name: float(np.hypot(*np.moveaxis(values[-1] - values[0], -1, 0)).sum())
+        for name, values in recording.positions.items()
+    }
+    largest = max(distances.values()) or 1.0
+    names = short_names(list(distances), _LETTERS)
+    rows = "".join(
+        f'<li><span title="{escape(name)}">{escape(short)}</span>'
+        f'<svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="{100 * distance / largest:.1f}" height="6"/></svg><span>{distance:.2f} px</span></li>'
+        for (name, distance), short in zip(distances.items(), names, strict=True)
+    )
+    rows = f"<ul>{rows}</ul>"
+    if len(distances) > _OPEN_LAYERS:
+        rows = f"<details><summary>by layer</summary>{rows}</details>"
+    return (
+        f'<div class="moved-by-layer"><dt>Displacement from start to end, all synapses</dt>'
+        f"<dd>{sum(distances.values()):.2f} px{rows}</dd></div>"
+    )
+
+
+def _stage_title(names: Sequence[str]) -> str:
+    """The parts that begin all the names of a stage."""
+    parts = [name.split(".")[:-1] for name in names]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return ".".join(shared)
+
+
+def _panel(name: str, short: str) -> str:
+    full, label = escape(name), escape(short)
+    return (
+        f'<figure class="panel"><figcaption><span class="name" title="{full}">{label}</span>'
+        f'<span class="moved" title="displacement from the start, all synapses"></span></figcaption>'
+        f'<canvas role="img" aria-label="Shape of {full}" width="300" height="300"></canvas></figure>'
+    )
+
+
+def _curve(name: str, title: str, note: str) -> str:
+    return (
+        f'<div class="curve" id="{name}"><div class="curve-head"><h2>{title}</h2><output></output></div>'
+        f'<svg role="img" aria-label="{title}, over the iterations"></svg><p class="small">{note}</p></div>'
+    )
