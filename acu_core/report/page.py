@@ -84,6 +84,7 @@ def write_page(
     data = page_data(recording, packed, loss)
     curve = recording.curve
     errors = 0 if curve is None else int(np.sum((curve.iterations >= begin) & (curve.iterations <= end)))
+    curves, figures = page_text.curves(errors, loss), page_text.figures(recording, packed, facts)
     script, style = _script(), theme_style() + _part("page.css")
     text = _fill(
         _part("page.html"),
@@ -94,12 +95,13 @@ def write_page(
         style_hash=_hash(style),
         style=style,
         status=page_text.status(recording, facts),
-        figures=page_text.figures(recording, facts),
-        layout="with-curves" if errors or loss is not None else "alone",
-        columns=str(page_text.columns(len(recording.positions))),
+        figures=figures if curves else "",
+        columns=str(page_text.columns(list(recording.positions))),
         panels=page_text.panels(recording),
         legend=page_text.legend(recording),
-        curves=page_text.curves(errors, loss),
+        # Without curves their place would stay empty.
+        aside="Curves of the training" if curves else "The run in numbers",
+        curves=curves or figures,
         details=page_text.details(facts),
         note=page_text.note(packed, __version__),
         recording=script_json(data),

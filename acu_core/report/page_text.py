@@ -14,15 +14,17 @@ from acu_core.report.page_data import error_stride
 from acu_core.report.run_facts import RunFacts
 from acu_core.report.training_loss import TrainingLoss
 
-_LETTERS = 20
+_LETTERS, _FEW_LETTERS = 20, 14
 _OPEN_LAYERS = 8
+_MOST_WITHOUT_STAGES = 12
+_FEWEST_FOR_A_WAY = 20
 _LEGEND_GROUPS = 8
 
 
 def status(recording: Recording, facts: RunFacts) -> str:
     """A sentence about a run that is not finished; nothing about another one."""
     last = int(recording.iterations[-1])
-    if facts.planned is None or last >= facts.planned or not _is_newest(recording, facts):
+    if facts.imported or facts.planned is None or last >= facts.planned or not _is_newest(recording, facts):
         return ""
     return (
         f'<p class="status">As of iteration {last:,} of {facts.planned:,}: '
@@ -30,7 +32,7 @@ def status(recording: Recording, facts: RunFacts) -> str:
     )
 
 
-def figures(recording: Recording, facts: RunFacts) -> str:
+def figures(recording: Recording, packed: PackedRecording, facts: RunFacts) -> str:
     """The run in a few numbers."""
     parts = []
     curve = recording.curve
@@ -42,36 +44,38 @@ def figures(recording: Recording, facts: RunFacts) -> str:
         if best != newest:
             note += f"; lowest {curve.errors[best]:.2f} % at {curve.iterations[best]:,}"
         parts.append(_figure("Test error", f"{curve.errors[newest]:.2f} %", note))
-    planned = "" if facts.planned is None or facts.planned == last else f"of {facts.planned:,} planned; "
+    planned = (
+        "" if facts.planned is None or facts.planned == last or facts.imported else f"of {facts.planned:,} planned; "
+    )
     count = len(recording.iterations)
-    recorded = f"{count:,} snapshots of {first:,} to {last:,}" if count > 1 else "one snapshot"
+    recorded = f"{count:,} snapshots, {first:,} to {last:,}" if count > 1 else "one snapshot"
     parts.append(_figure("Iterations", f"{last:,}", planned + recorded))
-    parts.append(_moved(recording))
-    return "".join(parts)
+    parts.append(_moved(packed.displacements))
+    return f'<dl class="figures">{"".join(parts)}</dl>'
 
 
 def panels(recording: Recording) -> str:
     """A figure with a canvas for each layer, under the names of the stages where there are several."""
     names = list(recording.positions)
-    short = dict(zip(names, short_names(names, _LETTERS), strict=True))
-    found = stages(names)
+    found = _titled_stages(names)
+    if not found:
+        return "".join(map(_panel, names, short_names(names, _LETTERS)))
     parts = []
-    for stage in found:
-        title = _stage_title(stage)
-        # Of a stage that has no name of its own nothing would be said.
-        if len(found) > 1 and len(names) > _OPEN_LAYERS and title:
-            parts.append(f"<h3>{escape(title)}</h3>")
-        parts += [_panel(name, short[name]) for name in stage]
+    for title, stage in found:
+        inner = [name[len(title) :].removeprefix(".") for name in stage]
+        parts.append(f"<h3>{escape(title)}</h3>" if title else "")
+        parts += map(_panel, stage, short_names(inner, _FEW_LETTERS))
     return "".join(parts)
 
 
-def columns(count: int) -> int:
-    """Columns for so many panels on a wide page, such that the last row is nearly full."""
-    if count <= 3:
-        return count
-    if count == 4:
-        return 2
-    return min((3, 4), key=lambda c: (-count % c, -c)) if count <= 16 else 4
+def columns(names: Sequence[str]) -> int:
+    """Columns for the panels on a wide page, such that the last rows are nearly full."""
+    if len(names) <= 4:
+        return (1, 2, 3, 2)[len(names) - 1]
+    if len(names) <= _MOST_WITHOUT_STAGES:
+        return min((3, 4), key=lambda c: (-len(names) % c, -c))
+    lengths = [len(stage) for _, stage in _titled_stages(names)] or [len(names)]
+    return min((5, 4), key=lambda c: sum(-length % c for length in lengths if length > 1))
 
 
 def legend(recording: Recording) -> str:
@@ -83,7 +87,10 @@ def legend(recording: Recording) -> str:
         marks = [(dot.format(group), f"group {group + 1}") for group in range(groups)]
     marks.append(('<circle class="ghost" cx="11" cy="7" r="4.5"/>', "where it began"))
     if len(recording.iterations) > 1:
-        marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', "the way it came"))
+        way = "the way it came"
+        if len(recording.iterations) < _FEWEST_FOR_A_WAY:
+            way = "from one recorded snapshot straight to the next"
+        marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', way))
     if recording.hidden is not None:
         marks.append(('<circle class="hidden" cx="11" cy="7" r="5.5"/>', "hidden shape that made the data"))
     marks.append(('<rect class="cell" x="5.5" y="1.5" width="11" height="11"/>', "one input pixel"))
@@ -154,11 +161,7 @@ def _figure(name: str, value: str, note: str) -> str:
     return f"<div><dt>{name}</dt><dd>{value} <small>{note}</small></dd></div>"
 
 
-def _moved(recording: Recording) -> str:
-    distances = {
-        name: float(np.hypot(*np.moveaxis(values[-1] - values[0], -1, 0)).sum())
-        for name, values in recording.positions.items()
-    }
+def _moved(distances: dict[str, float]) -> str:
     largest = max(distances.values()) or 1.0
     names = short_names(list(distances), _LETTERS)
     rows = "".join(
@@ -167,7 +170,7 @@ def _moved(recording: Recording) -> str:
         f'<rect width="{100 * distance / largest:.1f}" height="6"/></svg><span>{distance:.2f} px</span></li>'
         for (name, distance), short in zip(distances.items(), names, strict=True)
     )
-    rows = f"<ul>{rows}</ul>"
+    rows = f"<ul>{rows}</ul>" if len(distances) > 1 else ""
     if len(distances) > _OPEN_LAYERS:
         rows = f"<details><summary>by layer</summary>{rows}</details>"
     return (
@@ -176,11 +179,16 @@ def _moved(recording: Recording) -> str:
     )
 
 
-def _stage_title(names: Sequence[str]) -> str:
-    """The parts that begin all the names of a stage."""
-    parts = [name.split(".")[:-1] for name in names]
+def _titled_stages(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The stages, each with what begins all its names; none where a page needs no order, or stages have no names."""
+    found = [(_shared_parts(stage), stage) for stage in stages(names)]
+    several = len(names) > _MOST_WITHOUT_STAGES and len(found) > 1
+    return found if several and any(title for title, stage in found if len(stage) > 1) else []
+
+
+def _shared_parts(names: Sequence[str]) -> str:
     shared = []
-    for level in zip(*parts, strict=False):
+    for level in zip(*(name.split(".")[:-1] for name in names), strict=False):
         if len(set(level)) > 1:
             break
         shared.append(level[0])
@@ -191,7 +199,8 @@ def _panel(name: str, short: str) -> str:
     full, label = escape(name), escape(short)
     return (
         f'<figure class="panel"><figcaption><span class="name" title="{full}">{label}</span>'
-        f'<span class="moved" title="displacement from the start, all synapses"></span></figcaption>'
+        f'<span class="moved" title="displacement from the start, all synapses"><span class="moved-word">moved </span>'
+        f'<span class="moved-value"></span></span></figcaption>'
         f'<canvas role="img" aria-label="Shape of {full}" width="300" height="300"></canvas></figure>'
     )
 

@@ -30,6 +30,8 @@ class RunFacts:
     recipe: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     metrics: Metrics | None = None
+    imported: bool = False
+    """Whether all that it has came from elsewhere: then nothing says how far it is to go."""
 
     @classmethod
     def of(cls, source: RunDirectory | str | os.PathLike[str], warn: Warn) -> RunFacts:
@@ -43,9 +45,10 @@ class RunFacts:
         schedule = _table(values.get("schedule"))
         planned, description = schedule.get("iterations"), values.get("description")
         environment: tuple[tuple[str, str], ...] = ()
-        metrics = None
+        metrics, imported = None, False
         try:
             environment = tuple(environment_rows(source.environment))
+            imported = bool(source.imported_iterations)
         except UserError as error:
             warn(f"{error}; left out of the page")
         # Of a log that is damaged the recording has warned.
@@ -58,6 +61,7 @@ class RunFacts:
             recipe,
             environment,
             metrics,
+            imported and not (metrics and metrics.training),
         )
 
 

@@ -13,9 +13,10 @@ function element(name, attributes, text) {
 function ticks(low, high, wanted) {
   const rough = Math.max((high - low) / wanted, Number.MIN_VALUE);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
+  const away = (factor) => Math.abs(Math.log((factor * power) / rough));
+  const step = power * [1, 2, 5, 10].reduce((best, factor) => (away(factor) < away(best) ? factor : best));
   const found = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high * (1 + 1e-9); n++) found.push(n * step);
+  for (let n = Math.ceil(low / step - 1e-9); n * step <= high * (1 + 1e-9); n++) found.push(n * step + 0);
   return found;
 }
 
@@ -33,6 +34,7 @@ class Curve {
       const ordered = [...lines.high].sort((a, b) => a - b);
       this.highest = Math.min(this.highest, 1.6 * ordered[Math.floor(0.97 * (ordered.length - 1))]) || this.highest;
     }
+    this.highest *= 1.04;
   }
 
   across(iteration) {

@@ -69,9 +69,18 @@ class Page {
   }
 
   resize() {
+    this.alignPanels();
     for (const panel of this.panels) if (panel.resize()) panel.drawBackground(this.colours);
     for (const { curve } of this.curves) curve.redraw();
     this.draw();
+  }
+
+  // Panels of whole pixels: between pixels the browser would blur them.
+  alignPanels() {
+    const grid = document.querySelector(".panels");
+    grid.style.gridTemplateColumns = "";
+    const widths = getComputedStyle(grid).gridTemplateColumns.split(" ");
+    grid.style.gridTemplateColumns = `repeat(${widths.length}, ${Math.floor(parseFloat(widths[0]))}px)`;
   }
 
   show(index) {
@@ -84,7 +93,7 @@ class Page {
     this.slider.value = this.index;
     this.slider.style.setProperty("--share", this.recording.count > 1 ? this.index / (this.recording.count - 1) : 1);
     this.slider.setAttribute("aria-valuetext", `iteration ${inWords(iteration)}`);
-    byId("iteration").textContent = `iteration ${inWords(iteration)}`;
+    byId("number").textContent = inWords(iteration);
     byId("phase").textContent = this.phase(iteration);
     for (const panel of this.panels) {
       if (panel.visible) panel.draw(this.index, this.colours, this.selectedIn(panel));
@@ -205,7 +214,7 @@ class Page {
     const rows = [
       ["synapse", `${numbers.synapse} of ${panel.layer.synapses}`],
       ["y, x", `${numbers.y}, ${numbers.x} px`],
-      ["moved", `${numbers.moved} px since iteration ${inWords(this.times.first)}`],
+      ["moved", `${numbers.moved} px ${this.times.first ? `since ${inWords(this.times.first)}` : "from the start"}`],
       ["weight norm", numbers.norm],
     ];
     if (panel.layer.groups > 1) rows.splice(1, 0, ["group", `${numbers.group} of ${panel.layer.groups}`]);

@@ -2,18 +2,18 @@
 
 // The trail by age, as shares of its points: how far back, how strong, how wide.
 const TRAIL_BANDS = [
-  [1, 0.2, 1],
-  [0.45, 0.32, 1.2],
-  [0.25, 0.5, 1.5],
-  [0.12, 0.72, 1.8],
-  [0.05, 0.95, 2.2],
+  [1, 0.34, 1.3],
+  [0.45, 0.5, 1.5],
+  [0.25, 0.64, 1.8],
+  [0.12, 0.8, 2.1],
+  [0.05, 1, 2.4],
 ];
 
 class Panel {
   constructor(figure, layer, recording, moments, reach) {
     this.figure = figure;
     this.canvas = figure.querySelector("canvas");
-    this.caption = figure.querySelector(".moved");
+    this.caption = figure.querySelector(".moved-value");
     this.layer = layer;
     this.recording = recording;
     this.moments = moments;
@@ -147,7 +147,7 @@ class Panel {
   // In CSS pixels. The dot's area grows with the norm; even a norm of 0 can be seen.
   radius(synapse, index) {
     const norm = Math.min(this.recording.weightNorm(this.layer.first + synapse, index), this.largest);
-    return this.bold * (2.2 + 5.2 * Math.sqrt(norm / this.largest));
+    return this.bold * Math.max(1.5, 6.6 * Math.sqrt(norm / this.largest));
   }
 
   drawTrails(context, index, places, colours, line) {
@@ -182,13 +182,18 @@ class Panel {
 
   drawSpokes(context, places, colours, line) {
     context.lineWidth = 1.2 * line * this.bold;
-    context.strokeStyle = colours.spoke;
-    context.beginPath();
-    for (const [x, y] of places) {
-      context.moveTo(this.place(0), this.place(0));
-      context.lineTo(x, y);
+    for (let group = 0; group < this.layer.groups; group++) {
+      const several = this.layer.groups > 1;
+      context.strokeStyle = several ? colours.groups[group % colours.groups.length] : colours.spoke;
+      context.globalAlpha = several ? 0.7 : 1;
+      context.beginPath();
+      for (const [x, y] of places.slice(group * this.layer.synapses, (group + 1) * this.layer.synapses)) {
+        context.moveTo(this.place(0), this.place(0));
+        context.lineTo(x, y);
+      }
+      context.stroke();
     }
-    context.stroke();
+    context.globalAlpha = 1;
   }
 
   // The synapse nearest to a point of the page, or -1 when none is within `distance` CSS pixels.
