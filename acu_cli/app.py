@@ -17,6 +17,7 @@ from acu_cli.commands import (
     export,
     import_caffe,
     recipes,
+    report,
     reproduce,
     round_and_finetune,
     train,
@@ -59,6 +60,7 @@ app.command("train", epilog="Example: acu train planted --set schedule.iteration
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
+app.command("report", epilog="Example: acu report runs/planted-1 -o planted.html")(report.report)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.commands.report import write_page
 
 
 def animate_shapes(
@@ -19,7 +20,7 @@ def animate_shapes(
         typer.Option(
             "-o",
             "--output",
-            help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
+            help="The file: .gif, .webp or .mp4, a still of the last shapes as .png, .svg or .pdf, or a page as .html. "
             "By default figures/shapes.gif in the run.",
             show_default=False,
         ),
@@ -41,10 +42,14 @@ def animate_shapes(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw how the shapes of a run's layers changed, one panel a layer."""
+    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    if output is not None and output.suffix.lower() == ".html":
+        _refuse_for_pages(frames=frames, fps=fps, width=width)
+        write_page(run, output, first=first, last=last, layers=wanted, json=json)
+        return
     from acu_core.render.animation import default_output, render_animation
 
     target = default_output(run) if output is None else output
-    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
     with _Drawing() as drawing:
         report = render_animation(
             run,
@@ -63,6 +68,16 @@ def animate_shapes(
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")
+
+
+def _refuse_for_pages(**options: object) -> None:
+    from acu_core.errors import UserError
+
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UserError(
+            f"an .html shows every recorded iteration, at the reader's speed and width: leave out {', '.join(given)}"
+        )
 
 
 class _Drawing:

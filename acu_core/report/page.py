@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from acu_core import __version__
 from acu_core.durable import write_text_durably
 from acu_core.errors import UserError
 from acu_core.render.recording import Warn, load_recording, python_warning
@@ -85,12 +85,13 @@ def write_page(
     curve = recording.curve
     errors = 0 if curve is None else int(np.sum((curve.iterations >= begin) & (curve.iterations <= end)))
     curves, figures = page_text.curves(errors, loss), page_text.figures(recording, packed, facts)
+    version = _version()
     script, style = _script(), theme_style() + _part("page.css")
     text = _fill(
         _part("page.html"),
         title=escape(recording.title),
         description=escape(facts.description),
-        version=escape(__version__),
+        version=escape(version),
         script_hash=_hash(script),
         style_hash=_hash(style),
         style=style,
@@ -103,7 +104,7 @@ def write_page(
         aside="Curves of the training" if curves else "The run in numbers",
         curves=curves or figures,
         details=page_text.details(facts),
-        note=page_text.note(packed, __version__),
+        note=page_text.note(packed, version),
         recording=script_json(data),
         script=script,
     )
@@ -121,6 +122,13 @@ def write_page(
         packed.position_error,
         packed.norm_error,
     )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("active-convolution")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _fill(template: str, **parts: str) -> str:

@@ -48,7 +48,9 @@ def figures(recording: Recording, packed: PackedRecording, facts: RunFacts) -> s
         "" if facts.planned is None or facts.planned == last or facts.imported else f"of {facts.planned:,} planned; "
     )
     count = len(recording.iterations)
-    recorded = f"{count:,} snapshots, {first:,} to {last:,}" if count > 1 else "one snapshot"
+    recorded = (
+        "one snapshot" if count == 1 else f"{count:,} snapshots, {first:,} {'to' if count > 2 else 'and'} {last:,}"
+    )
     parts.append(_figure("Iterations", f"{last:,}", planned + recorded))
     parts.append(_moved(packed.displacements))
     return f'<dl class="figures">{"".join(parts)}</dl>'

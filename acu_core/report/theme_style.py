@@ -22,11 +22,11 @@ def _variables(theme: Theme) -> str:
     for field in fields(theme):
         value = getattr(theme, field.name)
         if field.name == "groups":
-            found += [f"--group-{number}: {_code(colour)};" for number, colour in enumerate(value)]
+            found += [_variable(f"group-{number}", colour) for number, colour in enumerate(value)]
         elif not isinstance(value, str):
-            found.append(f"--{field.name.replace('_', '-')}: {_code(value)};")
+            found.append(_variable(field.name.replace("_", "-"), value))
     return " ".join(found)
 
 
-def _code(colour: Colour) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+def _variable(name: str, colour: Colour) -> str:
+    return f"--{name}: #{''.join(f'{round(255 * part):02x}' for part in colour)};"

@@ -1,0 +1,52 @@
+"""`acu report`: the page of a run, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acu_cli import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's directory, or a positions.bin.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The file, an .html. By default figures/report.html in the run.", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write the page of a run that one sends to a colleague: shapes, curves, recipe and environment in one file."""
+    from acu_core.report.page import default_page
+
+    write_page(run, default_page(run) if output is None else output, json=json)
+
+
+def write_page(
+    run: Path,
+    output: Path,
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    layers: Sequence[str] | None = None,
+    json: bool,
+) -> None:
+    """Writes the page and says so; `acu animate-shapes` does it too when the file is to be an .html."""
+    from acu_core.report import page
+
+    written = page.write_page(run, output, first=first, last=last, layers=layers, warn=terminal.warning)
+    if json:
+        terminal.json({**asdict(written), "path": str(written.path)})
+        return
+    terminal.print(
+        f"{written.path}: {written.snapshots:,} snapshots, iterations {written.first:,} to {written.last:,}, "
+        f"{written.bytes / 1e6:.2f} MB"
+    )
