@@ -26,7 +26,8 @@ from acu_core.report.training_loss import TrainingLoss
 from acu_core.runs.run_directory import RunDirectory
 
 SUFFIX = ".html"
-_SCRIPTS = ("unpack.js", "recording.js", "panel.js", "curve.js", "page.js")
+# In this order: one that begins the page is the last.
+_SCRIPTS = ("words.js", "unpack.js", "recording.js", "panel.js", "curve.js", "numbers.js", "page.js", "begin.js")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,5 @@
 // Ties the page together: one snapshot is shown, and everything on the page shows that one.
 
-const byId = (id) => document.getElementById(id);
-const inWords = (number) => number.toLocaleString("en");
-
 class Page {
   constructor(data, knots) {
     this.data = data;
@@ -16,6 +13,7 @@ class Page {
     const reach = this.recording.reach();
     const figures = [...document.querySelectorAll("figure.panel")];
     this.panels = this.recording.layers.map((layer, i) => new Panel(figures[i], layer, this.recording, moments, reach));
+    this.numbers = new Numbers(this.recording, this.panels);
     this.times = {
       first: this.recording.iterations[0],
       last: this.recording.iterations[this.recording.count - 1],
@@ -37,6 +35,7 @@ class Page {
   }
 
   readColours() {
+    byId("theme").setAttribute("aria-pressed", String(this.theme === "dark"));
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     this.colours = {
@@ -62,7 +61,6 @@ class Page {
   }
 
   recolour() {
-    byId("theme").setAttribute("aria-pressed", String(this.theme === "dark"));
     this.readColours();
     for (const panel of this.panels) panel.drawBackground(this.colours);
     this.draw();
@@ -103,8 +101,8 @@ class Page {
       curve.show(iteration, at);
       document.querySelector(`#${name} output`).textContent = this.reading(name, lines, at);
     }
-    this.showHint();
-    if (byId("numbers").open) this.fillNumbers();
+    this.numbers.showHint(this.selected, this.index);
+    if (byId("numbers").open) this.numbers.fillTable(this.index);
   }
 
   phase(iteration) {
@@ -185,71 +183,6 @@ class Page {
   select(panel, synapse) {
     this.selected = synapse < 0 ? null : { panel, synapse };
     this.draw();
-  }
-
-  synapseNumbers(panel, synapse) {
-    const number = panel.layer.first + synapse;
-    const { recording, index } = this;
-    const norm = recording.weightNorm(number, index);
-    return {
-      layer: panel.layer.name,
-      group: panel.group(synapse) + 1,
-      synapse: (synapse % panel.layer.synapses) + 1,
-      y: recording.y(number, index).toFixed(3),
-      x: recording.x(number, index).toFixed(3),
-      moved: recording.moved(number, index).toFixed(3),
-      norm: norm < Infinity ? String(Number(norm.toPrecision(3))) : "not finite",
-    };
-  }
-
-  showHint() {
-    const hint = byId("hint");
-    hint.hidden = !this.selected;
-    if (!this.selected) return;
-    const { panel, synapse } = this.selected;
-    const numbers = this.synapseNumbers(panel, synapse);
-    const title = document.createElement("strong");
-    title.textContent = numbers.layer;
-    const list = document.createElement("dl");
-    const rows = [
-      ["synapse", `${numbers.synapse} of ${panel.layer.synapses}`],
-      ["y, x", `${numbers.y}, ${numbers.x} px`],
-      ["moved", `${numbers.moved} px ${this.times.first ? `since ${inWords(this.times.first)}` : "from the start"}`],
-      ["weight norm", numbers.norm],
-    ];
-    if (panel.layer.groups > 1) rows.splice(1, 0, ["group", `${numbers.group} of ${panel.layer.groups}`]);
-    for (const [name, text] of rows) {
-      const term = document.createElement("dt");
-      term.textContent = name;
-      const value = document.createElement("dd");
-      value.textContent = text;
-      list.append(term, value);
-    }
-    hint.replaceChildren(title, list);
-    const box = panel.canvas.getBoundingClientRect();
-    const scale = box.width / panel.canvas.width;
-    const number = panel.layer.first + synapse;
-    const x = box.left + panel.place(this.recording.x(number, this.index)) * scale;
-    const y = box.top + panel.place(this.recording.y(number, this.index)) * scale;
-    const room = document.documentElement.clientWidth;
-    const left = x + 16 + hint.offsetWidth > room - 8 ? x - 16 - hint.offsetWidth : x + 16;
-    const top = y - hint.offsetHeight - 12 < 8 ? y + 16 : y - hint.offsetHeight - 12;
-    hint.style.left = `${Math.max(8, Math.min(left, room - hint.offsetWidth - 8)) + window.scrollX}px`;
-    hint.style.top = `${top + window.scrollY}px`;
-  }
-
-  fillNumbers() {
-    const body = document.querySelector("#numbers tbody");
-    const rows = this.panels.flatMap((panel) => Array.from({ length: panel.layer.size }, (_, s) => [panel, s]));
-    while (body.rows.length < rows.length) {
-      const row = body.insertRow();
-      for (let cell = 0; cell < 7; cell++) row.insertCell();
-    }
-    rows.forEach(([panel, synapse], i) => {
-      Object.values(this.synapseNumbers(panel, synapse)).forEach((text, cell) => {
-        body.rows[i].cells[cell].textContent = text;
-      });
-    });
   }
 
   listen() {
@@ -344,7 +277,7 @@ class Page {
     for (const details of this.folded) details.open = true;
     for (const panel of this.panels) panel.visible = true;
     this.theme = "light";
-    this.fillNumbers();
+    this.numbers.fillTable(this.index);
   }
 
   endPrint() {
@@ -354,56 +287,3 @@ class Page {
     this.recolour();
   }
 }
-
-// What a program, such as this project's tests, may use to read and move the page.
-async function begin() {
-  try {
-    const data = JSON.parse(byId("recording").textContent);
-    const page = new Page(data, await unpack(data.packed, data.series));
-    const { recording } = page;
-    window.acu = Object.freeze({
-      iterations: recording.iterations,
-      layers: recording.layers.map((layer) => layer.name),
-      // The number of the snapshot that is shown, from 0.
-      get index() {
-        return page.index;
-      },
-      get playing() {
-        return page.playing;
-      },
-      get theme() {
-        return page.theme;
-      },
-      show: (index) => page.show(index),
-      play: () => page.play(),
-      pause: () => page.pause(),
-      // [[y, x], ...] of a layer, groups one after the other, at the snapshot that is shown.
-      positions: (name) => synapsesOf(recording, name).map((s) => [recording.y(s, page.index), recording.x(s, page.index)]),
-      weightNorms: (name) => synapsesOf(recording, name).map((s) => recording.weightNorm(s, page.index)),
-      // Where on the page, in CSS pixels of the window, the synapses of a layer are drawn: [[x, y], ...].
-      places: (name) => {
-        const panel = page.panels.find((candidate) => candidate.layer.name === name);
-        const box = panel.canvas.getBoundingClientRect();
-        const scale = box.width / panel.canvas.width;
-        return synapsesOf(recording, name).map((s) => [
-          box.left + panel.place(recording.x(s, page.index)) * scale,
-          box.top + panel.place(recording.y(s, page.index)) * scale,
-        ]);
-      },
-    });
-    document.documentElement.dataset.ready = "yes";
-  } catch (error) {
-    const said = document.createElement("p");
-    said.className = "status";
-    said.textContent = `The shapes cannot be shown: ${error.message}.`;
-    document.querySelector("main").before(said);
-    throw error;
-  }
-}
-
-function synapsesOf(recording, name) {
-  const layer = recording.layers.find((candidate) => candidate.name === name);
-  return Array.from({ length: layer.size }, (_, s) => layer.first + s);
-}
-
-begin();
