@@ -8,7 +8,7 @@ class Page {
     this.playing = false;
     this.selected = null;
     // Long trails of many synapses would cost the frames that make the motion smooth.
-    const points = Math.max(60, Math.min(300, Math.floor(24000 / this.recording.synapses)));
+    const points = Math.max(60, Math.min(300, Math.floor(10000 / this.recording.synapses)));
     const moments = this.recording.trailMoments(points);
     const reach = this.recording.reach();
     const figures = [...document.querySelectorAll("figure.panel")];

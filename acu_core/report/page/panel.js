@@ -121,7 +121,9 @@ class Panel {
       this.place(this.recording.y(s, index)),
     ]);
     context.drawImage(this.background, 0, 0);
-    context.lineCap = context.lineJoin = "round";
+    // Round ones cost a third of the frame and cannot be seen at this width.
+    context.lineCap = "butt";
+    context.lineJoin = "bevel";
     this.drawTrails(context, index, places, colours, line);
     this.drawSpokes(context, places, colours, line);
     places.forEach(([x, y], s) => {
