@@ -75,7 +75,7 @@ class ShapeFigure:
         return len(self._schedule.frames)
 
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Frame `frame` as RGB, (height, width, 3)."""
+        """Frame `frame` as opaque RGBA, (height, width, 4)."""
         if self._background is None:
             for artist in self._moving:
                 artist.set_animated(True)
@@ -86,7 +86,7 @@ class ShapeFigure:
         renderer = self._canvas.get_renderer()
         for artist in self._moving:
             artist.draw(renderer)
-        return np.array(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        return np.array(self._canvas.buffer_rgba())
 
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
