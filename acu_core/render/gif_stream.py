@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image
 
-from acu_core.render import colours
+from acu_core.render.colours import Theme
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.uint8]
@@ -17,19 +18,19 @@ Packed = npt.NDArray[np.uint32]
 
 _COLOURS = 112
 _TRANSPARENT = 255
-_COLOUR, _OPAQUE = np.uint32(0xFFFFFF), np.uint32(0xFF000000)
+_COLOUR = np.uint32(0xFFFFFF)
 # A pixel keeps what it shows while the wanted colour is this close (of 255, in every channel): the soft edges of lines
 # that creep would otherwise be most of the file. Never on resting colours, so that nothing leaves a smudge.
 _TOLERANCE = 16
 
 
-def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int]) -> bytes:
-    """An endlessly repeated GIF of frames (H, W, 3) or (H, W, 4), each shown for its `milliseconds`.
+def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int], theme: Theme) -> bytes:
+    """An endlessly repeated GIF of RGB frames (H, W, 3), each shown for its `milliseconds`.
 
-    Frames are RGB, or RGBA without transparency, which is a third faster to look through. `samples` are some of the
-    frames; the palette is made of their colours. No dithering: flat areas stay flat.
+    `samples` are some of the frames; the palette is made of their colours and the theme's. No dithering: flat areas
+    stay flat.
     """
-    palette = _Palette(samples)
+    palette = _Palette(samples, theme)
     height, width = samples[0].shape[:2]
     parts = [
         b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + palette.table,
@@ -79,9 +80,9 @@ class _Screen:
 class _Palette:
     """The colours of a GIF, at most 256, and which of them may stand for each other."""
 
-    def __init__(self, samples: Sequence[Pixels]) -> None:
-        kept = np.round(np.asarray(colours.RESTING + colours.ACCENTS) * 255).astype(np.uint8)
-        self._resting = len(colours.RESTING)
+    def __init__(self, samples: Sequence[Pixels], theme: Theme) -> None:
+        kept = np.round(np.asarray(theme.resting + theme.accents) * 255).astype(np.uint8)
+        self._resting = len(theme.resting)
         rgb = np.concatenate([kept, _common_colours(samples, _COLOURS - len(kept))])
         self._rgb = rgb.astype(np.int32)
         self.table = np.concatenate([rgb, np.zeros((256 - len(rgb), 3), np.uint8)]).tobytes()
@@ -118,14 +119,21 @@ def _common_colours(samples: Sequence[Pixels], count: int) -> Pixels:
 
 
 def _pack(pixels: Pixels) -> Packed:
-    """(H, W, 3 or 4) to one number a pixel, (H, W): red in the lowest byte, then green, then blue."""
+    """RGB (H, W, 3) to one number a pixel, (H, W): red in the lowest byte, then green, then blue."""
+    whole = pixels.base
     packed: Packed
-    if pixels.shape[2] == 4:
-        packed = np.ascontiguousarray(pixels).view("<u4")[..., 0]
+    if isinstance(whole, np.ndarray) and _is_rgb_of(pixels, whole):
+        # Three bytes of four, as Agg draws them: they are numbers already.
+        packed = whole.view("<u4")[..., 0]
         return packed
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in (0, 1, 2))
-    packed = red | green << np.uint32(8) | blue << np.uint32(16) | _OPAQUE
+    packed = red | green << np.uint32(8) | blue << np.uint32(16)
     return packed
+
+
+def _is_rgb_of(pixels: Pixels, whole: npt.NDArray[Any]) -> bool:
+    same = whole.dtype == pixels.dtype and whole.shape == (*pixels.shape[:2], 4) and whole.flags.c_contiguous
+    return same and whole.strides == pixels.strides and whole.ctypes.data == pixels.ctypes.data
 
 
 def _unpack(packed: Packed) -> Pixels:

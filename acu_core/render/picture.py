@@ -22,7 +22,7 @@ class Picture(Protocol):
         """How many frames there are, at least one."""
 
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Frame `frame` as opaque RGBA, (height, width, 4), or as RGB, (height, width, 3), which takes longer to write."""
+        """Frame `frame` as RGB, (height, width, 3)."""
 
     def show(self, frame: int) -> None:
         """Sets `figure` to frame `frame`."""
