@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image
 
 from acu_core.render.colours import Theme
+from acu_core.render.packed_pixels import Packed, Pixels, pack, unpack
 
-Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.uint8]
-Packed = npt.NDArray[np.uint32]
 
 _COLOURS = 112
 _TRANSPARENT = 255
@@ -39,10 +37,10 @@ def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds:
     screen: _Screen | None = None
     for pixels, duration in zip(frames, milliseconds, strict=True):
         if screen is None:
-            screen = _Screen(palette, _pack(pixels))
+            screen = _Screen(palette, pack(pixels))
             part, corner = screen.shown, (0, 0)
         else:
-            part, corner = screen.show(_pack(pixels))
+            part, corner = screen.show(pack(pixels))
         parts += GifImagePlugin.getdata(
             Image.fromarray(part), corner, duration=duration, transparency=_TRANSPARENT, disposal=1, interlace=0
         )
@@ -100,42 +98,19 @@ class _Palette:
         found: Indices = self._nearest[packed]
         new = np.unique(packed[found == _TRANSPARENT])
         if len(new):
-            distance = np.square(_unpack(new).astype(np.int32)[:, None] - self._rgb[None]).sum(axis=-1)
+            distance = np.square(unpack(new).astype(np.int32)[:, None] - self._rgb[None]).sum(axis=-1)
             self._nearest[new] = distance.argmin(axis=-1).astype(np.uint8)
             found = self._nearest[packed]
         return found
 
 
 def _common_colours(samples: Sequence[Pixels], count: int) -> Pixels:
-    packed = np.concatenate([_pack(pixels).reshape(-1) for pixels in samples])
+    packed = np.concatenate([pack(pixels).reshape(-1) for pixels in samples])
     # Runs of one colour first: a picture is mostly those, and sorting all its pixels took longer than drawing it.
     starts = np.flatnonzero(np.concatenate([[True], packed[1:] != packed[:-1]]))
     found, run = np.unique(packed[starts], return_inverse=True)
     counts = np.bincount(run, weights=np.diff(starts, append=len(packed)))
     # Rare colours count by their square root, or paper and panels would take most of the palette.
     weighted = np.repeat(found, np.clip(np.sqrt(counts), 1, 128).astype(np.int64))
-    reduced = Image.fromarray(_unpack(weighted)[None]).quantize(count, Image.Quantize.MEDIANCUT, kmeans=1).getpalette()
+    reduced = Image.fromarray(unpack(weighted)[None]).quantize(count, Image.Quantize.MEDIANCUT, kmeans=1).getpalette()
     return np.array(reduced, np.uint8).reshape(-1, 3)[:count]
-
-
-def _pack(pixels: Pixels) -> Packed:
-    """RGB (H, W, 3) to one number a pixel, (H, W): red in the lowest byte, then green, then blue."""
-    whole = pixels.base
-    packed: Packed
-    if isinstance(whole, np.ndarray) and _is_rgb_of(pixels, whole):
-        # Three bytes of four, as Agg draws them: they are numbers already.
-        packed = whole.view("<u4")[..., 0]
-        return packed
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in (0, 1, 2))
-    packed = red | green << np.uint32(8) | blue << np.uint32(16)
-    return packed
-
-
-def _is_rgb_of(pixels: Pixels, whole: npt.NDArray[Any]) -> bool:
-    same = whole.dtype == pixels.dtype and whole.shape == (*pixels.shape[:2], 4) and whole.flags.c_contiguous
-    return same and whole.strides == pixels.strides and whole.ctypes.data == pixels.ctypes.data
-
-
-def _unpack(packed: Packed) -> Pixels:
-    """(N,) to RGB (N, 3)."""
-    return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255], axis=-1).astype(np.uint8)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from acu_core.render.colours import LIGHT
-from acu_core.render.gif_stream import Pixels, write_gif
+from acu_core.render.gif_stream import write_gif
+from acu_core.render.packed_pixels import Pixels
 
 HEIGHT, WIDTH = 40, 60
 
