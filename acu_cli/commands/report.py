@@ -37,12 +37,13 @@ def write_page(
     first: int | None = None,
     last: int | None = None,
     layers: Sequence[str] | None = None,
+    title: str | None = None,
     json: bool,
 ) -> None:
     """Writes the page and says so; `acu animate-shapes` does it too when the file is to be an .html."""
     from acu_core.report import page
 
-    written = page.write_page(run, output, first=first, last=last, layers=layers, warn=terminal.warning)
+    written = page.write_page(run, output, first=first, last=last, layers=layers, title=title, warn=terminal.warning)
     if json:
         terminal.json({**asdict(written), "path": str(written.path)})
         return

@@ -56,6 +56,7 @@ def write_page(
     first: int | None = None,
     last: int | None = None,
     layers: Sequence[str] | None = None,
+    title: str | None = None,
     warn: Warn = python_warning,
 ) -> PageReport:
     """Writes the page of a run, or of a `positions.bin`, into `output`: one HTML file that needs no other.
@@ -66,6 +67,7 @@ def write_page(
         first: iteration to begin with.
         last: iteration to end with, included.
         layers: names, or patterns with `*`; None takes all.
+        title: stands over the page; None takes the name of the run's directory or the file.
         warn: told what of the run is damaged and was left out; by default a warning of Python's.
 
     Raises:
@@ -90,7 +92,7 @@ def write_page(
     script, style = _script(), theme_style() + _part("page.css")
     text = _fill(
         _part("page.html"),
-        title=escape(recording.title),
+        title=escape(recording.title if title is None else title),
         description=escape(facts.description),
         version=escape(version),
         script_hash=_hash(script),

@@ -69,15 +69,28 @@ def test_animate_shapes_writes_a_page_of_a_part(app: typer.Typer, run: RunDirect
     assert '"name":"conv1"' not in output.read_text()
 
 
-@pytest.mark.parametrize("option", ["--frames", "--fps", "--width"])
+@pytest.mark.parametrize("option", ["--frames=300", "--fps=10", "--width=300", "--theme=dark"])
 def test_what_a_page_has_no_use_for_is_refused(
     app: typer.Typer, run: RunDirectory, tmp_path: Path, option: str
 ) -> None:
     output = tmp_path / "page.html"
-    result = CliRunner().invoke(app, ["animate-shapes", str(run.path), "-o", str(output), option, "300"])
+    result = CliRunner().invoke(app, ["animate-shapes", str(run.path), "-o", str(output), option])
     assert isinstance(result.exception, UserError)
-    assert option in str(result.exception)
+    assert option.partition("=")[0] in str(result.exception)
     assert not output.exists()
+
+
+def test_a_page_shows_one_run(app: typer.Typer, run: RunDirectory, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["animate-shapes", str(run.path), str(run.path), "-o", str(tmp_path / "a.html")])
+    assert isinstance(result.exception, UserError)
+    assert "shows one run, not 2" in str(result.exception)
+
+
+def test_the_title_can_be_chosen(app: typer.Typer, run: RunDirectory, tmp_path: Path) -> None:
+    output = tmp_path / "page.html"
+    arguments = ["animate-shapes", str(run.path), "-o", str(output), "--title", "A < B"]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "<title>A &lt; B</title>" in output.read_text()
 
 
 def test_damaged_snapshots_are_warned_of(app: typer.Typer, run: RunDirectory) -> None:
