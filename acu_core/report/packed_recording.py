@@ -35,7 +35,8 @@ _NORM_TOLERANCE = math.log(1.01)
 _SMALL = 200_000
 _LARGEST = 680_000
 _LARGEST_PER_SERIES = _LARGEST // (6 * 9 * 3)
-_BLOCK = 108
+# Numbers that are thinned at once: enough that NumPy works on thousands, and few enough for the memory.
+_BLOCK = 4_000_000
 # A weight norm of 0 has no logarithm, and one that is not finite no number: these stand for them.
 SMALLEST_LOGARITHM = -80.0
 NOT_FINITE = 90.0
@@ -121,10 +122,17 @@ def _pack(recording: Recording, distance: float) -> PackedRecording:
 
 def _blocks(layers: dict[str, npt.NDArray[np.float32]]) -> Iterator[Floats]:
     """Values (T, ...) of all layers as series (S, T), an even number at a time, so that memory stays bounded."""
+    waiting: list[Floats] = []
     for values in layers.values():
         series = values.reshape(len(values), -1)
-        for start in range(0, series.shape[1], _BLOCK):
-            yield np.ascontiguousarray(series[:, start : start + _BLOCK].T, np.float64)
+        most = max(2, _BLOCK // len(values) // 2 * 2)
+        for start in range(0, series.shape[1], most):
+            waiting.append(np.ascontiguousarray(series[:, start : start + most].T, np.float64))
+            if sum(map(np.size, waiting)) > _BLOCK / 2:
+                yield np.concatenate(waiting)
+                waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _logarithms(norms: Floats) -> Floats:

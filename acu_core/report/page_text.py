@@ -10,14 +10,13 @@ import numpy as np
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.recording import Recording
 from acu_core.report.packed_recording import NEAREST, PackedRecording
-from acu_core.report.page_data import error_stride
+from acu_core.report.page_data import FEWEST_FOR_A_WAY, error_stride
 from acu_core.report.run_facts import RunFacts
 from acu_core.report.training_loss import TrainingLoss
 
 _LETTERS, _FEW_LETTERS = 20, 14
 _OPEN_LAYERS = 8
 _MOST_WITHOUT_STAGES = 12
-_FEWEST_FOR_A_WAY = 20
 _LEGEND_GROUPS = 8
 
 
@@ -83,16 +82,21 @@ def columns(names: Sequence[str]) -> int:
 def legend(recording: Recording) -> str:
     """What the marks mean, those that this run has."""
     dot = '<circle class="group-{}" cx="11" cy="7" r="4.5"/>'
+    sizes = "".join(
+        f'<circle class="mark" cx="{x}" cy="7" r="{4.4 * norm**2:.1f}"/>'
+        for x, norm in ((4, 0.8), (14, 1.0), (28, 1.2))
+    )
     groups = min(max(values.shape[1] for values in recording.positions.values()), _LEGEND_GROUPS)
-    marks = [(dot.format(0), "synapse; larger with a larger weight norm")]
-    if groups > 1:
-        marks = [(dot.format(group), f"group {group + 1}") for group in range(groups)]
+    marks = [(dot.format(group), f"group {group + 1}") for group in range(groups)] if groups > 1 else []
+    marks.insert(0, (sizes, "synapse: its weight norm, 0.8 to 1.2 of the mean"))
     marks.append(('<circle class="ghost" cx="11" cy="7" r="4.5"/>', "where it began"))
     if len(recording.iterations) > 1:
-        way = "the way it came"
-        if len(recording.iterations) < _FEWEST_FOR_A_WAY:
-            way = "from one recorded snapshot straight to the next"
-        marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', way))
+        if len(recording.iterations) < FEWEST_FOR_A_WAY:
+            marks.append(
+                ('<path class="trail dashed" d="M1 11L21 4"/>', "to the next snapshot; between them nothing is known")
+            )
+        else:
+            marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', "the way it came"))
     if recording.hidden is not None:
         marks.append(('<circle class="hidden" cx="11" cy="7" r="5.5"/>', "hidden shape that made the data"))
     marks.append(('<rect class="cell" x="5.5" y="1.5" width="11" height="11"/>', "one input pixel"))
@@ -101,7 +105,11 @@ def legend(recording: Recording) -> str:
         marks.append(('<rect class="warm-up" x="1" y="3.5" width="20" height="7"/>', "warm-up: positions wait"))
     if recording.curve is not None and any(first < drop <= last for drop in recording.curve.drops):
         marks.append(('<path class="drop" d="M11 0V14"/>', "the learning rate falls"))
-    return "".join(f'<li><svg viewBox="0 0 22 14" aria-hidden="true">{mark}</svg>{text}</li>' for mark, text in marks)
+    return "".join(
+        f'<li><svg viewBox="0 0 {_mark_width(mark)} 14" width="{_mark_width(mark)}" height="14" aria-hidden="true">'
+        f"{mark}</svg>{text}</li>"
+        for mark, text in marks
+    )
 
 
 def curves(errors: int, loss: TrainingLoss | None) -> str:
@@ -152,6 +160,10 @@ def note(packed: PackedRecording, version: str) -> str:
         f"recorded ones, weight norms at most {share:g} %.{more} "
         f"Made by acu {escape(version)}; the file needs no network."
     )
+
+
+def _mark_width(mark: str) -> int:
+    return 36 if mark.count("<") > 1 else 22
 
 
 def _is_newest(recording: Recording, facts: RunFacts) -> bool:

@@ -32,7 +32,11 @@ class Curve {
     // A loss of the first iterations that is far above all others would flatten the rest.
     if (lines.high && lines.values.length > 20) {
       const ordered = [...lines.high].sort((a, b) => a - b);
-      this.highest = Math.min(this.highest, 1.6 * ordered[Math.floor(0.97 * (ordered.length - 1))]) || this.highest;
+      const usual = 2 * ordered[Math.floor(0.97 * (ordered.length - 1))];
+      if (usual > 0 && this.highest > 1.5 * usual) {
+        this.beyond = `higher at first, up to ${Number(this.highest.toPrecision(3))}`;
+        this.highest = usual;
+      }
     }
     this.highest *= 1.04;
   }
@@ -83,6 +87,7 @@ class Curve {
     }
     const { iterations, values, low, high } = this.lines;
     const points = (of) => iterations.map((n, i) => `${this.across(n).toFixed(1)},${this.up(of[i]).toFixed(1)}`);
+    if (this.beyond) parts.push(element("text", { x: left + 8, y: top + 12 }, this.beyond));
     if (low) parts.push(element("polygon", { class: "band", points: [...points(high), ...points(low).reverse()].join(" ") }));
     parts.push(element("polyline", { class: "line", points: points(values).join(" ") }));
     if (!low && values.length <= 80) {

@@ -18,7 +18,6 @@ class Panel {
     this.recording = recording;
     this.moments = moments;
     this.reach = reach;
-    this.largest = recording.largestWeightNorm(layer);
     this.visible = true;
     this.background = document.createElement("canvas");
     this.trail = new Float32Array(layer.size * moments.length * 2);
@@ -87,7 +86,7 @@ class Panel {
     context.lineWidth = 1.1 * line * this.bold;
     for (const [x, y] of starts) {
       context.beginPath();
-      context.arc(this.place(x), this.place(y), 4.6 * line * this.bold, 0, 2 * Math.PI);
+      context.arc(this.place(x), this.place(y), 6 * line * this.bold, 0, 2 * Math.PI);
       context.stroke();
     }
   }
@@ -120,6 +119,8 @@ class Panel {
       this.place(this.recording.x(s, index)),
       this.place(this.recording.y(s, index)),
     ]);
+    const norms = this.everySynapse((s) => this.recording.weightNorm(s, index));
+    const mean = norms.reduce((sum, norm) => sum + norm, 0) / norms.length;
     context.drawImage(this.background, 0, 0);
     // Round ones cost a third of the frame and cannot be seen at this width.
     context.lineCap = "butt";
@@ -127,7 +128,7 @@ class Panel {
     this.drawTrails(context, index, places, colours, line);
     this.drawSpokes(context, places, colours, line);
     places.forEach(([x, y], s) => {
-      const radius = this.radius(s, index) * line;
+      const radius = this.radius(norms[s] / mean) * line;
       context.beginPath();
       context.arc(x, y, radius, 0, 2 * Math.PI);
       context.fillStyle = this.learned[s] ? colours.groups[this.group(s) % colours.groups.length] : colours.ink;
@@ -146,14 +147,16 @@ class Panel {
     this.caption.textContent = `${this.recording.movedOfLayer(this.layer, index).toFixed(2)} px`;
   }
 
-  // In CSS pixels. The dot's area grows with the norm; even a norm of 0 can be seen.
-  radius(synapse, index) {
-    const norm = Math.min(this.recording.weightNorm(this.layer.first + synapse, index), this.largest);
-    return this.bold * Math.max(1.5, 6.6 * Math.sqrt(norm / this.largest));
+  // In CSS pixels, as in the pictures: with the square of the norm beside the layer's mean, for they differ little.
+  radius(relative) {
+    const clipped = Number.isFinite(relative) ? Math.min(Math.max(relative, 0.55), 1.5) : 1;
+    return 5.2 * this.bold * clipped ** 2;
   }
 
   drawTrails(context, index, places, colours, line) {
     const count = this.moments.length;
+    // Between few snapshots the way is not known.
+    if (this.recording.sparse) context.setLineDash([5 * line, 4 * line]);
     let newest = 0;
     while (newest + 1 < count && this.moments[newest + 1] <= index) newest++;
     TRAIL_BANDS.forEach(([oldestShare, strength, width], band) => {
@@ -180,6 +183,7 @@ class Panel {
       }
     });
     context.globalAlpha = 1;
+    context.setLineDash([]);
   }
 
   drawSpokes(context, places, colours, line) {

@@ -6,6 +6,7 @@ class Recording {
     this.knots = knots;
     this.iterations = knots.iterations;
     this.count = knots.iterations.length;
+    this.sparse = this.count < data.fewestForAWay;
     this.synapses = 0;
     this.layers = data.layers.map((layer) => {
       const size = layer.groups * layer.synapses;
@@ -46,18 +47,6 @@ class Recording {
     const logarithm = steps * this.data.normStep;
     if (logarithm > 89.5) return Infinity;
     return logarithm < -79.5 ? 0 : Math.exp(logarithm);
-  }
-
-  // Of all times: between knots a series is nowhere larger than at them.
-  largestWeightNorm(layer) {
-    const { starts, values } = this.knots;
-    let largest = 0;
-    const first = 2 * this.synapses + layer.first;
-    for (let k = starts[first]; k < starts[first + layer.size]; k++) {
-      const norm = this.norm(values[k]);
-      if (norm < Infinity && norm > largest) largest = norm;
-    }
-    return largest || 1;
   }
 
   moved(synapse, index) {
