@@ -22,12 +22,23 @@ def report(
             "-o", "--output", help="The file, an .html. By default figures/report.html in the run.", show_default=False
         ),
     ] = None,
+    first: Annotated[int | None, typer.Option("--from", help="Iteration to begin with.", show_default=False)] = None,
+    last: Annotated[int | None, typer.Option("--to", help="Iteration to end with.", show_default=False)] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Layers to show, with commas between; * stands for any letters.", show_default=False),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Stands over the page; by default the run's name.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write the page of a run that one sends to a colleague: shapes, curves, recipe and environment in one file."""
     from acu_core.report.page import default_page
 
-    write_page(run, default_page(run) if output is None else output, json=json)
+    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    target = default_page(run) if output is None else output
+    write_page(run, target, first=first, last=last, layers=wanted, title=title, json=json)
 
 
 def write_page(

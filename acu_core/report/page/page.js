@@ -91,7 +91,7 @@ class Page {
     this.slider.value = this.index;
     this.slider.style.setProperty("--share", this.recording.count > 1 ? this.index / (this.recording.count - 1) : 1);
     this.slider.setAttribute("aria-valuetext", `iteration ${inWords(iteration)}`);
-    byId("number").textContent = inWords(iteration);
+    byId("number").textContent = byId("numbers-of").textContent = inWords(iteration);
     byId("phase").textContent = this.phase(iteration);
     for (const panel of this.panels) {
       if (panel.visible) panel.draw(this.index, this.colours, this.selectedIn(panel));

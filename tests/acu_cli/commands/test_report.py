@@ -60,9 +60,10 @@ def test_animate_shapes_writes_the_same_page(app: typer.Typer, run: RunDirectory
     assert (tmp_path / "report.html").read_bytes() == (tmp_path / "animate-shapes.html").read_bytes()
 
 
-def test_animate_shapes_writes_a_page_of_a_part(app: typer.Typer, run: RunDirectory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["report", "animate-shapes"])
+def test_a_page_of_a_part(app: typer.Typer, run: RunDirectory, tmp_path: Path, command: str) -> None:
     output = tmp_path / "part.html"
-    arguments = ["animate-shapes", str(run.path), "-o", str(output), "--from", "3", "--to", "9", "--layers", "conv2"]
+    arguments = [command, str(run.path), "-o", str(output), "--from", "3", "--to", "9", "--layers", "conv2"]
     said = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
     assert (said["first"], said["last"], said["snapshots"]) == (3, 9, 7)
     assert '"name":"conv2"' in output.read_text()
@@ -86,9 +87,10 @@ def test_a_page_shows_one_run(app: typer.Typer, run: RunDirectory, tmp_path: Pat
     assert "shows one run, not 2" in str(result.exception)
 
 
-def test_the_title_can_be_chosen(app: typer.Typer, run: RunDirectory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["report", "animate-shapes"])
+def test_the_title_can_be_chosen(app: typer.Typer, run: RunDirectory, tmp_path: Path, command: str) -> None:
     output = tmp_path / "page.html"
-    arguments = ["animate-shapes", str(run.path), "-o", str(output), "--title", "A < B"]
+    arguments = [command, str(run.path), "-o", str(output), "--title", "A < B"]
     CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "<title>A &lt; B</title>" in output.read_text()
 

@@ -186,7 +186,7 @@ def test_a_hint_has_the_numbers_of_a_synapse(opened: Callable[..., Page]) -> Non
 
 def test_the_numbers_of_all_synapses_are_a_table(opened: Callable[..., Page]) -> None:
     page = opened()
-    page.get_by_text("Numbers of this iteration").click()
+    page.get_by_text("Numbers of iteration 200").click()
     rows = page.locator("#numbers tbody tr")
     assert rows.count() == 18
     assert rows.nth(4).inner_text().split("\t")[:6] == ["conv1", "1", "5", "0.000", "0.000", "0.000"]
@@ -299,7 +299,7 @@ def test_a_layer_with_a_hostile_name_is_only_a_name(opened: Callable[..., Page])
     x, y = page.evaluate("acu.places(acu.layers[0])[0]")
     page.mouse.move(x, y)
     assert page.locator("#hint strong").inner_text() == HOSTILE
-    page.get_by_text("Numbers of this iteration").click()
+    page.get_by_text("Numbers of iteration 200").click()
     assert page.locator("#numbers tbody td").first.inner_text() == HOSTILE
 
 
@@ -337,7 +337,9 @@ def test_paper_has_everything_in_light(opened: Callable[..., Page]) -> None:
     page = opened(color_scheme="dark")
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#controls").is_hidden()
+    assert page.locator("#slider").is_hidden()
+    assert page.locator("#play").is_hidden()
+    assert page.locator("#iteration").inner_text() == "iteration 200"
     assert page.locator(".environment").is_visible()
     assert page.locator("#numbers tbody tr").count() == 18
     assert near(pixels(page.locator("canvas").first)[4, -4], LIGHT.panel)
@@ -345,7 +347,7 @@ def test_paper_has_everything_in_light(opened: Callable[..., Page]) -> None:
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("acu.theme") == "dark"
     assert page.locator(".environment").is_hidden()
-    assert page.locator("#controls").is_visible()
+    assert page.locator("#slider").is_visible()
 
 
 def test_everything_that_can_be_used_has_a_name(opened: Callable[..., Page]) -> None:
