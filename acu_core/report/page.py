@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acu_core.durable import write_text_durably
+from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.render.recording import Warn, load_recording, python_warning
 from acu_core.report import page_text
@@ -98,7 +98,8 @@ def write_page(
         script_hash=_hash(script),
         style_hash=_hash(style),
         style=style,
-        status=page_text.status(recording, facts),
+        # A part that was asked for is no unfinished run.
+        status=page_text.status(recording, facts) if last is None else "",
         figures=figures if curves else "",
         columns=str(page_text.columns(list(recording.positions))),
         panels=page_text.panels(recording),
@@ -111,14 +112,16 @@ def write_page(
         recording=script_json(data),
         script=script,
     )
+    # A directory's name may hold bytes that are no text.
+    content = text.encode(errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text_durably(path, text)
+        write_durably(path, lambda file: file.write(content))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     return PageReport(
         path,
-        len(text.encode()),
+        len(content),
         len(recording.iterations),
         begin,
         end,

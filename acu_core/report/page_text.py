@@ -23,7 +23,7 @@ _LEGEND_GROUPS = 8
 def status(recording: Recording, facts: RunFacts) -> str:
     """A sentence about a run that is not finished; nothing about another one."""
     last = int(recording.iterations[-1])
-    if facts.imported or facts.planned is None or last >= facts.planned or not _is_newest(recording, facts):
+    if facts.imported or facts.planned is None or last >= facts.planned:
         return ""
     return (
         f'<p class="status">As of iteration {last:,} of {facts.planned:,}: '
@@ -164,11 +164,6 @@ def note(packed: PackedRecording, version: str) -> str:
 
 def _mark_width(mark: str) -> int:
     return 36 if mark.count("<") > 1 else 22
-
-
-def _is_newest(recording: Recording, facts: RunFacts) -> bool:
-    """Whether the recording goes to the end of what was trained; a part that was asked for is no unfinished run."""
-    return facts.metrics is None or recording.iterations[-1] >= facts.metrics.iteration
 
 
 def _figure(name: str, value: str, note: str) -> str:

@@ -47,6 +47,7 @@ EVERYTHING = [
     ["animate-shapes", "run", "-o", "shapes.gif"],
     ["animate-shapes", "run", "-o", "shapes.webp"],
     ["animate-shapes", "run", "-o", "shapes.png"],
+    ["report", "run"],
     ["animate-shapes", "run", "-o", "moving.png", "--frames", "3"],
     ["round-and-finetune", "run", "--iterations", "2", "--out", "rounded"],
     ["export", "run", "-o", "network.safetensors"],

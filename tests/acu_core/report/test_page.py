@@ -122,6 +122,21 @@ def test_a_run_that_goes_on_says_how_far_it_was(make_run: MakeRun) -> None:
     assert "As of iteration 200 of 64,000" in words(page_of(make_run(planned=64_000)))
 
 
+def test_an_import_is_no_unfinished_run(make_run: MakeRun) -> None:
+    run = make_run(planned=64_000, log=False)
+    run.replace_environment({"imported": {"format": "Caffe", "files": [{"name": "a", "iteration": 200}]}})
+    text = words(page_of(run))
+    assert "had not finished" not in text
+    assert "planned" not in text
+
+
+def test_names_that_are_no_text_are_written_as_far_as_they_are(make_run: MakeRun) -> None:
+    run = make_run(name=os.fsdecode(b"run-\xff"), layers=("conv\ud800", "conv2"))
+    page = page_of(run)
+    assert "run-?" in words(page)
+    assert data(page)["layers"][0]["name"] == "conv\ud800"
+
+
 def test_a_part_of_a_run_shows_that_part_and_is_not_unfinished(make_run: MakeRun) -> None:
     page = page_of(make_run(), first=60, last=150, layers=["conv2"])
     found = data(page)
