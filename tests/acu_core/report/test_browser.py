@@ -76,6 +76,17 @@ def test_the_slider_moves_the_synapses_to_where_the_snapshots_say(opened: Callab
             np.testing.assert_allclose(norms, file.weight_norms(name)[to].reshape(-1), rtol=0.01)
 
 
+def test_every_snapshot_is_the_recorded_one(opened: Callable[..., Page]) -> None:
+    page = opened(run={"groups": 2})
+    file = snapshots(page)
+    for name in ("conv1", "conv2"):
+        shown = page.evaluate("name => acu.iterations.map((_, i) => (acu.show(i), acu.positions(name)))", name)
+        off = np.array(shown) - file.positions(name).reshape(201, 18, 2)
+        assert np.hypot(off[..., 0], off[..., 1]).max() <= 0.01
+        norms = page.evaluate("name => acu.iterations.map((_, i) => (acu.show(i), acu.weightNorms(name)))", name)
+        np.testing.assert_allclose(np.array(norms), file.weight_norms(name).reshape(201, 18), rtol=0.01)
+
+
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: str(theme.name))
 def test_the_pixels_are_where_the_snapshots_say(opened: Callable[..., Page], theme: Any) -> None:
     page = opened(color_scheme=theme.name)
@@ -290,6 +301,12 @@ def test_fingers_move_the_slider_and_get_the_hint(opened: Callable[..., Page]) -
     assert "synapse\n1 of 9" in hint.inner_text()
     page.touchscreen.tap(30, 20)
     assert hint.is_hidden()
+    curve = page.locator("#errors svg")
+    curve.scroll_into_view_if_needed()
+    box = curve.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + 0.25 * box["width"], box["y"] + 40)
+    assert 10 <= index(page) <= 60
 
 
 def test_a_layer_with_a_hostile_name_is_only_a_name(opened: Callable[..., Page]) -> None:
