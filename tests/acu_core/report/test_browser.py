@@ -77,14 +77,16 @@ def test_the_slider_moves_the_synapses_to_where_the_snapshots_say(opened: Callab
 
 
 def test_every_snapshot_is_the_recorded_one(opened: Callable[..., Page]) -> None:
-    page = opened(run={"groups": 2})
+    page = opened(run={"groups": 2, "iterations": 100})
     file = snapshots(page)
-    for name in ("conv1", "conv2"):
-        shown = page.evaluate("name => acu.iterations.map((_, i) => (acu.show(i), acu.positions(name)))", name)
-        off = np.array(shown) - file.positions(name).reshape(201, 18, 2)
+    shown = page.evaluate(
+        "acu.iterations.map((_, i) => (acu.show(i), acu.layers.map((n) => [acu.positions(n), acu.weightNorms(n)])))"
+    )
+    for number, name in enumerate(("conv1", "conv2")):
+        off = np.array([at[number][0] for at in shown]) - file.positions(name).reshape(101, 18, 2)
         assert np.hypot(off[..., 0], off[..., 1]).max() <= 0.01
-        norms = page.evaluate("name => acu.iterations.map((_, i) => (acu.show(i), acu.weightNorms(name)))", name)
-        np.testing.assert_allclose(np.array(norms), file.weight_norms(name).reshape(201, 18), rtol=0.01)
+        norms = np.array([at[number][1] for at in shown])
+        np.testing.assert_allclose(norms, file.weight_norms(name).reshape(101, 18), rtol=0.01)
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: str(theme.name))
