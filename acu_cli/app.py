@@ -16,7 +16,9 @@ from acu_cli.commands import (
     evaluate,
     export,
     import_caffe,
+    positions,
     recipes,
+    report,
     reproduce,
     round_and_finetune,
     runs,
@@ -65,6 +67,8 @@ app.command("show", epilog="Example: acu show runs/planted-1")(show.show)
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
+app.command("positions", epilog="Example: acu positions runs/planted-1 -o positions.csv")(positions.positions)
+app.command("report", epilog="Example: acu report runs/planted-1 -o planted.html")(report.report)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )

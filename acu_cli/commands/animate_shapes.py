@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -10,17 +11,39 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.commands.report import write_page
+
+
+class Theme(enum.Enum):
+    """As in acu_core.render.colours, which would import numpy for `--help`."""
+
+    LIGHT = "light"
+    DARK = "dark"
+
+
+class Pace(enum.Enum):
+    """As in acu_core.render.frame_schedule."""
+
+    MOVEMENT = "movement"
+    UNIFORM = "uniform"
 
 
 def animate_shapes(
-    run: Annotated[Path, typer.Argument(help="A run's directory, or a positions.bin.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run's directory, or a positions.bin; up to four are drawn beside each other.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
-            "By default figures/shapes.gif in the run.",
+            help="The file: .gif, .webp or .mp4, a still of the last shapes as .png, .svg or .pdf, or a page as .html. "
+            "By default figures/shapes.gif in the run, the first of several.",
             show_default=False,
         ),
     ] = None,
@@ -38,16 +61,29 @@ def animate_shapes(
         int | None,
         typer.Option(help="Width in pixels; by default 800, less for one or two layers.", show_default=False),
     ] = None,
+    theme: Annotated[Theme, typer.Option(help="The colours.")] = Theme.LIGHT,
+    pace: Annotated[
+        Pace, typer.Option(help="What passes evenly: the synapses' movement, or iterations.")
+    ] = Pace.MOVEMENT,
+    title: Annotated[
+        str | None, typer.Option(help="Stands over the picture; by default the run's name.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Draw how the shapes of a run's layers changed, one panel a layer."""
-    from acu_core.render.animation import default_output, render_animation
-
-    target = default_output(run) if output is None else output
+    """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    if output is not None and output.suffix.lower() == ".html":
+        _refuse_for_pages(runs, frames=frames, fps=fps, width=width, theme=None if theme is Theme.LIGHT else theme)
+        write_page(runs[0], output, first=first, last=last, layers=wanted, title=title, json=json)
+        return
+    from acu_core.render.animation import default_output, render_animation
+    from acu_core.render.colours import THEMES
+    from acu_core.render.frame_schedule import Pace as FramePace
+
+    target = default_output(runs[0]) if output is None else output
     with _Drawing() as drawing:
         report = render_animation(
-            run,
+            runs,
             target,
             frames=frames,
             fps=fps,
@@ -55,6 +91,9 @@ def animate_shapes(
             last=last,
             layers=wanted,
             width=width,
+            theme=THEMES[theme.value],
+            pace=FramePace(pace.value),
+            title=title,
             progress=drawing.update,
             warn=terminal.warning,
         )
@@ -63,6 +102,19 @@ def animate_shapes(
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")
+
+
+def _refuse_for_pages(runs: list[Path], **options: object) -> None:
+    from acu_core.errors import UserError
+
+    if len(runs) > 1:
+        raise UserError(f"an .html shows one run, not {len(runs)}: give one, or write another kind of file")
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UserError(
+            "an .html shows every recorded iteration, at the reader's speed, width and theme: "
+            f"leave out {', '.join(given)}"
+        )
 
 
 class _Drawing:

@@ -139,9 +139,12 @@ def bench_train(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration."""
+    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration.
+
+    And what it takes to record the shapes of one iteration, as `acu_core.ShapeRecorder` does in any training loop.
+    """
     terminal.note("Starting PyTorch ...")
-    from acu_core.bench.training_bench import measure_training, recipes_to_time
+    from acu_core.bench.training_bench import RECORDING, measure_training, recipes_to_time
     from acu_core.errors import UserError
 
     _check_device(device)
@@ -164,9 +167,16 @@ def bench_train(
         [
             [name, f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
             for name, timing in timings.items()
+            if name != RECORDING
         ],
         title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
         f"torch {machine['torch']}",
+    )
+    recording = timings[RECORDING]
+    share = 100 * recording.median / timings[names[-1]].median
+    terminal.print(
+        f"Recording an iteration's shapes: {1e3 * recording.median:.2f} ms (spread {1e3 * recording.spread:.2f}), "
+        f"{share:.2f} % of a step of {names[-1]}."
     )
 
 

@@ -38,6 +38,7 @@ class SnapshotFile:
         try:
             with open_regular(self.path) as file:
                 self._header, start = read_header(file, self.path)
+                self._start = start
                 size = file.seek(0, os.SEEK_END)
                 kind = self._header.record_type
                 if length is not None:
@@ -64,6 +65,10 @@ class SnapshotFile:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def length_of(self, count: int) -> int:
+        """Length in bytes of the file that ends after its first `count` snapshots."""
+        return self._start + count * self._records.dtype.itemsize
 
     @property
     def iterations(self) -> npt.NDArray[np.uint64]:
