@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
     from acu_core.nn.conversion import from_conv2d, to_conv2d
     from acu_core.nn.optimization import normalize_positions, parameter_groups
+    from acu_core.nn.receptive_field import receptive_field
     from acu_core.op.functional import active_conv2d
     from acu_core.op.reference import active_conv2d_reference
 
@@ -24,6 +25,7 @@ _MODULES = {
     "from_conv2d": "acu_core.nn.conversion",
     "normalize_positions": "acu_core.nn.optimization",
     "parameter_groups": "acu_core.nn.optimization",
+    "receptive_field": "acu_core.nn.receptive_field",
     "to_conv2d": "acu_core.nn.conversion",
 }
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "from_conv2d",
     "normalize_positions",
     "parameter_groups",
+    "receptive_field",
     "to_conv2d",
 ]
 __version__ = "0.1.0"
