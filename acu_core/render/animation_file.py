@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from acu_core.errors import UserError
+from acu_core.render.colours import Theme
 from acu_core.render.gif_stream import Pixels, write_gif
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
@@ -18,14 +19,19 @@ STILLS = (".png", ".svg", ".pdf")
 
 
 def encode_animation(
-    suffix: str, frames: Iterator[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int], usual: int
+    suffix: str,
+    frames: Iterator[Pixels],
+    samples: Sequence[Pixels],
+    milliseconds: Sequence[int],
+    usual: int,
+    theme: Theme,
 ) -> bytes:
     """The file's bytes.
 
     `samples` are some of the frames, for the palette; `milliseconds` is each frame's duration, `usual` that of most.
     """
     if suffix == ".gif":
-        return write_gif(frames, samples, milliseconds)
+        return write_gif(frames, samples, milliseconds, theme)
     if suffix == ".webp":
         return _encode_webp(frames, milliseconds)
     return _encode_mp4(frames, milliseconds, usual)

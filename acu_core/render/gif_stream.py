@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image
 
-from acu_core.render import colours
+from acu_core.render.colours import Theme
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.uint8]
@@ -21,12 +21,13 @@ _TRANSPARENT = 255
 _TOLERANCE = 16
 
 
-def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int]) -> bytes:
+def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int], theme: Theme) -> bytes:
     """An endlessly repeated GIF of RGB frames (H, W, 3), each shown for its `milliseconds`.
 
-    `samples` are some of the frames; the palette is made of their colours. No dithering: flat areas stay flat.
+    `samples` are some of the frames; the palette is made of their colours and the theme's. No dithering: flat areas
+    stay flat.
     """
-    palette = _Palette(samples)
+    palette = _Palette(samples, theme)
     height, width = samples[0].shape[:2]
     parts = [
         b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + palette.table,
@@ -61,9 +62,9 @@ def _frame(shown: Indices, kept: npt.NDArray[np.bool_], milliseconds: int) -> It
 
 
 class _Palette:
-    def __init__(self, samples: Sequence[Pixels]) -> None:
-        kept = np.round(np.asarray(colours.RESTING + colours.ACCENTS) * 255).astype(np.uint8)
-        self._resting = len(colours.RESTING)
+    def __init__(self, samples: Sequence[Pixels], theme: Theme) -> None:
+        kept = np.round(np.asarray(theme.resting + theme.accents) * 255).astype(np.uint8)
+        self._resting = len(theme.resting)
         rgb = np.concatenate([kept, _common_colours(samples, _COLOURS - len(kept))])
         self._rgb = rgb.astype(np.int32)
         self.table = np.concatenate([rgb, np.zeros((256 - len(rgb), 3), np.uint8)]).tobytes()

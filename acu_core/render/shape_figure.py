@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from acu_core.render import colours
+from acu_core.render.colours import Theme
 from acu_core.render.frame_schedule import FrameSchedule, at_moments
 from acu_core.render.layout import Layout
+from acu_core.render.moving_figure import MovingFigure
 from acu_core.render.recording import Recording
 from acu_core.render.shape_panel import ShapePanel
 from acu_core.render.timeline import Timeline
 
-_FONT = "DejaVu Sans"
 _TITLE_SIZE = 9.5
 _SMALL_TITLE_SIZE = 7.5
 # Width of a bold letter in inches at size 1, on average and a little more.
@@ -36,38 +29,33 @@ def visible_reach(recording: Recording) -> float:
 
 
 class ShapeFigure:
-    """Draws any frame of a recording: the unchanging part once, then only what moves."""
+    """Draws any frame of a recording."""
 
-    def __init__(self, recording: Recording, schedule: FrameSchedule, layout: Layout, dots_per_inch: float) -> None:
+    def __init__(
+        self, recording: Recording, schedule: FrameSchedule, layout: Layout, dots_per_inch: float, theme: Theme
+    ) -> None:
         self._schedule = schedule
-        self._layout = layout
-        # Whole and even numbers of pixels, which video needs.
-        across, up = (2 * round(inches * dots_per_inch / 2) for inches in (layout.width, layout.height))
-        self.size = across, up
-        self.figure = Figure((across / dots_per_inch, up / dots_per_inch), dots_per_inch, facecolor=colours.PAPER)
-        # Any: the Agg canvas has no types.
-        self._canvas: Any = FigureCanvasAgg(self.figure)
-        self._background: Any = None
+        self._drawing = MovingFigure(layout.width, layout.height, dots_per_inch, theme)
+        self.figure, self.size = self._drawing.figure, self._drawing.size
         reach = visible_reach(recording)
         self._panels = []
         for index, (name, values) in enumerate(recording.positions.items()):
             left, bottom = layout.corner(index)
-            axes = self._add_axes(left, bottom, layout.panel, layout.panel)
+            axes = self._drawing.add_axes(left, bottom, layout.panel, layout.panel)
             title, size = _fit_title(name, layout.panel)
-            self._add_text(left + 0.01, bottom + layout.panel + 0.065, title, size=size, fontweight="bold")
+            self._drawing.add_text(left + 0.01, bottom + layout.panel + 0.065, title, size=size, fontweight="bold")
             positions = at_moments(values, schedule.moments)
-            self._panels.append(ShapePanel(axes, positions, recording.hidden, reach, layout.panel))
-        groups = max(values.shape[1] for values in recording.positions.values())
+            panel = ShapePanel(axes, positions, recording.hidden, reach, layout.panel, theme)
+            self._panels.append(panel)
+            self._drawing.moving += panel.moving
         self._timeline = Timeline(
-            self._add_axes(*layout.bar),
-            self._add_text,
-            layout,
+            self._drawing,
+            layout.bar,
             at_moments(recording.iterations, schedule.moments),
             warm_up=recording.warm_up,
-            groups=groups,
+            groups=max(values.shape[1] for values in recording.positions.values()),
             hidden=recording.hidden is not None,
         )
-        self._moving: list[Artist] = [*(a for panel in self._panels for a in panel.moving), *self._timeline.moving]
 
     @property
     def frames(self) -> int:
@@ -76,17 +64,8 @@ class ShapeFigure:
 
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
         """Frame `frame` as RGB, (height, width, 3)."""
-        if self._background is None:
-            for artist in self._moving:
-                artist.set_animated(True)
-            self._canvas.draw()
-            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
         self.show(frame)
-        self._canvas.restore_region(self._background)
-        renderer = self._canvas.get_renderer()
-        for artist in self._moving:
-            artist.draw(renderer)
-        return np.array(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        return self._drawing.drawn()
 
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
@@ -94,16 +73,6 @@ class ShapeFigure:
         for panel in self._panels:
             panel.show(moment)
         self._timeline.show(moment)
-
-    def _add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        across, up = self._layout.width, self._layout.height
-        axes = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
-        axes.set(xticks=[], yticks=[])
-        return axes
-
-    def _add_text(self, left: float, bottom: float, content: str, *, size: float, **style: Any) -> Text:
-        place = left / self._layout.width, bottom / self._layout.height
-        return self.figure.text(*place, content, fontsize=size, fontfamily=_FONT, **{"color": colours.INK, **style})
 
 
 def _fit_title(name: str, width: float) -> tuple[str, float]:

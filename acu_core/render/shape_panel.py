@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from acu_core.render import colours
+from acu_core.render.colours import Theme
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,39 +27,41 @@ class ShapePanel:
     Takes positions (M, G, K, 2) at every moment of the schedule.
     """
 
-    def __init__(self, axes: Axes, positions: Floats, hidden: Floats | None, reach: float, side: float) -> None:
+    def __init__(
+        self, axes: Axes, positions: Floats, hidden: Floats | None, reach: float, side: float, theme: Theme
+    ) -> None:
         moments, groups, synapses = positions.shape[:3]
         self._xy = positions[..., ::-1].reshape(moments, groups * synapses, 2)
         # Sizes in points that shrink with the panel, less than proportionally: small panels need bold marks.
         scale = (side / _SIDE_OF_FULL_MARKS) ** 0.6
-        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), facecolor=colours.PANEL)
+        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), facecolor=theme.panel)
         for spine in axes.spines.values():
-            spine.set(color=colours.BORDER, linewidth=0.8)
-        _draw_cells(axes, reach, positions[0])
+            spine.set(color=theme.border, linewidth=0.8)
+        _draw_cells(axes, reach, positions[0], theme)
         if hidden is not None and hidden.shape[1] == synapses:
-            _draw_hidden(axes, hidden, scale)
+            _draw_hidden(axes, hidden, scale, theme)
 
-        tints = [colours.group_colour(group) for group in range(groups)]
+        tints = [theme.group(group) for group in range(groups)]
         self._bands = _bands(moments)
         strengths = np.array([strength for _, strength in self._bands])
-        fading = [colours.fade(tint, strengths) for tint in tints]
+        fading = [theme.fade(tint, strengths) for tint in tints]
         # In the order of the lines that `show` makes: by band, then group, then synapse.
         shades = [tuple(fading[g][b]) for b in range(len(self._bands)) for g in range(groups) for _ in range(synapses)]
         widths = np.repeat((1.1 + 1.8 * strengths) * scale, groups * synapses)
         self._trails = LineCollection([], colors=shades, linewidths=widths.tolist(), capstyle="round", zorder=3)
-        spokes = [tuple(colours.fade(tints[g], np.full(1, 0.75))[0]) for g in range(groups) for _ in range(synapses)]
+        spokes = [tuple(theme.fade(tints[g], np.full(1, 0.75))[0]) for g in range(groups) for _ in range(synapses)]
         self._spokes = LineCollection(
-            [], colors=spokes if groups > 1 else [colours.SPOKE], linewidths=1.3 * scale, zorder=4
+            [], colors=spokes if groups > 1 else [theme.spoke], linewidths=1.3 * scale, zorder=4
         )
         # A centre that never moves is not learned, and does not look it.
         fixed = np.all(positions[[0, -1]] == 0, axis=(0, 3))
-        faces = [colours.INK if fixed[g, k] else tints[g] for g in range(groups) for k in range(synapses)]
+        faces = [theme.ink if fixed[g, k] else tints[g] for g in range(groups) for k in range(synapses)]
         self._dots = axes.scatter(
             self._xy[0, :, 0],
             self._xy[0, :, 1],
             s=(7.4 * scale) ** 2,
             c=faces,
-            edgecolors=[colours.PANEL],
+            edgecolors=[theme.panel],
             linewidths=0.9 * scale,
             zorder=5,
         )
@@ -92,20 +94,20 @@ def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:
     return bands
 
 
-def _draw_cells(axes: Axes, reach: float, first: Floats) -> None:
+def _draw_cells(axes: Axes, reach: float, first: Floats, theme: Theme) -> None:
     for y, x in {(float(y), float(x)) for y, x in np.round(first).reshape(-1, 2)}:
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colours.FIRST_CELLS, linewidth=0, zorder=0))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=theme.first_cells, linewidth=0, zorder=0))
     for line in np.arange(0.5, reach):
         for place in (-line, line):
-            axes.axhline(place, color=colours.GRID, linewidth=0.8, zorder=1)
-            axes.axvline(place, color=colours.GRID, linewidth=0.8, zorder=1)
+            axes.axhline(place, color=theme.grid, linewidth=0.8, zorder=1)
+            axes.axvline(place, color=theme.grid, linewidth=0.8, zorder=1)
 
 
-def _draw_hidden(axes: Axes, hidden: Floats, scale: float) -> None:
+def _draw_hidden(axes: Axes, hidden: Floats, scale: float, theme: Theme) -> None:
     xy = hidden[..., ::-1].reshape(-1, 2)
     spokes = LineCollection(
         list(np.stack([np.zeros_like(xy), xy], axis=1)),
-        colors=[colours.HIDDEN],
+        colors=[theme.hidden],
         linewidths=1.0 * scale,
         linestyles="dashed",
         zorder=2,
@@ -115,8 +117,8 @@ def _draw_hidden(axes: Axes, hidden: Floats, scale: float) -> None:
         xy[:, 0],
         xy[:, 1],
         s=(14 * scale) ** 2,
-        facecolors=[colours.PANEL],
-        edgecolors=[colours.HIDDEN],
+        facecolors=[theme.panel],
+        edgecolors=[theme.hidden],
         linewidths=1.8 * scale,
         zorder=2.5,
     )

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from acu_core.errors import UserError
-from acu_core.render import animation, colours
+from acu_core.render import animation, picture_file
 from acu_core.render.animation import default_output, render_animation
+from acu_core.render.colours import LIGHT
 from acu_core.runs.run_directory import RunDirectory
 
 MakeRecording = Callable[..., Path]
@@ -55,7 +56,7 @@ def test_decoded_frames_are_the_drawn_ones(
     make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[np.ndarray] = []
-    encode = animation.encode_animation
+    encode = picture_file.encode_animation
 
     def spy(suffix: str, frames: object, *rest: object) -> bytes:
         def watched() -> object:
@@ -65,7 +66,7 @@ def test_decoded_frames_are_the_drawn_ones(
 
         return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(animation, "encode_animation", spy)
+    monkeypatch.setattr(picture_file, "encode_animation", spy)
     render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=400)
     with Image.open(tmp_path / "a.gif") as image:
         for frame, pixels in enumerate(drawn):
@@ -74,7 +75,7 @@ def test_decoded_frames_are_the_drawn_ones(
             away = np.abs(shown - pixels).max(axis=-1)
             assert np.mean(away <= 24) > 0.998
             # Nothing that has moved on leaves a smudge on the resting colours.
-            for colour in (colours.PANEL, colours.PAPER):
+            for colour in (LIGHT.panel, LIGHT.paper):
                 resting = np.all(pixels == rgb(colour), axis=-1)
                 assert np.all(away[resting] == 0)
 
@@ -83,9 +84,9 @@ def test_synapses_stand_where_their_positions_say(make_recording: MakeRecording,
     render_animation(make_recording(1, drift=2.0), tmp_path / "a.png", first=0, last=0)
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
+    accent = np.abs(pixels - rgb(LIGHT.group(0))).max(axis=-1) <= 6
     rows, columns = np.nonzero(accent)
-    ink = np.argwhere(np.all(pixels[: pixels.shape[0] * 4 // 5] == rgb(colours.INK), axis=-1))
+    ink = np.argwhere(np.all(pixels[: pixels.shape[0] * 4 // 5] == rgb(LIGHT.ink), axis=-1))
     # Nine synapses on the grid, the centre in ink: the accent is symmetric around the panel's middle.
     middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
     assert abs(np.mean(columns) - middle[0]) < 1
@@ -103,8 +104,8 @@ def test_y_points_down_and_trails_begin_at_the_start(tmp_path: Path) -> None:
     render_animation(tmp_path / "p.bin", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
-    centre = np.all(pixels[100:-100] == rgb(colours.INK), axis=-1)
+    accent = np.abs(pixels - rgb(LIGHT.group(0))).max(axis=-1) <= 6
+    centre = np.all(pixels[100:-100] == rgb(LIGHT.ink), axis=-1)
     assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 100 + 20
 
 
@@ -117,12 +118,12 @@ def test_groups_and_the_hidden_shape_have_their_colours(make_recording: MakeReco
             render_animation(path, output, frames=None if suffix == "png" else 4)
             with Image.open(output) as image:
                 image.seek(getattr(image, "n_frames", 1) - 1)
-                assert count(image, colours.HIDDEN) > 200
+                assert count(image, LIGHT.hidden) > 200
                 for group in range(3):
-                    assert (count(image, colours.group_colour(group)) > 100) == (group < groups)
+                    assert (count(image, LIGHT.group(group)) > 100) == (group < groups)
     render_animation(make_recording(1, name="plain.bin"), tmp_path / "plain.png")
     with Image.open(tmp_path / "plain.png") as image:
-        assert count(image, colours.HIDDEN) == 0
+        assert count(image, LIGHT.hidden) == 0
 
 
 def test_the_warm_up_is_marked(make_recording: MakeRecording, tmp_path: Path) -> None:
@@ -130,10 +131,10 @@ def test_the_warm_up_is_marked(make_recording: MakeRecording, tmp_path: Path) ->
     for last, marked in ((100, True), (20, True)):
         render_animation(path, tmp_path / "a.png", last=last)
         with Image.open(tmp_path / "a.png") as image:
-            assert (count(image, colours.WARM_UP) > 500) == marked
+            assert (count(image, LIGHT.warm_up) > 500) == marked
     render_animation(path, tmp_path / "a.png", first=50)
     with Image.open(tmp_path / "a.png") as image:
-        assert count(image, colours.WARM_UP) == 0
+        assert count(image, LIGHT.warm_up) == 0
 
 
 def test_the_number_of_frames_shrinks_until_the_file_is_small(
@@ -144,7 +145,7 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
     whole = render_animation(path, tmp_path / "a.gif", width=240)
     # How small a picture becomes is the business of fonts and of matplotlib's version.
     largest = 6 * whole.bytes // 10
-    monkeypatch.setattr(animation, "_LARGEST_BYTES", largest)
+    monkeypatch.setattr(picture_file, "LARGEST_BYTES", largest)
     totals: set[int] = set()
     report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
     assert max(totals) == whole.frames
