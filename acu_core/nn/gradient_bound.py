@@ -92,6 +92,9 @@ class GradientBound:
         for name in moved:
             if name not in self._layers:
                 raise UserError(f"the network has no active layer {name}; it has {', '.join(self._layers) or 'none'}")
+            wanted, found = (tuple(t.shape) for t in (self._state[f"{name}.positions"], moved[name]))
+            if found != wanted:
+                raise UserError(f"the positions of {name} are {found}, those of the network {wanted}")
         state = self._state | {f"{name}.positions": value.cpu().double() for name, value in moved.items()}
         dominated = _Dominated(self._last)
         image = self._run(dominated, state, torch.float64)

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from acu_core.render.colours import Theme
 
-_FONT = "DejaVu Sans"
+FONT = "DejaVu Sans"
 # Of a letter at size 1 in inches, on average and a little more.
 _LETTER, _BOLD_LETTER = 0.0088, 0.0101
 
@@ -47,7 +47,7 @@ class MovingFigure:
     def add_text(self, left: float, bottom: float, content: str, *, size: float, **style: Any) -> Text:
         """Text whose base line begins there, in ink unless `style` says otherwise."""
         place = left / self.width, bottom / self.height
-        return self.figure.text(*place, content, fontsize=size, fontfamily=_FONT, **{"color": self.theme.ink, **style})
+        return self.figure.text(*place, content, fontsize=size, fontfamily=FONT, **{"color": self.theme.ink, **style})
 
     def drawn(self) -> npt.NDArray[np.uint8]:
         """What is shown now as RGB, (height, width, 3)."""
