@@ -30,8 +30,15 @@ class StoredReceptiveFields:
     def __init__(self, model: nn.Module, image_shape: tuple[int, int, int], iteration: int) -> None:
         self.iteration = iteration
         """Of the weights."""
-        self._layers = active_layers(model)
         self._bound = GradientBound(model, image_shape)
+        # Computed now, so that a network without a bound is refused now.
+        self._fixed = field_of(
+            self._bound,
+            {
+                name: initial_positions("square", layer.position_groups, layer.kernel_size, layer.dilation)
+                for name, layer in active_layers(model).items()
+            },
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], events: Events | None = None) -> StoredReceptiveFields:
@@ -56,13 +63,7 @@ class StoredReceptiveFields:
 
     def fixed_grid(self) -> ReceptiveField:
         """With every synapse where an ordinary convolution has it."""
-        return field_of(
-            self._bound,
-            {
-                name: initial_positions("square", layer.position_groups, layer.kernel_size, layer.dilation)
-                for name, layer in self._layers.items()
-            },
-        )
+        return self._fixed
 
     def learned(self, positions: Mapping[str, npt.NDArray[Any]]) -> ReceptiveField:
         """With `positions` (G, K, 2) by the name of a layer. Raises UserError for those of another network."""

@@ -52,7 +52,7 @@ class GradientBound:
         input_shape: (C, H, W).
 
     Raises:
-        UserError: the network pools nowhere, or calls a function that has no such bound, both by name.
+        UserError: the network has no last map. That a function of it has no bound, `gradient` says, by its name.
     """
 
     def __init__(self, model: nn.Module, input_shape: Sequence[int]) -> None:
@@ -86,7 +86,8 @@ class GradientBound:
         """The bound (C, H, W), float64, of the derivatives of the unit's sum over channels, and the map's size (h, w).
 
         `positions` (G, K, 2) by the name of an active layer take the place of the network's own. Raises UserError for
-        a name that no active layer has, and for a bound that float64 cannot hold.
+        a function that has no such bound, for a name that no active layer has, and for a bound that float64 cannot
+        hold.
         """
         moved = positions or {}
         for name in moved:
