@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.colours import Theme
 from acu_core.render.picture import Picture
+from acu_core.render.still_file import encode_still
 
 Progress = Callable[[int, int], None]
 MakePicture = Callable[[int], Picture]
@@ -45,9 +47,10 @@ class RenderReport:
     seconds: float
 
 
-def is_still(output: str | os.PathLike[str]) -> bool:
-    """Whether the file that is called so holds one frame only."""
-    return Path(output).suffix.lower() in STILLS
+def is_still(output: str | os.PathLike[str], frames: int | None = None) -> bool:
+    """Whether the file that is called so holds one frame only: a .png does unless more are asked for."""
+    suffix = Path(output).suffix.lower()
+    return suffix in STILLS and (suffix not in ANIMATIONS or (frames or 1) == 1)
 
 
 def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: float | None, width: int | None) -> None:
@@ -55,11 +58,14 @@ def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: flo
     path = Path(output)
     suffix = path.suffix.lower()
     if suffix not in ANIMATIONS + STILLS:
-        raise UserError(f"{path} must end with one of {', '.join(ANIMATIONS + STILLS)}: the end is the format")
+        formats = ", ".join(dict.fromkeys(ANIMATIONS + STILLS))
+        raise UserError(f"{path} must end with one of {formats}: the end is the format")
     if path.is_dir():
         raise UserError(f"{path} is a directory: give a file's name")
     if frames is not None and not 1 <= frames <= 10_000:
         raise UserError(f"frames must be 1 to 10000, got {frames}")
+    if (frames or 1) > 1 and suffix not in ANIMATIONS:
+        raise UserError(f"a {suffix} holds one picture, not {frames} frames: write one of {', '.join(ANIMATIONS)}")
     if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
         raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
     if width is not None and not 200 <= width <= 4000:
@@ -81,7 +87,8 @@ def write_picture(
 
     Args:
         make: makes the picture for a number of frames.
-        output: .gif, .webp or .mp4; .png, .svg and .pdf are stills of the last frame.
+        output: .gif, .webp, .mp4, .webm, or .png with several `frames`; .svg, .pdf and any other .png are stills of the
+            last frame.
         theme: whose colours the picture has, for the palette.
         frames: how many; None takes `wanted` or as many as a file below `LARGEST_BYTES` allows.
         wanted: how many frames the motion needs.
@@ -96,27 +103,44 @@ def write_picture(
     suffix = path.suffix.lower()
     report_progress = progress or (lambda done, total: None)
     milliseconds = _frame_milliseconds(suffix, fps)
-    drawn = 1 if suffix in STILLS else (frames or max(FEWEST_AUTOMATIC_FRAMES, wanted))
+    still = is_still(path, frames)
+    drawn = 1 if still else (frames or max(FEWEST_AUTOMATIC_FRAMES, wanted))
+    _make_directory(path)
     while True:
         picture = make(drawn)
-        if suffix in STILLS:
-            content = _encode_still(picture, suffix)
+        if still:
+            picture.show(picture.frames - 1)
+            content = encode_still(picture.figure, suffix)
             report_progress(1, 1)
         else:
-            content = _encode_frames(picture, suffix, milliseconds, report_progress, theme)
+            content = _encode_frames(picture, path, milliseconds, report_progress, theme)
         fits = len(content) <= LARGEST_BYTES or picture.frames <= FEWEST_AUTOMATIC_FRAMES
-        if fits or frames is not None or suffix in STILLS:
+        if fits or frames is not None or still:
             break
         drawn = max(FEWEST_AUTOMATIC_FRAMES, int(picture.frames * 0.95 * LARGEST_BYTES / len(content)))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path):
         write_durably(path, lambda file: file.write(content))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
     across, up = picture.size
     return RenderReport(
         path, picture.frames, 1000 / milliseconds, across, up, len(content), time.perf_counter() - began
     )
+
+
+def _make_directory(path: Path) -> None:
+    # Before drawing, which may take minutes, and not after it.
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """The user's error about a file that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _frame_milliseconds(suffix: str, fps: float | None) -> int:
@@ -125,16 +149,8 @@ def _frame_milliseconds(suffix: str, fps: float | None) -> int:
     return max(20, 10 * round(exact / 10)) if suffix == ".gif" else max(1, round(exact))
 
 
-def _encode_still(picture: Picture, suffix: str) -> bytes:
-    picture.show(picture.frames - 1)
-    buffer = BytesIO()
-    # Without a date, so that the same run gives the same file.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    picture.figure.savefig(buffer, format=suffix[1:], dpi=picture.figure.dpi, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _encode_frames(picture: Picture, suffix: str, milliseconds: int, progress: Progress, theme: Theme) -> bytes:
+def _encode_frames(picture: Picture, path: Path, milliseconds: int, progress: Progress, theme: Theme) -> bytes:
+    suffix = path.suffix.lower()
     count = picture.frames
     durations = [milliseconds] * count
     if count > 1:
@@ -150,4 +166,5 @@ def _encode_frames(picture: Picture, suffix: str, milliseconds: int, progress: P
             yield picture.pixels(frame)
             progress(frame + 1, count)
 
-    return encode_animation(suffix, draw(), samples, durations, milliseconds, theme)
+    with _naming(path):
+        return encode_animation(suffix, draw(), samples, durations, milliseconds, theme, path.parent)

@@ -20,6 +20,7 @@ from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 
 Warn = Callable[[str], None]
+Floats = npt.NDArray[np.float32]
 
 
 def python_warning(text: str) -> None:
@@ -65,7 +66,8 @@ def load_recording(
     path = _positions_path(source)
     # Before the snapshots: a run that goes on writes them first.
     reached = _newest_checkpoint(source)
-    file = SnapshotFile(path)
+    # In memory, for a run that is resumed meanwhile cuts the file.
+    file = SnapshotFile(path, in_memory=True)
     if not file.layers:
         raise UserError(f"{file.path} has no layer with positions: the run's network has ordinary convolutions only")
     if not len(file):
@@ -91,15 +93,14 @@ def load_recording(
             f"{file.path} has no snapshot between the iterations {first if first is not None else 'first'} and "
             f"{last if last is not None else 'last'}: it has {iterations[0]} to {iterations[-1]}"
         )
-    # Copied: a run that is resumed meanwhile cuts the file, and a map of what is gone would kill the process.
-    positions = {name: np.array(file.positions(name)[numbers[begin:end]]) for name in names}
+    chosen = numbers[begin:end]
+    positions = {name: _pick(file.positions(name), chosen, alone=len(names) < len(file.layers)) for name in names}
     for name, values in positions.items():
-        finite = np.isfinite(values).all(axis=(1, 2, 3))
-        if not finite.all():
-            wrong = int(finite.argmin())
+        wrong = _first_not_finite(values)
+        if wrong is not None:
             remedies = [Remedy(Action.SHORTEN, str(iterations[begin + wrong - 1]))] if wrong else []
             raise UserError(f"positions of {name} are not finite at iteration {iterations[begin + wrong]}", *remedies)
-    norms = {name: np.array(file.weight_norms(name)[numbers[begin:end]]) for name in names}
+    norms = {name: _pick(file.weight_norms(name), chosen, alone=len(names) < len(file.layers)) for name in names}
     return Recording(
         iterations[begin:end],
         positions,
@@ -109,6 +110,19 @@ def load_recording(
         _curve(source, warn),
         _title(source),
     )
+
+
+def _pick(values: Floats, numbers: npt.NDArray[np.int64], *, alone: bool) -> Floats:
+    """Records `numbers` (N,), which ascend, of values (T, ...); `alone` without the memory of what is not picked."""
+    if numbers[-1] - numbers[0] + 1 > len(numbers):
+        return values[numbers]
+    part = values[numbers[0] : numbers[-1] + 1]
+    return part.copy() if alone else part
+
+
+def _first_not_finite(values: Floats) -> int | None:
+    finite = np.isfinite(values)
+    return None if finite.all() else int(finite.all(axis=(1, 2, 3)).argmin())
 
 
 def _run(source: RunDirectory | str | os.PathLike[str]) -> RunDirectory | None:

@@ -112,7 +112,7 @@ def read_log(path: str | os.PathLike[str], length: int | None = None) -> list[di
     path = Path(path)
     content, size = _read(path, length)
     # First, since a line that is missing has moved all that come after it.
-    entries = list(_entries(content[: content.rfind(b"\n") + 1], path))
+    entries = _entries(content[: content.rfind(b"\n") + 1], path)
     _check_end(path, content, size, length)
     return entries
 
@@ -138,7 +138,37 @@ def _check_end(path: Path, content: bytes, size: int, length: int | None) -> Non
         raise UserError(f"{path} has no end of a line at byte {length}: it is not this checkpoint's log")
 
 
-def _entries(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
+def _entries(content: bytes, path: Path) -> list[dict[str, Any]]:
+    entries = _flat_entries(content)
+    return list(_entries_one_by_one(content, path)) if entries is None else entries
+
+
+def _flat_entries(content: bytes) -> list[dict[str, Any]] | None:
+    """All entries at once, several times as fast; None unless every line is a flat object whose checksum fits."""
+    # One brace at either end of each line, and no others: a line is an object by itself, for its text cannot go on in
+    # the next one, where a string would have to hold a line feed.
+    lines = content.split(b"\n")[:-1]
+    count = len(lines)
+    ends = content.count(b"}\n"), content.count(b"\n{") + content.startswith(b"{")
+    if not ends == (content.count(b"}"), content.count(b"{")) == (count, count) or b"[" in content:
+        return None
+    checksum = 0
+    for line in lines:
+        checksum = zlib.crc32(line[:-_CHECKSUM_BYTES], checksum)
+        if not line.endswith(b', "crc32": "%08x"}' % checksum):
+            return None
+    try:
+        found: list[dict[str, Any]] = json.loads(
+            f"[{content[:-1].decode()}]".replace("\n", ",\n"), parse_constant=_refuse
+        )
+    except (ValueError, RecursionError):
+        return None
+    for entry in found:
+        del entry["crc32"]
+    return found
+
+
+def _entries_one_by_one(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
     checksum, checked = 0, False
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         match = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
