@@ -16,8 +16,8 @@ from acu_core.render.colours import LIGHT, Theme
 from acu_core.render.field_colours import FieldTheme
 from acu_core.render.field_figure import WIDTH, FieldFigure, FieldFrames
 from acu_core.render.field_panel import Field
-from acu_core.render.frame_schedule import plan_frames
-from acu_core.render.picture_file import Progress, RenderReport, check_output, is_still, write_picture
+from acu_core.render.frame_schedule import FrameSchedule, Pace, plan_frames
+from acu_core.render.picture_file import Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.runs.run_directory import RunDirectory
 
@@ -64,6 +64,8 @@ def render_receptive_field(
     last: int | None = None,
     width: int | None = None,
     theme: Theme = LIGHT,
+    pace: Pace = Pace.MOVEMENT,
+    title: str | None = None,
     progress: Progress | None = None,
     computing: Progress | None = None,
     warn: Warn = python_warning,
@@ -78,28 +80,28 @@ def render_receptive_field(
     began = time.perf_counter()
     check_output(output, frames=frames, fps=fps, width=width)
     recording = load_recording(source, first=first, last=last, warn=warn)
-    known: dict[int, Field] = {}
     fields = open_fields()
     fixed = fields.fixed_grid()
+    known: dict[int, Field] = {}
     colours = FieldTheme.of(theme)
     made: list[FieldFrames] = []
 
     def make(drawn: int) -> FieldFigure:
-        chosen = _snapshots(recording, _POINTS if is_still(output) else drawn)
-        missing = [number for number in chosen.tolist() if number not in known]
+        schedule = _snapshots(recording, drawn, pace)
+        numbers = schedule.moments.astype(np.int64).tolist()
+        missing = [number for number in numbers if number not in known]
         for done, number in enumerate(missing, 1):
             known[number] = fields.learned({name: values[number] for name, values in recording.positions.items()})
             if computing is not None:
                 computing(done, len(missing))
         made.append(
             FieldFrames(
-                iterations=recording.iterations[chosen],
-                learned=[known[number] for number in chosen.tolist()],
-                frames=np.arange(len(chosen))[-drawn:],
-                fixed=fixed,
+                recording,
+                schedule,
+                [known[number] for number in numbers],
+                fixed,
                 weights=fields.iteration,
-                warm_up=recording.warm_up,
-                title=recording.title,
+                title=recording.title if title is None else title,
             )
         )
         return FieldFigure(made[-1], 100.0 if width is None else width / WIDTH, colours)
@@ -109,20 +111,23 @@ def render_receptive_field(
     return FieldReport(
         **vars(replace(report, seconds=time.perf_counter() - began)),
         weights_iteration=fields.iteration,
-        first_iteration=int(shown.iterations[0]),
-        last_iteration=int(shown.iterations[-1]),
+        first_iteration=int(shown.schedule.at_moments()[0]),
+        last_iteration=int(shown.schedule.at_moments()[-1]),
         fixed_radius=fixed.radius,
         first_radius=shown.learned[0].radius,
         last_radius=shown.learned[-1].radius,
     )
 
 
-def _snapshots(recording: Recording, frames: int) -> npt.NDArray[np.int64]:
-    """The recorded snapshots nearest to the moments that the shapes' animation would show: ascending, none twice."""
-    schedule = plan_frames(
-        recording.all_synapses(), recording.iterations, recording.warm_up, frames=frames, trail_points=frames
-    )
-    return np.unique(np.rint(schedule.moments[schedule.frames]).astype(np.int64))
+def _snapshots(recording: Recording, frames: int, pace: Pace) -> FrameSchedule:
+    """The recorded snapshots nearest to the moments that the shapes' animation would show, none twice.
+
+    A still shows the last of many, over the curve of all of them.
+    """
+    points = frames if frames > 1 else _POINTS
+    planned = plan_frames([recording], frames=points, trail_points=points, pace=pace)
+    moments = np.unique(np.round(planned.moments[planned.frames]))
+    return FrameSchedule(planned.iterations, moments, np.arange(len(moments))[-1 if frames == 1 else 0 :], pace)
 
 
 def default_field_output(run: str | os.PathLike[str]) -> Path:
