@@ -109,6 +109,7 @@ def plan_frames(
         pieces = [(0, still, calm), (still, count - 1, points - calm + 1)]
     spread = [_spread(recordings, iterations, *piece, pace) for piece in pieces]
     wanted = np.concatenate([spread[0], *(part[1:] for part in spread[1:])])
+    wanted[-1] = count - 1
     chosen = wanted[::stride] if frames > 1 else wanted[-1:]
     shown = _settle(chosen, count) if frames > 1 else chosen
     # A trail is a line from snapshot to snapshot; where those are few, it has points between to fade by.

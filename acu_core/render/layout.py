@@ -85,7 +85,7 @@ def plan_layout(
     width = picture_width(sum(stages), abreast)
     starts = set(itertools.accumulate(stages))
     staged = len(stages) > 1 and sum(stages) > 1
-    gap = 0.10 if longest * abreast > 5 else 0.16
+    gap = 0.22 if abreast > 1 else 0.10 if longest > 5 else 0.16
     stage_gap = gap + 0.08 if staged else gap
 
     # The panels are as large as the row allows that needs most room.

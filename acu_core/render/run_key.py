@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,46 +35,38 @@ class RunKey:
         self._iterations, self._recordings = schedule.at_moments(), recordings
         self._names = [short_names([recording.title or "unnamed"], _LETTERS)[0] for recording in recordings]
         self._states: list[Text] = []
-        self._lines: list[list[int]] = [[]]
-        used = 0.0
-        for number in range(len(recordings)):
-            width = self._width(number)
-            if self._lines[-1] and used + _BETWEEN + width > room:
-                self._lines.append([])
-                used = 0.0
-            self._lines[-1].append(number)
-            used += _BETWEEN + width
-
-    @property
-    def lines(self) -> int:
+        # Evenly over the width, so that the lines make columns.
+        count = len(recordings)
+        widest = max(map(self._width, range(count))) + _BETWEEN
+        fitting = max(1, min(count, int((room + _BETWEEN) / widest)))
+        self.lines = math.ceil(count / fitting)
         """How many lines the key takes."""
-        return len(self._lines)
+        self._columns = math.ceil(count / self.lines)
 
     def add_to(self, figure: MovingFigure, baselines: Sequence[float], colours: Sequence[Colour] | None) -> None:
         """Draws the key on lines at these heights; without colours, without dots."""
-        for baseline, numbers in zip(baselines, self._lines, strict=True):
-            # Evenly over the width, so that the lines make columns.
-            step = (figure.width - 2 * MARGIN) / max(map(len, self._lines))
-            for column, number in enumerate(numbers):
-                left = MARGIN + column * step
-                if colours:
-                    mark = dots([_DOT], colours[number], "")
-                    mark.draw(figure, left, baseline + 0.045)
-                    left += mark.width + _GAP
-                words = (
-                    (f"{self._place(number)}:", "normal", figure.theme.muted),
-                    (
-                        self._names[number],
-                        "bold",
-                        figure.theme.ink,
-                    ),
-                )
-                for content, weight, colour in words:
-                    text = figure.add_text(left, baseline, content, size=_SIZE, color=colour, fontweight=weight)
-                    left += figure.width_of(text) + _GAP
-                state = figure.add_text(left, baseline, "", size=TEXT_SIZE, color=figure.theme.muted)
-                self._states.append(state)
-                figure.moving.append(state)
+        step = (figure.width - 2 * MARGIN) / self._columns
+        for number in range(len(self._recordings)):
+            line, column = divmod(number, self._columns)
+            left, baseline = MARGIN + column * step, baselines[line]
+            if colours:
+                mark = dots([_DOT], colours[number], "")
+                mark.draw(figure, left, baseline + 0.045)
+                left += mark.width + _GAP
+            words = (
+                (f"{self._place(number)}:", "normal", figure.theme.muted),
+                (
+                    self._names[number],
+                    "bold",
+                    figure.theme.ink,
+                ),
+            )
+            for content, weight, colour in words:
+                text = figure.add_text(left, baseline, content, size=_SIZE, color=colour, fontweight=weight)
+                left += figure.width_of(text) + _GAP
+            state = figure.add_text(left, baseline, "", size=TEXT_SIZE, color=figure.theme.muted)
+            self._states.append(state)
+            figure.moving.append(state)
 
     def show(self, moment: int) -> None:
         """Sets the key to one moment of the schedule."""

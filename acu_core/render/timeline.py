@@ -134,7 +134,7 @@ class Timeline:
             # In the middle of what is left.
             start, end = left + text_width(words, TEXT_SIZE), right - text_width(last, TEXT_SIZE)
             pace = f"pace: {self._schedule.pace.value}"
-            for text in (f"ticks: equal times of the animation, {pace}", pace):
+            for text in (f"ticks: equal times of the animation; {pace}", pace):
                 if text_width(text, TEXT_SIZE) < end - start - 0.2:
                     middle = (start + end) / 2
                     self._figure.add_text(middle, base, text, size=TEXT_SIZE, color=theme.muted, ha="center")
