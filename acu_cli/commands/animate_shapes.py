@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,15 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.drawing_progress import DrawingProgress
+from acu_cli.field_drawing import draw_receptive_field, radii
+
+
+class View(enum.Enum):
+    """What of a run is drawn."""
+
+    SHAPES = "shapes"
+    RECEPTIVE_FIELD = "receptive-field"
 
 
 class Theme(enum.Enum):
@@ -36,13 +44,20 @@ def animate_shapes(
             show_default=False,
         ),
     ],
+    view: Annotated[
+        View,
+        typer.Option(
+            help="The layers' shapes, or what they amount to: where the network's centre unit looks in the image, with "
+            "the newest weights."
+        ),
+    ] = View.SHAPES,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
-            "By default figures/shapes.gif in the run, the first of several.",
+            "By default figures/shapes.gif (or receptive-field.gif) in the run, the first of several.",
             show_default=False,
         ),
     ] = None,
@@ -72,49 +87,47 @@ def animate_shapes(
     """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
     from acu_core.render.animation import default_output, render_animation
     from acu_core.render.colours import THEMES
+    from acu_core.render.field_animation import FieldReport
     from acu_core.render.frame_schedule import Pace as FramePace
+    from acu_core.render.picture_file import RenderReport
 
-    target = default_output(runs[0]) if output is None else output
-    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
-    with _Drawing() as drawing:
-        report = render_animation(
-            runs,
-            target,
-            frames=frames,
-            fps=fps,
-            first=first,
-            last=last,
-            layers=wanted,
-            width=width,
-            theme=THEMES[theme.value],
-            pace=FramePace(pace.value),
-            title=title,
-            progress=drawing.update,
-            warn=terminal.warning,
-        )
+    report: RenderReport
+    with DrawingProgress() as progress:
+        if view is View.RECEPTIVE_FIELD:
+            report = draw_receptive_field(
+                runs,
+                output,
+                layers=layers,
+                frames=frames,
+                fps=fps,
+                first=first,
+                last=last,
+                width=width,
+                theme=THEMES[theme.value],
+                pace=FramePace(pace.value),
+                title=title,
+                progress=progress,
+            )
+        else:
+            report = render_animation(
+                runs,
+                default_output(runs[0]) if output is None else output,
+                frames=frames,
+                fps=fps,
+                first=first,
+                last=last,
+                layers=None if layers is None else [name.strip() for name in layers.split(",") if name.strip()],
+                width=width,
+                theme=THEMES[theme.value],
+                pace=FramePace(pace.value),
+                title=title,
+                progress=progress.drawing,
+                warn=terminal.warning,
+            )
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")
-
-
-class _Drawing:
-    """A progress bar that begins when the number of frames is known, and anew when fewer frames are tried."""
-
-    def __init__(self) -> None:
-        self._shown = ExitStack()
-        self._total: int | None = None
-
-    def __enter__(self) -> _Drawing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._shown.close()
-
-    def update(self, done: int, total: int) -> None:
-        if total != self._total:
-            self._shown.close()
-            self._total = total
-            self._bar = self._shown.enter_context(terminal.progress(total, "drawing", unit="frames"))
-        self._bar.update(done)
+        if isinstance(report, FieldReport):
+            terminal.print(radii(report))

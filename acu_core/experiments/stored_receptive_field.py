@@ -48,7 +48,7 @@ class StoredReceptiveFields:
         """
         if os.path.isfile(path):
             raise UserError(
-                f"{path} holds positions alone, and a receptive field needs weights too: name a run's directory",
+                f"{path} holds positions alone, and a receptive field needs the weights of a run too",
                 Remedy(Action.DRAW_SHAPES),
             )
         run = StoredRun.open(path)
