@@ -210,7 +210,7 @@ class _Finder(_Mode):
                 self._found["global"] = self.calls
             elif self._unrolled and given is self._unrolled[0] and reduced.numel() == given.shape[:2].numel():
                 self._found["global"] = self._unrolled[1]
-            elif name.startswith("adaptive") and given.dim() == 4:
+            elif given.dim() == 4 and (name.startswith("adaptive") or (name not in _POOLING and reduced.dim() < 3)):
                 self._found["adaptive"] = self.calls
         if given.dim() == 4 and reduced.dim() == 3 and reduced.shape[:2] == given.shape[:2]:
             # One of the two sides is gone, or both are one: what is taken of the rest is taken of the map.

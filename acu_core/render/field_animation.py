@@ -51,6 +51,9 @@ class FieldReport(RenderReport):
     fixed_radius: float
     first_radius: float
     last_radius: float
+    fixed_centre: tuple[float, float]
+    """The mean place (y, x) in pixels of the input."""
+    last_centre: tuple[float, float]
 
 
 def render_receptive_field(
@@ -116,6 +119,8 @@ def render_receptive_field(
         fixed_radius=fixed.radius,
         first_radius=shown.learned[0].radius,
         last_radius=shown.learned[-1].radius,
+        fixed_centre=fixed.centre,
+        last_centre=shown.learned[-1].centre,
     )
 
 

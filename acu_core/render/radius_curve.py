@@ -33,7 +33,7 @@ class RadiusCurve:
         for spine in axes.spines.values():
             spine.set(color=theme.border, linewidth=0.8)
         low, high = min(fixed, float(radii.min())), max(fixed, float(radii.max()))
-        room = max(high - low, 0.02 * high, 1e-6)
+        room = max(high - low, 0.1 * high, 1e-6)
         bottom, top = low - 0.15 * room, high + 0.15 * room
         first, last = float(iterations[0]), float(iterations[-1])
         axes.set(xlim=(first if last > first else first - 1, last), ylim=(bottom, top))

@@ -415,6 +415,13 @@ def test_the_last_map_is_found(head: Callable[[Tensor], Tensor]) -> None:
         torch.testing.assert_close(window(field, slice(2, 5), slice(2, 5)), weight)
 
 
+def test_a_map_of_one_unit_may_be_the_last() -> None:
+    for head in (lambda x: x.mean((2, 3)), lambda x: functional.adaptive_avg_pool2d(x, 1), lambda x: x.flatten(1)):
+        field = receptive_field(Forward(lambda x, head=head: head(x[:, :, 3:4, 2:3]), pool=False), (2, 7, 7))
+        assert field.map_size == (1, 1)
+        assert bool((window(field, slice(2, 5), slice(1, 4)) > 0).all())
+
+
 def test_the_last_of_several_poolings_counts() -> None:
     def branches(images: Tensor) -> Tensor:
         context = functional.adaptive_avg_pool2d(images, 1)

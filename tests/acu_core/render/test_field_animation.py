@@ -112,6 +112,7 @@ def test_every_frame_is_a_recorded_snapshot(make_recording: MakeRecording, tmp_p
     assert (report.weights_iteration, report.first_iteration, report.last_iteration) == (123_456, 0, 60)
     assert report.fixed_radius == report.first_radius == pytest.approx(3)
     assert report.last_radius == pytest.approx(6)
+    assert report.fixed_centre == report.last_centre == (16, 16)
     with Image.open(report.path) as image:
         assert (image.n_frames, image.size) == (8, (400, report.height))
 
