@@ -114,11 +114,12 @@ def _quotient(function: Function, dividend: Any, divisor: Any, **options: Any) -
 
 
 def _sum_of_two(function: Function, first: Any, second: Any, *, alpha: float = 1, **options: Any) -> Any:
-    """Of a sum or a difference."""
+    """Of a sum or a difference: `alpha` times the second, of `rsub` the first."""
+    if function_name(function) == "rsub":
+        first, second = second, first
     if _in_place(function, options):
         return first.add_(second, alpha=abs(alpha))
-    # A number may be the first of a difference.
-    return second + abs(alpha) * first if not isinstance(first, Tensor) else torch.add(first, second, alpha=abs(alpha))
+    return torch.add(torch.as_tensor(first, dtype=_precision(first, second)), second, alpha=abs(alpha))
 
 
 def _negative(function: Function, tensor: Tensor, **options: Any) -> Tensor:

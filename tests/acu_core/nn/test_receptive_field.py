@@ -265,6 +265,42 @@ def test_the_bound_holds_for_everything_that_a_network_may_call() -> None:
     assert_bounded(model, model.last, (4, 12, 12))
 
 
+@pytest.mark.parametrize(
+    ("function", "factor"),
+    [
+        (lambda x: x + 2 * x, 3),
+        (lambda x: x - 2 * x, 3),
+        (lambda x: 2 - x, 1),
+        (lambda x: torch.add(x, x, alpha=-2), 3),
+        (lambda x: torch.sub(x, x, alpha=-2), 3),
+        (lambda x: torch.sub(x, torch.ones(2, 1, 1, 1), alpha=5), 1),
+        (lambda x: torch.rsub(x, 4, alpha=-3), 3),
+        (lambda x: torch.rsub(x, x, alpha=3), 4),
+        (lambda x: x.clone().sub_(x, alpha=-4), 5),
+        (lambda x: x.clone().add_(x, alpha=-4), 5),
+        (lambda x: torch.zeros(1, 1, 3, 3) - 3 * x, 3),
+        (lambda x: -x / -4, 0.25),
+        (lambda x: x.clone().mul_(-3), 3),
+        (lambda x: x.clone().div_(torch.tensor(-2.0)), 0.5),
+        (lambda x: torch.ones(1, 3, 3) * -2 @ x, 6),
+        (lambda x: functional.linear(x, -torch.ones(3, 3)), 3),
+        (lambda x: torch.stack([x, -x]).sum(0), 2),
+        (lambda x: functional.pad(x, (1, 1, 1, 1), mode="circular")[..., 1:-1, 1:-1], 1),
+        (lambda x: functional.interpolate(x, scale_factor=2)[..., ::2, ::2], 1),
+        (lambda x: functional.prelu(x, torch.tensor([-7.0])), 7),
+        (lambda x: torch.conv2d(x, torch.full((1, 1, 1, 1), -5.0), torch.ones(1)), 5),
+        (lambda x: functional.conv2d(x, weight=torch.full((1, 1, 1, 1), -5.0), bias=torch.ones(1)), 5),
+    ],
+)
+def test_functions_of_one_unit_have_the_factor_that_they_should(
+    function: Callable[[Tensor], Tensor], factor: float
+) -> None:
+    model = Forward(function)
+    model.conv = nn.Conv2d(1, 1, 1)
+    nn.init.ones_(model.conv.weight)
+    assert receptive_field(model, (1, 3, 3)).total == pytest.approx(factor)
+
+
 ACTIVATIONS: list[Callable[[Tensor], Tensor]] = [
     functional.relu,
     functional.relu6,
