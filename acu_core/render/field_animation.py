@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from acu_core.render.colours import LIGHT, Theme
 from acu_core.render.field_colours import FieldTheme
-from acu_core.render.field_figure import WIDTH, FieldFigure, FieldFrames
+from acu_core.render.field_figure import WIDTH, FieldFigure, FieldFrames, default_title
 from acu_core.render.field_panel import Field
 from acu_core.render.frame_schedule import FrameSchedule, Pace, plan_frames
 from acu_core.render.picture_file import Progress, RenderReport, check_output, write_picture
@@ -104,7 +104,7 @@ def render_receptive_field(
                 [known[number] for number in numbers],
                 fixed,
                 weights=fields.iteration,
-                title=recording.title if title is None else title,
+                title=default_title(recording.title) if title is None else title,
             )
         )
         return FieldFigure(made[-1], 100.0 if width is None else width / WIDTH, colours)

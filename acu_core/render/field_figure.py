@@ -34,7 +34,7 @@ _NAME = 0.09
 _NAME_SIZE = 10.0
 _HEADER = 1.0
 _SCALE_WIDTH = 2.2
-_LOOKS = "where the centre unit looks"
+_TITLE_ROOM = WIDTH - 2 * MARGIN - _SCALE_WIDTH - 0.3
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ class FieldFrames:
     weights: int
     """The iteration of the weights, the same ones in all fields."""
     title: str
+
+
+def default_title(name: str) -> str:
+    """What stands over the field of a run that is called so."""
+    looks = "where the centre unit looks"
+    if not name:
+        return looks
+    (shown,), _ = fit_names([name], _TITLE_ROOM - text_width(f": {looks}", TITLE_SIZE, bold=True), (TITLE_SIZE,))
+    return f"{shown}: {looks}"
 
 
 class FieldFigure:
@@ -142,14 +151,8 @@ class FieldFigure:
 
     def _add_header(self) -> None:
         drawing = self._drawing
-        room = WIDTH - 2 * MARGIN - _SCALE_WIDTH - 0.3
-        title = f"{self._fields.title}: {_LOOKS}" if self._fields.title else _LOOKS
-        if text_width(title, TITLE_SIZE, bold=True) > room:
-            (shown,), _ = fit_names(
-                [self._fields.title], room - text_width(f": {_LOOKS}", TITLE_SIZE, bold=True), (TITLE_SIZE,)
-            )
-            title = f"{shown}: {_LOOKS}"
-        drawing.add_text(MARGIN, drawing.height - 0.31, title, size=TITLE_SIZE, fontweight="bold")
+        (title,), size = fit_names([self._fields.title], _TITLE_ROOM, (TITLE_SIZE,))
+        drawing.add_text(MARGIN, drawing.height - 0.31, title, size=size, fontweight="bold")
         said = f"how much each pixel can count, at most; weights of iteration {self._fields.weights:,} in both"
         drawing.add_text(MARGIN, drawing.height - 0.55, said, size=9, color=self._theme.muted)
 

@@ -18,7 +18,7 @@ from acu_core.render import picture_file
 from acu_core.render.colours import DARK, LIGHT, THEMES, Theme
 from acu_core.render.field_animation import default_field_output, render_receptive_field
 from acu_core.render.field_colours import FieldTheme
-from acu_core.render.field_figure import FieldFigure, FieldFrames
+from acu_core.render.field_figure import FieldFigure, FieldFrames, default_title
 from acu_core.render.field_panel import pixel_ticks
 from acu_core.render.frame_schedule import FrameSchedule, Pace
 from acu_core.render.recording import Recording
@@ -65,7 +65,9 @@ def texts(figure: FieldFigure) -> list[str]:
     return [text.get_text() for text in figure.figure.findobj(Text) if text.get_text()]
 
 
-def frames(radii: list[float], shape: tuple[int, int] = (32, 32), *, title: str = "run") -> FieldFrames:
+def frames(
+    radii: list[float], shape: tuple[int, int] = (32, 32), *, name: str = "run", title: str | None = None
+) -> FieldFrames:
     iterations = 100 * np.arange(len(radii))
     positions = {"conv0": np.zeros((len(radii), 1, 9, 2), np.float32)}
     curve = TrainingCurve(np.array([100]), np.array([8.0]), np.array([200]))
@@ -77,7 +79,7 @@ def frames(radii: list[float], shape: tuple[int, int] = (32, 32), *, title: str 
         learned=[bell(radius, shape) for radius in radii],
         fixed=bell(3.0, shape),
         weights=123_456,
-        title=title,
+        title=default_title(name) if title is None else title,
     )
 
 
@@ -117,11 +119,22 @@ def test_every_frame_is_a_recorded_snapshot(make_recording: MakeRecording, tmp_p
         assert (image.n_frames, image.size) == (8, (400, report.height))
 
 
-def test_two_snapshots_are_two_frames(make_recording: MakeRecording, tmp_path: Path) -> None:
+@pytest.mark.parametrize("snapshots", [1, 2, 5])
+@pytest.mark.parametrize("frames", [None, 50])
+def test_few_snapshots_are_as_many_frames(
+    make_recording: MakeRecording, tmp_path: Path, snapshots: int, frames: int | None
+) -> None:
     fields = Bells()
-    path = make_recording(1, iterations=1, warm_up=0)
-    assert render_receptive_field(path, lambda: fields, tmp_path / "a.gif", frames=50).frames == 2
-    assert len(fields.asked) == 2
+    path = make_recording(1, iterations=snapshots - 1, warm_up=0)
+    assert (
+        render_receptive_field(path, lambda: fields, tmp_path / "a.gif", frames=frames, width=300).frames == snapshots
+    )
+    assert len(fields.asked) == snapshots
+
+
+def test_a_title_that_is_given_stands_alone() -> None:
+    assert "Any words" in texts(figure(frames([3.0], title="Any words")))
+    assert default_title("") == "where the centre unit looks"
 
 
 def test_a_still_shows_the_last_snapshot_over_the_whole_curve(make_recording: MakeRecording, tmp_path: Path) -> None:
@@ -233,7 +246,7 @@ def test_rings_stand_around_the_mean_places_in_pixels_of_the_input() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (17, 17), (32, 48), (224, 224), (300, 100)])
 def test_images_of_any_size_fit(shape: tuple[int, int]) -> None:
-    picture = figure(frames([3.0], shape, title="a-run-with-a-name-that-is-far-too-long-for-any-title-of-a-picture"))
+    picture = figure(frames([3.0], shape, name="a-run-with-a-name-that-is-far-too-long-for-any-title-of-a-picture"))
     width, height = picture.size
     assert width == 800
     assert height % 2 == 0
