@@ -55,6 +55,7 @@ class GradientBound:
         UserError: the network has no last map. That a function of it has no bound, `gradient` says, by its name.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, model: nn.Module, input_shape: Sequence[int]) -> None:
         # A compiled network hides its functions.
         self._model: nn.Module = getattr(model, "_orig_mod", model)
@@ -82,6 +83,7 @@ class GradientBound:
                 "it becomes a vector"
             )
 
+    @torch.inference_mode(False)
     def gradient(self, positions: Mapping[str, Tensor] | None = None) -> tuple[Tensor, tuple[int, int]]:
         """The bound (C, H, W), float64, of the derivatives of the unit's sum over channels, and the map's size (h, w).
 

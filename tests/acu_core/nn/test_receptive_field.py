@@ -228,6 +228,17 @@ def test_the_gradient_of_no_image_exceeds_the_bound(
     assert bool((inner.map * inner.total <= outer.map * outer.total * (1 + 1e-6)).all())
 
 
+@pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+def test_the_bound_holds_for_networks_of_torchvision(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_network(f"torchvision:{name}", in_channels=3, classes=5)
+    assert len(active_layers(model)) > 15
+    for layer in active_layers(model).values():
+        with torch.no_grad():
+            layer.positions.add_(torch.randn(layer.positions.shape))
+    assert_bounded(model.double().eval(), model.avgpool, (3, 64, 64), images=2)  # type: ignore[arg-type]
+
+
 class Mixture(nn.Module):
     """Branches, groups, sums, differences, constants, functions in place, and every kind of pooling."""
 
@@ -500,6 +511,16 @@ def test_a_compiled_network_is_looked_into() -> None:
     assert receptive_field(torch.compile(model), (2, 7, 7)).map.equal(  # type: ignore[arg-type]
         receptive_field(model, (2, 7, 7)).map
     )
+
+
+def test_modes_without_gradients_do_not_matter() -> None:
+    torch.manual_seed(0)
+    model = pooled(ActiveConv2d(2, 3, 3, padding=1), nn.ReLU())
+    expected = receptive_field(model, (2, 7, 7)).map
+    with torch.no_grad():
+        assert receptive_field(model, (2, 7, 7)).map.equal(expected)
+    with torch.inference_mode():
+        assert receptive_field(model, (2, 7, 7)).map.equal(expected)
 
 
 def test_the_public_name() -> None:
