@@ -98,7 +98,7 @@ class GradientBound:
             wanted, found = (tuple(t.shape) for t in (self._state[f"{name}.positions"], moved[name]))
             if found != wanted:
                 raise UserError(f"the positions of {name} are {found}, those of the network {wanted}")
-        state = self._state | {f"{name}.positions": value.cpu().double() for name, value in moved.items()}
+        state = self._state | {f"{name}.positions": value.detach().cpu().double() for name, value in moved.items()}
         dominated = _Dominated(self._last)
         image = self._run(dominated, state, torch.float64)
         assert dominated.map is not None

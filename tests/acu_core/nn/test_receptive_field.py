@@ -513,6 +513,18 @@ def test_a_compiled_network_is_looked_into() -> None:
     )
 
 
+def test_parametrized_weights_and_positions_that_need_gradients() -> None:
+    torch.manual_seed(0)
+    model = pooled(ActiveConv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3))
+    positions = torch.randn(1, 9, 2, requires_grad=True)
+    expected = receptive_field(model, (2, 7, 7), positions={"0": positions})
+    for layer in model[:2]:
+        torch.nn.utils.parametrizations.weight_norm(layer)
+    found = receptive_field(model, (2, 7, 7), positions={"0": positions})
+    torch.testing.assert_close(found.map, expected.map)
+    assert found.total == pytest.approx(expected.total)
+
+
 def test_modes_without_gradients_do_not_matter() -> None:
     torch.manual_seed(0)
     model = pooled(ActiveConv2d(2, 3, 3, padding=1), nn.ReLU())
