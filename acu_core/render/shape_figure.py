@@ -208,7 +208,8 @@ class ShapeFigure:
                 entries.append(dots([7.6], theme.group(group), f"group {group + 1}", rank=2))
         sizes = dot_diameters(_LEGEND_NORMS, side)
         low, _, high = _LEGEND_NORMS
-        entries.append(dots(list(sizes), accent, f"weight norm, {low:g} to {high:g} of the mean", rank=3))
+        norms = f"weight norm, {low:g} to {high:g} of the mean"
+        entries.append(dots(list(sizes), accent, norms, rank=4, brief="weight norm"))
         entries.append(ring(*ghost_ring(side), theme.ghost, "start", rank=4))
         if hidden:
             entries.append(ring(11, 1.8, theme.hidden, "hidden", rank=5))

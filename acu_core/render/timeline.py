@@ -72,12 +72,10 @@ class Timeline:
             words: figure.add_text(MARGIN, count, words, size=_COUNT_SIZE, fontweight="bold")
             for words in (_RECORDED, _BETWEEN)
         }
-        self._numbers = {
-            words: figure.add_text(
-                MARGIN + figure.width_of(text) + _SPACE, count, "", size=_COUNT_SIZE, fontweight="bold"
-            )
-            for words, text in self._words.items()
-        }
+        self._numbers = {}
+        for words in self._words:
+            left = MARGIN + text_width(words, _COUNT_SIZE, bold=True) + _SPACE
+            self._numbers[words] = figure.add_text(left, count, "", size=_COUNT_SIZE, fontweight="bold")
         figure.moving += [*self._words.values(), *self._numbers.values()]
 
     def across(self, iteration: float) -> float:
