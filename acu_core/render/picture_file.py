@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.colours import Theme
+from acu_core.render.drawing_processes import draw_frames
 from acu_core.render.picture import Picture
 from acu_core.render.still_file import encode_still
 
@@ -161,10 +162,11 @@ def _encode_frames(picture: Picture, path: Path, milliseconds: int, progress: Pr
         chosen = np.unique(np.linspace(0, count - 1, _PALETTE_SAMPLES).round().astype(int))
         samples = [picture.pixels(int(frame)) for frame in chosen]
 
-    def draw() -> Iterator[npt.NDArray[np.uint8]]:
-        for frame in range(count):
-            yield picture.pixels(frame)
-            progress(frame + 1, count)
+    def draw(frames: Iterator[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        for done, pixels in enumerate(frames, start=1):
+            yield pixels
+            progress(done, count)
 
-    with _naming(path):
-        return encode_animation(suffix, draw(), samples, durations, milliseconds, theme, path.parent)
+    # Closed, so that what draws ends whatever stops the encoder.
+    with _naming(path), closing(draw_frames(picture)) as drawn:
+        return encode_animation(suffix, draw(drawn), samples, durations, milliseconds, theme, path.parent)
