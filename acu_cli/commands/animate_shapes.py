@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +13,36 @@ import typer
 from acu_cli import terminal
 
 
+class Theme(enum.Enum):
+    """As in acu_core.render.colours, which would import numpy for `--help`."""
+
+    LIGHT = "light"
+    DARK = "dark"
+
+
+class Pace(enum.Enum):
+    """As in acu_core.render.frame_schedule."""
+
+    MOVEMENT = "movement"
+    UNIFORM = "uniform"
+
+
 def animate_shapes(
-    run: Annotated[Path, typer.Argument(help="A run's directory, or a positions.bin.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run's directory, or a positions.bin; up to four are drawn beside each other.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
-            "By default figures/shapes.gif in the run.",
+            "By default figures/shapes.gif in the run, the first of several.",
             show_default=False,
         ),
     ] = None,
@@ -38,16 +60,25 @@ def animate_shapes(
         int | None,
         typer.Option(help="Width in pixels; by default 800, less for one or two layers.", show_default=False),
     ] = None,
+    theme: Annotated[Theme, typer.Option(help="The colours.")] = Theme.LIGHT,
+    pace: Annotated[
+        Pace, typer.Option(help="What passes evenly: the synapses' movement, or iterations.")
+    ] = Pace.MOVEMENT,
+    title: Annotated[
+        str | None, typer.Option(help="Stands over the picture; by default the run's name.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Draw how the shapes of a run's layers changed, one panel a layer."""
+    """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
     from acu_core.render.animation import default_output, render_animation
+    from acu_core.render.colours import THEMES
+    from acu_core.render.frame_schedule import Pace as FramePace
 
-    target = default_output(run) if output is None else output
+    target = default_output(runs[0]) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
     with _Drawing() as drawing:
         report = render_animation(
-            run,
+            runs,
             target,
             frames=frames,
             fps=fps,
@@ -55,6 +86,9 @@ def animate_shapes(
             last=last,
             layers=wanted,
             width=width,
+            theme=THEMES[theme.value],
+            pace=FramePace(pace.value),
+            title=title,
             progress=drawing.update,
             warn=terminal.warning,
         )

@@ -1,21 +1,27 @@
-"""A run's snapshots as an animation, or as a still of the last shapes."""
+"""The snapshots of a run, or of several beside each other, as an animation, or as a still of the last shapes."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from acu_core.errors import UserError
 from acu_core.render.colours import LIGHT, Theme
-from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
-from acu_core.render.layout import Layout, plan_layout
+from acu_core.render.frame_schedule import Pace, choose_frame_count, plan_frames
+from acu_core.render.layer_names import stages
+from acu_core.render.layout import plan_layout
 from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
-from acu_core.render.shape_figure import ShapeFigure, visible_reach
+from acu_core.render.shape_figure import ShapeFigure, all_layers, visible_reach
 from acu_core.runs.run_directory import RunDirectory
 
+Source = RunDirectory | str | os.PathLike[str]
+
+MOST_RUNS = 4
 _TRAIL_POINTS = 150
 # Seen: bytes a frame for each synapse and each pixel of its panel's side.
 _BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4}
@@ -28,7 +34,7 @@ def default_output(source: str | os.PathLike[str]) -> Path:
 
 
 def render_animation(
-    source: RunDirectory | str | os.PathLike[str],
+    source: Source | Sequence[Source],
     output: str | os.PathLike[str],
     *,
     frames: int | None = None,
@@ -38,13 +44,16 @@ def render_animation(
     layers: Sequence[str] | None = None,
     width: int | None = None,
     theme: Theme = LIGHT,
+    pace: Pace = Pace.MOVEMENT,
+    title: str | None = None,
     progress: Progress | None = None,
     warn: Warn = python_warning,
 ) -> RenderReport:
-    """Draws a run, or a `positions.bin`, into `output`, whose suffix is the format.
+    """Draws runs, or files of positions, into `output`, whose suffix is the format.
 
     Args:
-        source: a run or a snapshot file; the run may still be going on.
+        source: a run or a snapshot file, or up to four that are drawn beside each other, over one time line and on one
+            scale; a run may still be going on.
         output: .gif, .webp or .mp4; .png, .svg and .pdf are stills of the last shapes with their trails.
         frames: how many; None takes as many as the motion needs and a file below 2 MB allows.
         fps: frames a second, 20 by default; GIF rounds a frame's time to 10 ms.
@@ -53,42 +62,87 @@ def render_animation(
         layers: names, or patterns with `*`; None takes all.
         width: in pixels; 800 by default, less for one or two columns of panels.
         theme: the colours.
+        pace: whether movement or iterations pass evenly.
+        title: stands over the picture; by default the name of the run.
         progress: called with (frames drawn, frames in all).
-        warn: told what of the run is damaged and was left out; by default a warning of Python's.
+        warn: told what of a run is damaged and was left out; by default a warning of Python's.
 
     Raises:
         UserError: for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
     check_output(output, frames=frames, fps=fps, width=width)
-    recording = load_recording(source, first=first, last=last, layers=layers, warn=warn)
-    layout = plan_layout(len(recording.positions))
-    dots_per_inch = 100.0 if width is None else width / layout.width
-    wanted = _automatic_frames(recording, layout, dots_per_inch, Path(output).suffix.lower())
+    single = isinstance(source, (RunDirectory, str, os.PathLike))
+    sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
+    recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
     report = write_picture(
-        lambda drawn: ShapeFigure(recording, _plan(recording, drawn), layout, dots_per_inch, theme),
+        lambda drawn: ShapeFigure(
+            recordings,
+            plan_frames(recordings, frames=drawn, trail_points=_TRAIL_POINTS, pace=pace),
+            theme=theme,
+            width=width,
+            title=title,
+        ),
         output,
         theme=theme,
         frames=frames,
-        wanted=wanted,
+        wanted=_automatic_frames(recordings, width, Path(output).suffix.lower()),
         fps=fps,
         progress=progress,
     )
     return replace(report, seconds=time.perf_counter() - began)
 
 
-def _plan(recording: Recording, frames: int) -> FrameSchedule:
-    return plan_frames(
-        recording.all_synapses(), recording.iterations, recording.warm_up, frames=frames, trail_points=_TRAIL_POINTS
+def load_recordings(
+    sources: Sequence[Source],
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    layers: Sequence[str] | None = None,
+    warn: Warn = python_warning,
+) -> list[Recording]:
+    """What is drawn beside each other: as `load_recording`, but a pattern need match a layer of one run only."""
+    if not 1 <= len(sources) <= MOST_RUNS:
+        raise UserError(f"1 to {MOST_RUNS} runs are drawn beside each other, got {len(sources)}")
+    if len(sources) == 1:
+        return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
+    whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
+    if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
+        raise UserError(
+            "the runs have no layer in common: the first has "
+            + ", ".join(list(whole[0].positions)[:3])
+            + ", the second "
+            + ", ".join(list(whole[1].positions)[:3])
+        )
+    if layers is None:
+        return whole
+    names = all_layers(whole)
+    for pattern in layers:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"no layer is called {pattern!r}: the runs have {', '.join(names)}")
+    if not layers:
+        raise UserError(f"no layer was chosen: the runs have {', '.join(names)}")
+    chosen = [_only(recording, layers) for recording in whole]
+    if not all(recording.positions for recording in chosen):
+        raise UserError(f"one of the runs has none of the layers {', '.join(layers)}")
+    return chosen
+
+
+def _only(recording: Recording, patterns: Sequence[str]) -> Recording:
+    names = [name for name in recording.positions if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    return replace(
+        recording,
+        positions={name: recording.positions[name] for name in names},
+        weight_norms={name: recording.weight_norms[name] for name in names},
     )
 
 
-def _automatic_frames(recording: Recording, layout: Layout, dots_per_inch: float, suffix: str) -> int:
+def _automatic_frames(recordings: Sequence[Recording], width: int | None, suffix: str) -> int:
     if suffix not in _BYTES_PER_LINE_PIXEL:
         return 1
-    pixels_per_unit = layout.panel * dots_per_inch / (2 * visible_reach(recording))
-    synapses = recording.all_synapses()
-    wanted = choose_frame_count(synapses, pixels_per_unit)
+    layout = plan_layout([len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings))
+    side = layout.panel * (100.0 if width is None else width / layout.width)
+    wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings)))
     # Only a first guess, which saves drawing twice.
-    expected_bytes = _BYTES_PER_LINE_PIXEL[suffix] * synapses.shape[1] * layout.panel * dots_per_inch
-    return min(wanted, int(LARGEST_BYTES / expected_bytes))
+    synapses = sum(p.shape[1] * p.shape[2] for recording in recordings for p in recording.positions.values())
+    return min(wanted, int(LARGEST_BYTES / (_BYTES_PER_LINE_PIXEL[suffix] * synapses * side)))

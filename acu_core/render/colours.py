@@ -105,7 +105,7 @@ LIGHT = Theme(
     curve=_rgb("#22303c"),
     curve_ahead=_rgb("#c9c6bb"),
     groups=tuple(
-        map(_rgb, ("#d9480f", "#0b7285", "#5f3dc4", "#2b8a3e", "#c2255c", "#8a6d00", "#1864ab", "#495057")),
+        map(_rgb, ("#d9480f", "#12a0c2", "#6542c8", "#2d8b45", "#ce3378", "#664800", "#1a65ac", "#4e5051")),
     ),
 )
 
@@ -128,7 +128,7 @@ DARK = Theme(
     curve=_rgb("#eceff2"),
     curve_ahead=_rgb("#4c5662"),
     groups=tuple(
-        map(_rgb, ("#ff7b3d", "#3bc9db", "#a78bfa", "#69db7c", "#ff6b9d", "#e6c229", "#5aa9ff", "#c3cad1")),
+        map(_rgb, ("#ff7b3d", "#4be2ff", "#8577e8", "#69d273", "#ed4780", "#e6c126", "#79aeff", "#b3c1cc")),
     ),
 )
 
