@@ -54,7 +54,14 @@ def is_still(output: str | os.PathLike[str], frames: int | None = None) -> bool:
     return suffix in STILLS and (suffix not in ANIMATIONS or (frames or 1) == 1)
 
 
-def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: float | None, width: int | None) -> None:
+def check_output(
+    output: str | os.PathLike[str],
+    *,
+    frames: int | None,
+    fps: float | None,
+    width: int | None,
+    iteration: int | None = None,
+) -> None:
     """Raises UserError, before any work is done, for what cannot be met."""
     path = Path(output)
     suffix = path.suffix.lower()
@@ -67,6 +74,8 @@ def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: flo
         raise UserError(f"frames must be 1 to 10000, got {frames}")
     if (frames or 1) > 1 and suffix not in ANIMATIONS:
         raise UserError(f"a {suffix} holds one picture, not {frames} frames: write one of {', '.join(ANIMATIONS)}")
+    if iteration is not None and not is_still(path, frames):
+        raise UserError(f"one iteration is a still, {path.name} an animation: write one frame, as {', '.join(STILLS)}")
     if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
         raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
     if width is not None and not 200 <= width <= 4000:
