@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.interruption import ends_with
 
 
 class Theme(enum.Enum):
@@ -80,7 +81,7 @@ def animate_shapes(
 
     target = default_output(runs[0]) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
-    with _Drawing() as drawing:
+    with ends_with(f"{target} is as it was before"), _Drawing() as drawing:
         report = render_animation(
             runs,
             target,
