@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def draw_receptive_field(
-    runs: list[Path], output: Path | None, *, layers: str | None, progress: DrawingProgress, **options: Any
+    runs: list[Path], output: Path, *, layers: str | None, progress: DrawingProgress, **options: Any
 ) -> FieldReport:
     """`render_receptive_field` with the options of the command. Raises UserError for those that are not for it."""
     from acu_core.errors import UserError
-    from acu_core.render.field_animation import default_field_output, render_receptive_field
+    from acu_core.render.field_animation import render_receptive_field
 
     if len(runs) > 1:
         raise UserError(f"--view receptive-field draws one run, not {len(runs)}: draw each into a file of its own")
@@ -36,7 +36,7 @@ def draw_receptive_field(
     return render_receptive_field(
         run,
         open_fields,
-        default_field_output(run) if output is None else output,
+        output,
         progress=progress.drawing,
         computing=progress.computing,
         warn=terminal.warning,

@@ -12,6 +12,7 @@ import typer
 from acu_cli import terminal
 from acu_cli.drawing_progress import DrawingProgress
 from acu_cli.field_drawing import draw_receptive_field, radii
+from acu_cli.interruption import ends_with
 
 
 class View(enum.Enum):
@@ -56,8 +57,9 @@ def animate_shapes(
         typer.Option(
             "-o",
             "--output",
-            help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
-            "By default figures/shapes.gif (or receptive-field.gif) in the run, the first of several.",
+            help="The file: .gif, .webp, .mp4 or .webm, or a still of the last frame as .png, .svg or .pdf; "
+            "a .png moves where --frames are given. "
+            "By default figures/shapes.gif or figures/receptive-field.gif in the run, the first of several.",
             show_default=False,
         ),
     ] = None,
@@ -67,6 +69,9 @@ def animate_shapes(
     fps: Annotated[float | None, typer.Option(help="Frames a second; by default 20.", show_default=False)] = None,
     first: Annotated[int | None, typer.Option("--from", help="Iteration to begin with.", show_default=False)] = None,
     last: Annotated[int | None, typer.Option("--to", help="Iteration to end with.", show_default=False)] = None,
+    iteration: Annotated[
+        int | None, typer.Option(help="A still of this iteration, one that was recorded.", show_default=False)
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(help="Layers to show, with commas between; * stands for any letters.", show_default=False),
@@ -87,21 +92,24 @@ def animate_shapes(
     """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
     from acu_core.render.animation import default_output, render_animation
     from acu_core.render.colours import THEMES
-    from acu_core.render.field_animation import FieldReport
+    from acu_core.render.field_animation import FieldReport, default_field_output
     from acu_core.render.frame_schedule import Pace as FramePace
     from acu_core.render.picture_file import RenderReport
 
     report: RenderReport
-    with DrawingProgress() as progress:
-        if view is View.RECEPTIVE_FIELD:
+    field = view is View.RECEPTIVE_FIELD
+    target = output or (default_field_output if field else default_output)(runs[0])
+    with ends_with(f"{target} is as it was before"), DrawingProgress() as progress:
+        if field:
             report = draw_receptive_field(
                 runs,
-                output,
+                target,
                 layers=layers,
                 frames=frames,
                 fps=fps,
                 first=first,
                 last=last,
+                iteration=iteration,
                 width=width,
                 theme=THEMES[theme.value],
                 pace=FramePace(pace.value),
@@ -111,11 +119,12 @@ def animate_shapes(
         else:
             report = render_animation(
                 runs,
-                default_output(runs[0]) if output is None else output,
+                target,
                 frames=frames,
                 fps=fps,
                 first=first,
                 last=last,
+                iteration=iteration,
                 layers=None if layers is None else [name.strip() for name in layers.split(",") if name.strip()],
                 width=width,
                 theme=THEMES[theme.value],

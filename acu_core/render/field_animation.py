@@ -65,6 +65,7 @@ def render_receptive_field(
     fps: float | None = None,
     first: int | None = None,
     last: int | None = None,
+    iteration: int | None = None,
     width: int | None = None,
     theme: Theme = LIGHT,
     pace: Pace = Pace.MOVEMENT,
@@ -81,8 +82,10 @@ def render_receptive_field(
     Raises UserError for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width)
+    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
     recording = load_recording(source, first=first, last=last, warn=warn)
+    if iteration is not None:
+        recording.require(iteration)
     fields = open_fields()
     fixed = fields.fixed_grid()
     known: dict[int, Field] = {}
@@ -91,6 +94,8 @@ def render_receptive_field(
 
     def make(drawn: int) -> FieldFigure:
         schedule = _snapshots(recording, drawn, pace)
+        if iteration is not None:
+            schedule = schedule.only(iteration)
         numbers = schedule.moments.astype(np.int64).tolist()
         missing = [number for number in numbers if number not in known]
         for done, number in enumerate(missing, 1):
@@ -111,16 +116,17 @@ def render_receptive_field(
 
     report = write_picture(make, output, theme=colours, frames=frames, wanted=_WANTED, fps=fps, progress=progress)
     shown = made[-1]
+    last_shown = int(shown.schedule.frames[-1])
     return FieldReport(
         **vars(replace(report, seconds=time.perf_counter() - began)),
         weights_iteration=fields.iteration,
         first_iteration=int(shown.schedule.at_moments()[0]),
-        last_iteration=int(shown.schedule.at_moments()[-1]),
+        last_iteration=int(shown.schedule.at_moments()[last_shown]),
         fixed_radius=fixed.radius,
         first_radius=shown.learned[0].radius,
-        last_radius=shown.learned[-1].radius,
+        last_radius=shown.learned[last_shown].radius,
         fixed_centre=fixed.centre,
-        last_centre=shown.learned[-1].centre,
+        last_centre=shown.learned[last_shown].centre,
     )
 
 

@@ -72,7 +72,9 @@ class FieldFigure:
         up, across = _SIDE * min(1.0, shape[0] / shape[1]), _SIDE * min(1.0, shape[1] / shape[0])
         drawing = self._drawing = MovingFigure(WIDTH, _PANELS + up + _HEADER, dots_per_inch, theme)
         self.figure, self.size = drawing.figure, drawing.size
-        largest = max(float(np.asarray(field.map).max()) for field in (fields.fixed, *fields.learned))
+        # Arrays at once: the process that draws a frame may be a fork, in which nothing of PyTorch is to be called.
+        self._maps = [np.asarray(field.map) for field in fields.learned]
+        largest = max(float(values.max()) for values in (np.asarray(fields.fixed.map), *self._maps))
         scale = PowerNorm(0.5, vmin=0.0, vmax=largest)
         self._add_header()
         self._add_scale(scale, largest)
@@ -82,7 +84,7 @@ class FieldFigure:
             FieldPanel(drawing, (left, _PANELS, across, up), (shape[0], shape[1]), theme.colour_map, scale, rows=rows)
             for left, rows in zip(lefts, (True, False), strict=True)
         )
-        fixed.show(fields.fixed)
+        fixed.show(np.asarray(fields.fixed.map))
         Ring(drawing, fixed.axes, dashed=True).show(fields.fixed)
         before = Ring(drawing, learned.axes, dashed=True, point=False)
         before.show(fields.fixed)
@@ -131,7 +133,7 @@ class FieldFigure:
         """Sets everything that moves to frame `frame`."""
         moment = int(self._fields.schedule.frames[frame])
         field, fixed = self._fields.learned[moment], self._fields.fixed
-        self._learned.show(field)
+        self._learned.show(self._maps[moment])
         self._ring.show(field)
         change = f"  {100 * (field.radius / fixed.radius - 1):+.1f} %" if fixed.radius else ""
         self._radius.set_text(_radius(field) + change.replace("-", "\N{MINUS SIGN}"))

@@ -88,9 +88,9 @@ class FieldPanel:
             labelfontfamily=FONT,
         )
 
-    def show(self, field: Field) -> None:
-        """Sets the image."""
-        self.image.set_data(np.asarray(field.map))
+    def show(self, values: npt.NDArray[np.float64]) -> None:
+        """Sets the image, (H, W)."""
+        self.image.set_data(values)
 
 
 def pixel_ticks(size: int) -> list[int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
+from picture_comparison import TOLERANCE, farthest
 from PIL import Image
 
 from acu_core.errors import UserError
@@ -143,6 +145,33 @@ def test_a_still_shows_the_last_snapshot_over_the_whole_curve(make_recording: Ma
     assert report.frames == 1
     assert report.last_iteration == 200
     assert len(fields.asked) == 60
+
+
+def test_a_still_of_any_recorded_iteration(make_recording: MakeRecording, tmp_path: Path) -> None:
+    path = make_recording(1, iterations=300, warm_up=0)
+    report = render_receptive_field(path, Bells, tmp_path / "a.png", iteration=77)
+    assert report.frames == 1
+    assert (report.first_iteration, report.last_iteration) == (0, 77)
+    assert report.last_radius == pytest.approx(3 * (1 + 77 / 300))
+    with pytest.raises(UserError, match="has no snapshot of iteration 301"):
+        render_receptive_field(path, Bells, tmp_path / "a.png", iteration=301)
+    with pytest.raises(UserError, match="one iteration is a still"):
+        render_receptive_field(path, Bells, tmp_path / "a.gif", iteration=77)
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_a_frame_looks_as_it_did(theme: Theme) -> None:
+    path = Path(__file__).parent / "golden" / f"field_{theme.name}.png"
+    picture = figure(frames([3.0] * 3 + [3.0 + 0.2 * step for step in range(14)]), theme)
+    drawn = Image.fromarray(picture.pixels(12).copy())
+    if os.environ.get("ACU_WRITE_GOLDEN"):
+        drawn.quantize(128, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
+    with Image.open(path) as stored:
+        assert drawn.size == stored.size
+        assert farthest(drawn, stored) < TOLERANCE
+        # What is missing or elsewhere is seen.
+        for wrong in (11, 0, 16):
+            assert farthest(Image.fromarray(picture.pixels(wrong).copy()), stored) > TOLERANCE
 
 
 def test_a_field_is_computed_once_however_often_its_frame_is_drawn(
