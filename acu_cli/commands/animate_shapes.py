@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.interruption import ends_with
 
 
 class Theme(enum.Enum):
@@ -41,7 +42,8 @@ def animate_shapes(
         typer.Option(
             "-o",
             "--output",
-            help="The file: .gif, .webp or .mp4, or a still of the last shapes as .png, .svg or .pdf. "
+            help="The file: .gif, .webp, .mp4 or .webm, or a still of the last shapes as .png, .svg or .pdf; "
+            "a .png moves where --frames are given. "
             "By default figures/shapes.gif in the run, the first of several.",
             show_default=False,
         ),
@@ -52,6 +54,9 @@ def animate_shapes(
     fps: Annotated[float | None, typer.Option(help="Frames a second; by default 20.", show_default=False)] = None,
     first: Annotated[int | None, typer.Option("--from", help="Iteration to begin with.", show_default=False)] = None,
     last: Annotated[int | None, typer.Option("--to", help="Iteration to end with.", show_default=False)] = None,
+    iteration: Annotated[
+        int | None, typer.Option(help="A still of this iteration, one that was recorded.", show_default=False)
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(help="Layers to show, with commas between; * stands for any letters.", show_default=False),
@@ -76,7 +81,7 @@ def animate_shapes(
 
     target = default_output(runs[0]) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
-    with _Drawing() as drawing:
+    with ends_with(f"{target} is as it was before"), _Drawing() as drawing:
         report = render_animation(
             runs,
             target,
@@ -84,6 +89,7 @@ def animate_shapes(
             fps=fps,
             first=first,
             last=last,
+            iteration=iteration,
             layers=wanted,
             width=width,
             theme=THEMES[theme.value],

@@ -62,6 +62,12 @@ class FrameSchedule:
         frames = self.moments[self.frames]
         return 1 < len(self.iterations) < _FEWEST_SNAPSHOTS or bool(np.any(frames != np.round(frames)))
 
+    def only(self, iteration: int) -> FrameSchedule:
+        """The same moments and one frame, at an iteration that was recorded."""
+        place = float(np.searchsorted(self.iterations, iteration))
+        moments = np.union1d(self.moments, [place])
+        return FrameSchedule(self.iterations, moments, np.searchsorted(moments, [place]), self.pace)
+
     def recorded(self, moment: int) -> bool:
         """Whether the moment is one of `iterations`."""
         return bool(self.moments[moment] == np.round(self.moments[moment]))
