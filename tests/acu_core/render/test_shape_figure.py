@@ -121,6 +121,9 @@ def test_trails_between_few_snapshots_are_broken_lines() -> None:
     assert all(panel._dashed for panel in draw(PICTURES["two files"]).panels)
     assert all(panel._dashed for panel in draw(PICTURES["two files"], frames=1).panels)
     assert not any(panel._dashed for panel in draw(PICTURES["six layers"]).panels)
+    # Of runs beside each other each for itself.
+    both = draw(PICTURES["a run and two files"]).panels
+    assert [panel._dashed for panel in both] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("pace", Pace)
