@@ -48,7 +48,7 @@ def fit_names(names: Sequence[str], room: float, sizes: Sequence[float] = _NAME_
     for size in sizes:
         if all(text_width(name, size, bold=True) <= room for name in names):
             return list(names), size
-    for letters in range(max(map(len, names)), 6, -1):
+    for letters in range(max(map(len, names)), 5, -1):
         shown = short_names(names, letters)
         if all(text_width(name, sizes[-1], bold=True) <= room for name in shown):
             break
