@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from acu_core.render.colours import Colour, Theme
 
-_FONT = "DejaVu Sans"
+FONT = "DejaVu Sans"
 
 
 class MovingFigure:
@@ -53,7 +53,7 @@ class MovingFigure:
     def add_text(self, left: float, bottom: float, content: str, *, size: float, **style: Any) -> Text:
         """Text whose base line begins there, in ink unless `style` says otherwise."""
         place = left / self.width, bottom / self.height
-        return self.figure.text(*place, content, fontsize=size, fontfamily=_FONT, **{"color": self.theme.ink, **style})
+        return self.figure.text(*place, content, fontsize=size, fontfamily=FONT, **{"color": self.theme.ink, **style})
 
     def add_patch(self, patch: Patch) -> None:
         """A patch whose places are in inches."""
@@ -112,7 +112,7 @@ def text_width(content: str, size: float, *, bold: bool = False) -> float:
 @lru_cache(maxsize=1024)
 def _advance(letter: str, bold: bool) -> float:
     """Of a letter at size 1, in points."""
-    font = get_font(findfont(FontProperties(family=_FONT, weight="bold" if bold else "normal")))
+    font = get_font(findfont(FontProperties(family=FONT, weight="bold" if bold else "normal")))
     font.set_size(100, 72)
     # In 65536ths of a pixel, without hinting.
     advance: int = font.load_char(ord(letter)).linearHoriAdvance

@@ -34,6 +34,16 @@ class Recording:
     curve: TrainingCurve | None = None
     title: str = ""
 
+    def require(self, iteration: int) -> None:
+        """Raises UserError that names the nearest recorded ones, unless there is a snapshot of `iteration`."""
+        after = int(np.searchsorted(self.iterations, iteration))
+        nearest = [str(found) for found in self.iterations[max(0, after - 1) : after + 1]]
+        if str(iteration) not in nearest:
+            raise UserError(
+                f"{self.title} has no snapshot of iteration {iteration}: the nearest "
+                f"{'are' if len(nearest) > 1 else 'is'} {' and '.join(nearest)}"
+            )
+
     def all_synapses(self) -> npt.NDArray[np.float32]:
         """Every synapse of every layer and group: (T, S, 2)."""
         return np.concatenate([p.reshape(len(p), -1, 2) for p in self.positions.values()], axis=1)
