@@ -264,6 +264,16 @@ def test_the_title_is_the_run_or_what_is_asked_for() -> None:
     assert "plain-1" not in words(draw([drawn_run(title="plain-1")], title=""))
 
 
+def test_any_name_can_be_drawn() -> None:
+    # Mathematics, lines, letters that the font lacks, bytes that are no text.
+    for name in ("$a$ $", "a\nb\tc", "\N{CJK UNIFIED IDEOGRAPH-5F62}\N{CJK UNIFIED IDEOGRAPH-72B6}", "run\udcff", " "):
+        runs = [drawn_run((f"{name}.1", f"{name}.2"), title=name), drawn_run((f"{name}.1", f"{name}.2"), title=name)]
+        for drawn in (draw(runs[:1]), draw(runs), draw(runs, title=name)):
+            assert drawn.pixels(0).std() > 0
+    assert "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}" in words(draw([drawn_run(title="\u5f62\u72b6")]))
+    assert words(draw([drawn_run(title="$a$  b")])).startswith("$a$ b |")
+
+
 @pytest.mark.parametrize("name", ["hidden", "six layers", "side by side", "a run and two files"])
 def test_pixels_do_not_depend_on_the_frames_before(name: str) -> None:
     figure = draw(PICTURES[name], frames=6)
