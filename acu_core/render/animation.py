@@ -22,6 +22,8 @@ from acu_core.runs.run_directory import RunDirectory
 Source = RunDirectory | str | os.PathLike[str]
 
 MOST_RUNS = 4
+# Layers that an error names of a run.
+_NAMED = 3
 _TRAIL_POINTS = 150
 # Seen: bytes a frame for each synapse and each pixel of its panel's side.
 _BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4, ".webm": 0.4}
@@ -126,12 +128,8 @@ def load_recordings(
         return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
     whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
     if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
-        raise UserError(
-            "the runs have no layer in common: the first has "
-            + ", ".join(list(whole[0].positions)[:3])
-            + ", the second "
-            + ", ".join(list(whole[1].positions)[:3])
-        )
+        known = ", ".join(f"{r.title} has {', '.join(list(r.positions)[:_NAMED])}" for r in whole)
+        raise UserError(f"the runs have no layer in common: {known}")
     if layers is None:
         return whole
     names = all_layers(whole)
@@ -141,8 +139,9 @@ def load_recordings(
     if not layers:
         raise UserError(f"no layer was chosen: the runs have {', '.join(names)}")
     chosen = [_only(recording, layers) for recording in whole]
-    if not all(recording.positions for recording in chosen):
-        raise UserError(f"one of the runs has none of the layers {', '.join(layers)}")
+    for recording in chosen:
+        if not recording.positions:
+            raise UserError(f"{recording.title} has none of the layers {', '.join(layers)}")
     return chosen
 
 

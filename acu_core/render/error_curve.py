@@ -125,7 +125,7 @@ class ErrorCurve:
             right -= slot
             if colours:
                 sample = Line2D(
-                    [right - 0.31, right - 0.05],
+                    [right - 0.36, right - 0.10],
                     [count + 0.045] * 2,
                     color=colours[number],
                     linestyle=_LINE_STYLES[number % len(_LINE_STYLES)],
@@ -133,7 +133,7 @@ class ErrorCurve:
                     transform=figure.figure.dpi_scale_trans,
                 )
                 figure.figure.add_artist(sample)
-                right -= 0.45
+                right -= 0.50
         figure.add_text(right - 0.05, count, "test error", size=TEXT_SIZE, color=figure.theme.muted, ha="right")
         return texts
 

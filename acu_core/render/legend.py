@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.patches import Circle, Polygon, Rectangle
 
@@ -22,12 +22,13 @@ Draw = Callable[[MovingFigure, float, float], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """A mark, `width` inches wide, with its label; those of a lower `rank` go first when there is too little room."""
+    """A mark, `width` inches wide, with its label, and a `brief` one for when there is too little room."""
 
     label: str
     width: float
     draw: Draw
     rank: int = 1
+    brief: str | None = None
 
     @property
     def room(self) -> float:
@@ -35,7 +36,7 @@ class Entry:
         return self.width + _MARK_GAP + text_width(self.label, TEXT_SIZE)
 
 
-def dots(diameters: Sequence[float], colour: Colour, label: str, rank: int = 1) -> Entry:
+def dots(diameters: Sequence[float], colour: Colour, label: str, rank: int = 1, brief: str | None = None) -> Entry:
     """Dots beside each other, `diameters` in points."""
     inches = [diameter / 72 for diameter in diameters]
     gap = 0.045
@@ -47,7 +48,7 @@ def dots(diameters: Sequence[float], colour: Colour, label: str, rank: int = 1) 
             )
             left += diameter + gap
 
-    return Entry(label, sum(inches) + gap * (len(inches) - 1), draw, rank)
+    return Entry(label, sum(inches) + gap * (len(inches) - 1), draw, rank, brief)
 
 
 def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 1) -> Entry:
@@ -117,12 +118,17 @@ def down(tip: float, height: float, side: float) -> list[tuple[float, float]]:
 
 
 def fitting(entries: Sequence[Entry], room: float) -> list[Entry]:
-    """The entries that fit into `room` inches in one line; the lower their rank, the earlier they are left out."""
+    """The entries that fit into `room` inches in one line.
+
+    Those of rank 0 go first, then labels become brief, then the others go, the lower their rank the earlier.
+    """
     chosen = list(entries)
-    while chosen and sum(entry.room for entry in chosen) + _BETWEEN * (len(chosen) - 1) > room:
+    while chosen and line_width(chosen) > room:
         lowest = min(entry.rank for entry in chosen)
-        last = max(number for number, entry in enumerate(chosen) if entry.rank == lowest)
-        del chosen[last]
+        if lowest > 0 and any(entry.brief for entry in chosen):
+            chosen = [replace(entry, label=entry.brief or entry.label, brief=None) for entry in chosen]
+        else:
+            del chosen[max(number for number, entry in enumerate(chosen) if entry.rank == lowest)]
     return chosen
 
 
@@ -133,8 +139,8 @@ def line_width(entries: Sequence[Entry]) -> float:
 
 def add_legend(figure: MovingFigure, entries: Sequence[Entry], right: float, bottom: float) -> None:
     """Draws the entries in one line that ends at `right`, base line `bottom`."""
-    for entry in reversed(entries):
-        text = figure.add_text(right, bottom, entry.label, size=TEXT_SIZE, color=figure.theme.muted, ha="right")
-        left = right - figure.width_of(text) - _MARK_GAP - entry.width
+    left = right - line_width(entries)
+    for entry in entries:
         entry.draw(figure, left, bottom + _MIDDLE)
-        right = left - _BETWEEN
+        figure.add_text(left + entry.width + _MARK_GAP, bottom, entry.label, size=TEXT_SIZE, color=figure.theme.muted)
+        left += entry.room + _BETWEEN

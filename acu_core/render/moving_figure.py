@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 
 from acu_core.render.colours import Colour, Theme
 
@@ -35,7 +34,9 @@ class MovingFigure:
         # Whole and even numbers of pixels, which video needs.
         across, up = (2 * round(inches * dots_per_inch / 2) for inches in (width, height))
         self.size = across, up
-        self.figure = Figure((across / dots_per_inch, up / dots_per_inch), dots_per_inch, facecolor=theme.paper)
+        # A hundredth of a pixel more, for some versions of Matplotlib cut what others round.
+        size = (across + 0.01) / dots_per_inch, (up + 0.01) / dots_per_inch
+        self.figure = Figure(size, dots_per_inch, facecolor=theme.paper)
         self.moving: list[Artist] = []
         # Any: the Agg canvas has no types.
         self._canvas: Any = FigureCanvasAgg(self.figure)
@@ -65,11 +66,6 @@ class MovingFigure:
             LineCollection([list(points)], colors=[colour], linewidths=width, transform=self.figure.dpi_scale_trans)
         )
 
-    def width_of(self, text: Text) -> float:
-        """How many inches a text takes as it is drawn."""
-        width: float = text.get_window_extent(self._canvas.get_renderer()).width
-        return width / self.figure.dpi
-
     def drawn(self) -> npt.NDArray[np.uint8]:
         """What is shown now as RGB, (height, width, 3)."""
         if self._background is None:
@@ -87,6 +83,11 @@ class MovingFigure:
         # Four bytes a pixel are copied, and compared by whoever writes them, several times as fast as three.
         return np.array(self._canvas.buffer_rgba())[..., :3]
 
+    def forget(self) -> None:
+        """Draws what rests anew for the next frame, for somebody has changed it."""
+        self._background = None
+        self._texts.clear()
+
     def _draw_text(self, text: Text, renderer: Any) -> None:
         """Draws letters once: they are the slowest part of a frame. Nothing else moves where a text stands."""
         key = id(text), text.get_text()
@@ -101,7 +102,18 @@ class MovingFigure:
 
 @lru_cache(maxsize=4096)
 def text_width(content: str, size: float, *, bold: bool = False) -> float:
-    """How many inches a text takes, give or take 3 %: drawn letters stand on whole pixels."""
-    font = FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal")
-    width: float = text_to_path.get_text_width_height_descent(content, font, False)[0]
-    return 1.03 * width / 72
+    """How many inches a text takes, give or take 3 %: drawn letters stand on whole pixels.
+
+    Of the font alone, so that every version of Matplotlib gives the same layout.
+    """
+    return size / 72 * sum(_advance(letter, bold) for letter in content)
+
+
+@lru_cache(maxsize=1024)
+def _advance(letter: str, bold: bool) -> float:
+    """Of a letter at size 1, in points."""
+    font = get_font(findfont(FontProperties(family=_FONT, weight="bold" if bold else "normal")))
+    font.set_size(100, 72)
+    # In 65536ths of a pixel, without hinting.
+    advance: int = font.load_char(ord(letter)).linearHoriAdvance
+    return advance / 65536 / 100

@@ -62,8 +62,8 @@ class RunKey:
                 ),
             )
             for content, weight, colour in words:
-                text = figure.add_text(left, baseline, content, size=_SIZE, color=colour, fontweight=weight)
-                left += figure.width_of(text) + _GAP
+                figure.add_text(left, baseline, content, size=_SIZE, color=colour, fontweight=weight)
+                left += text_width(content, _SIZE, bold=weight == "bold") + _GAP
             state = figure.add_text(left, baseline, "", size=TEXT_SIZE, color=figure.theme.muted)
             self._states.append(state)
             figure.moving.append(state)

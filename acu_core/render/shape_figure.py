@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
 from acu_core.render.error_curve import ErrorCurve, has_errors
-from acu_core.render.frame_schedule import FrameSchedule, at_iterations
+from acu_core.render.frame_schedule import FrameSchedule, at_iterations, is_sparse
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
 from acu_core.render.legend import Entry, add_legend, cell, dots, fitting, line, line_width, ring, triangle
@@ -70,7 +70,7 @@ class ShapeFigure:
         width: int | None = None,
         title: str | None = None,
     ) -> None:
-        self._schedule, self._recordings, self._theme = schedule, recordings, theme
+        self.schedule, self._recordings, self._theme = schedule, recordings, theme
         names = all_layers(recordings)
         several = len(recordings) > 1
         groups = max(p.shape[1] for recording in recordings for p in recording.positions.values())
@@ -113,7 +113,7 @@ class ShapeFigure:
     @property
     def frames(self) -> int:
         """How many frames there are."""
-        return len(self._schedule.frames)
+        return len(self.schedule.frames)
 
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
         """Frame `frame` as RGB, (height, width, 3)."""
@@ -122,7 +122,7 @@ class ShapeFigure:
 
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
-        moment = int(self._schedule.frames[frame])
+        moment = int(self.schedule.frames[frame])
         for panel in self.panels:
             panel.show(moment)
         self.timeline.show(moment)
@@ -149,7 +149,7 @@ class ShapeFigure:
             drawing.add_line([(left, height), (right, height)], theme.border, 1.2)
         shown, size = fit_names(names, layout.cell)
         reach = visible_reach(self._recordings)
-        iterations = self._schedule.at_moments()
+        iterations = self.schedule.at_moments()
         panels = []
         for index, (name, short) in enumerate(zip(names, shown, strict=True)):
             left, bottom = layout.corners[index]
@@ -171,7 +171,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    dashed=self._schedule.sparse,
+                    dashed=is_sparse(recording),
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)
@@ -195,8 +195,8 @@ class ShapeFigure:
             recording.curve is not None
             and bool(
                 np.any(
-                    (recording.curve.drops >= self._schedule.iterations[0])
-                    & (recording.curve.drops <= self._schedule.iterations[-1])
+                    (recording.curve.drops >= self.schedule.iterations[0])
+                    & (recording.curve.drops <= self.schedule.iterations[-1])
                 )
             )
             for recording in self._recordings
@@ -208,11 +208,12 @@ class ShapeFigure:
                 entries.append(dots([7.6], theme.group(group), f"group {group + 1}", rank=2))
         sizes = dot_diameters(_LEGEND_NORMS, side)
         low, _, high = _LEGEND_NORMS
-        entries.append(dots(list(sizes), accent, f"weight norm, {low:g} to {high:g} of the mean", rank=3))
+        norms = f"weight norm, {low:g} to {high:g} of the mean"
+        entries.append(dots(list(sizes), accent, norms, rank=4, brief="weight norm"))
         entries.append(ring(*ghost_ring(side), theme.ghost, "start", rank=4))
         if hidden:
             entries.append(ring(11, 1.8, theme.hidden, "hidden", rank=5))
-        if self._schedule.sparse:
+        if any(map(is_sparse, self._recordings)):
             entries.append(line(theme.fade(accent, np.full(1, 0.7))[0], "interpolated", dashed=True, rank=5))
         if drops:
             entries.append(triangle(theme.ink, "learning rate falls", rank=1))

@@ -65,6 +65,7 @@ class Timeline:
         for iteration in _drops(recordings, schedule):
             corners = down(self.across(iteration), bottom + height + 0.012, _DROP_SIDE)
             figure.add_patch(Polygon(corners, facecolor=theme.ink, edgecolor="none"))
+        self.ticks: list[float] = []
         self._add_ticks(bottom)
         self._add_words(bottom)
         # Apart, so that only the number is drawn anew for every frame.
@@ -72,12 +73,10 @@ class Timeline:
             words: figure.add_text(MARGIN, count, words, size=_COUNT_SIZE, fontweight="bold")
             for words in (_RECORDED, _BETWEEN)
         }
-        self._numbers = {
-            words: figure.add_text(
-                MARGIN + figure.width_of(text) + _SPACE, count, "", size=_COUNT_SIZE, fontweight="bold"
-            )
-            for words, text in self._words.items()
-        }
+        self._numbers = {}
+        for words in self._words:
+            left = MARGIN + text_width(words, _COUNT_SIZE, bold=True) + _SPACE
+            self._numbers[words] = figure.add_text(left, count, "", size=_COUNT_SIZE, fontweight="bold")
         figure.moving += [*self._words.values(), *self._numbers.values()]
 
     def across(self, iteration: float) -> float:
@@ -115,7 +114,8 @@ class Timeline:
             return
         chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _TICKS + 1).round().astype(int))]
         top = bottom - 0.025
-        for x in (self.across(iteration) for iteration in self._iterations[chosen]):
+        self.ticks = [self.across(iteration) for iteration in self._iterations[chosen]]
+        for x in self.ticks:
             self._figure.add_line([(x, top), (x, top - _TICK_HEIGHT)], self._figure.theme.muted, 0.8)
 
     def _add_words(self, bottom: float) -> None:
