@@ -308,9 +308,14 @@ def test_a_temporary_directory_is_gone_at_the_end_or_with_the_next_one(tmp_path:
             assert (first / "inside").exists()
             assert second != first
     assert os.listdir(tmp_path) == []
-    with pytest.raises(KeyError), durable.temporary_directory(tmp_path) as directory:
-        (directory / "inside").touch()
-        raise KeyError
+
+    def fail() -> None:
+        with durable.temporary_directory(tmp_path) as directory:
+            (directory / "inside").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert os.listdir(tmp_path) == []
     killed(tmp_path, "with durable.temporary_directory(Path('.')) as made: (made / 'inside').touch(); die()")
     assert len(os.listdir(tmp_path)) == 1
