@@ -124,3 +124,7 @@ class _Drawing:
             self._total = total
             self._bar = self._shown.enter_context(terminal.progress(total, "drawing", unit="frames"))
         self._bar.update(done)
+        if done == total:
+            # A bar has a thread, beside which a second try would be drawn by one core alone.
+            self._shown.close()
+            self._total = None

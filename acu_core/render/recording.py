@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def load_recording(
 
     Snapshots that are damaged are left out, and `warn` is told which; it is told too when the file ends before the
     run's newest checkpoint. Raises UserError when nothing is left to draw, for a name that matches nothing, and for
-    positions that are not finite.
+    positions and weight norms that are not finite.
     """
     path = _positions_path(source)
     # Before the snapshots: a run that goes on writes them first.
@@ -103,14 +103,10 @@ def load_recording(
             f"{file.path} has no snapshot between the iterations {first if first is not None else 'first'} and "
             f"{last if last is not None else 'last'}: it has {iterations[0]} to {iterations[-1]}"
         )
-    chosen = numbers[begin:end]
-    positions = {name: _pick(file.positions(name), chosen, alone=len(names) < len(file.layers)) for name in names}
-    for name, values in positions.items():
-        wrong = _first_not_finite(values)
-        if wrong is not None:
-            remedies = [Remedy(Action.SHORTEN, str(iterations[begin + wrong - 1]))] if wrong else []
-            raise UserError(f"positions of {name} are not finite at iteration {iterations[begin + wrong]}", *remedies)
-    norms = {name: _pick(file.weight_norms(name), chosen, alone=len(names) < len(file.layers)) for name in names}
+    chosen, alone = numbers[begin:end], len(names) < len(file.layers)
+    positions = {name: _pick(file.positions(name), chosen, alone=alone) for name in names}
+    norms = {name: _pick(file.weight_norms(name), chosen, alone=alone) for name in names}
+    _check_finite({"positions": positions, "weight norms": norms}, iterations[begin:end])
     return Recording(
         iterations[begin:end],
         positions,
@@ -130,9 +126,18 @@ def _pick(values: Floats, numbers: npt.NDArray[np.int64], *, alone: bool) -> Flo
     return part.copy() if alone else part
 
 
-def _first_not_finite(values: Floats) -> int | None:
-    finite = np.isfinite(values)
-    return None if finite.all() else int(finite.all(axis=(1, 2, 3)).argmin())
+def _check_finite(recorded: Mapping[str, Mapping[str, Floats]], iterations: npt.NDArray[np.int64]) -> None:
+    """Raises UserError that names the first iteration (of T) at which a value (T, ...) of a layer is not finite."""
+    found = []
+    for what, layers in recorded.items():
+        for name, values in layers.items():
+            finite = np.isfinite(values)
+            if not finite.all():
+                found.append((int(finite.reshape(len(values), -1).all(axis=1).argmin()), f"{what} of {name}"))
+    if found:
+        wrong, name = min(found, key=lambda place: place[0])
+        remedies = [Remedy(Action.SHORTEN, str(iterations[wrong - 1]))] if wrong else []
+        raise UserError(f"{name} are not finite at iteration {iterations[wrong]}", *remedies)
 
 
 def _run(source: RunDirectory | str | os.PathLike[str]) -> RunDirectory | None:
