@@ -32,7 +32,7 @@ def animate_shapes(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="A run's directory, or a positions.bin; up to four are drawn beside each other.",
             show_default=False,
         ),

@@ -26,7 +26,7 @@ _SIDE_OF_FULL_MARKS = 2.4
 _DOT = 8.2
 _EDGE = 1.1
 # Pixels by which a trail may be off: a path of many small steps takes long.
-_SIMPLER = 0.3
+_SIMPLER = 0.5
 _SPOKE = 1.6
 _GHOST = 9.5
 _GHOST_LINE = 1.0
@@ -123,7 +123,7 @@ class ShapePanel(Artist):
         gc = renderer.new_gc()
         gc.set_clip_rectangle(self._axes.bbox)
         gc.set_antialiased(True)
-        # Round joins would double the time of the trails, and differ by less than a pixel.
+        # Round joins and caps would double the time of the trails, and differ by less than a pixel.
         gc.set_joinstyle("bevel")
         self._draw_trails(renderer, gc, affine)
         self._draw_spokes(renderer, gc, affine)
@@ -131,7 +131,7 @@ class ShapePanel(Artist):
         gc.restore()
 
     def _draw_trails(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
-        gc.set_capstyle("butt" if self._dashed else "round")
+        gc.set_capstyle("butt" if self._dashed else "projecting")
         if self._dashed:
             gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale])
         for band, ((oldest, newest), _) in enumerate(self._bands):
