@@ -1,8 +1,8 @@
 """A picture's frames in their order, drawn by several processes: Matplotlib draws on one core at a time.
 
 The processes are forks of this one, for the picture is in memory then and nothing is imported again. They take turns,
-each into memory that it shares with this one, a few frames ahead at most. What a frame looks like depends on nothing but
-the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
+each into memory that it shares with this one, a few frames ahead at most. What a frame looks like depends on nothing
+but the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
 """
 
 from __future__ import annotations
