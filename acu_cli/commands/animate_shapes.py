@@ -75,9 +75,10 @@ def animate_shapes(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
-    from acu_core.render.animation import default_output, render_animation
-    from acu_core.render.colours import THEMES
-    from acu_core.render.frame_schedule import Pace as FramePace
+    with ends_with("nothing is drawn yet"):
+        from acu_core.render.animation import default_output, render_animation
+        from acu_core.render.colours import THEMES
+        from acu_core.render.frame_schedule import Pace as FramePace
 
     target = default_output(runs[0]) if output is None else output
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]

@@ -1,8 +1,8 @@
 """A picture's frames in their order, drawn by several processes: Matplotlib draws on one core at a time.
 
 The processes are forks of this one, for the picture is in memory then and nothing is imported again. They take turns,
-each into memory that it shares with this one, two frames ahead at most. What a frame looks like depends on nothing but
-the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
+each into memory that it shares with this one, a few frames ahead at most. What a frame looks like depends on nothing
+but the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from acu_core.render.packed_pixels import Pixels, four_bytes
 from acu_core.render.picture import Picture
 
 _MOST_PROCESSES = 4
-_SLOTS = 2
+_SLOTS = 4
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 # Fewer frames are drawn before a second process has begun.
 _FEWEST_FRAMES = 16
