@@ -34,3 +34,7 @@ class DrawingProgress:
             self._work = description, total
             self._bar = self._shown.enter_context(terminal.progress(total, description, unit=unit))
         self._bar.update(done)
+        if done == total:
+            # A bar has a thread, beside which a second try would be drawn by one core alone.
+            self._shown.close()
+            self._work = None

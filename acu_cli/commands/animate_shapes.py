@@ -41,7 +41,7 @@ def animate_shapes(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="A run's directory, or a positions.bin; up to four are drawn beside each other.",
             show_default=False,
         ),
@@ -105,11 +105,12 @@ def animate_shapes(
         )
         write_page(runs[0], output, first=first, last=last, layers=wanted, title=title, json=json)
         return
-    from acu_core.render.animation import default_output, render_animation
-    from acu_core.render.colours import THEMES
-    from acu_core.render.field_animation import FieldReport, default_field_output
-    from acu_core.render.frame_schedule import Pace as FramePace
-    from acu_core.render.picture_file import RenderReport
+    with ends_with("nothing is drawn yet"):
+        from acu_core.render.animation import default_output, render_animation
+        from acu_core.render.colours import THEMES
+        from acu_core.render.field_animation import FieldReport, default_field_output
+        from acu_core.render.frame_schedule import Pace as FramePace
+        from acu_core.render.picture_file import RenderReport
 
     report: RenderReport
     field = view is View.RECEPTIVE_FIELD

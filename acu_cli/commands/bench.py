@@ -247,16 +247,17 @@ def bench_render(
     if matplotlib_frames > frames:
         raise UserError(f"there are {frames} frames: FuncAnimation cannot draw {matplotlib_frames} of them")
     machine = render_bench.machine()
-    with terminal.progress(rounds + 3, "timing", unit="steps") as progress:
-        drawing = render_bench.measure_drawing(
-            frames=frames, matplotlib_frames=matplotlib_frames, rounds=rounds, progress=progress.update
-        )
-        opening = render_bench.measure_opening(iterations=iterations, layers=layers, rounds=rounds)
-        progress.update(rounds + 1)
-        peaks = {}
-        for count in (max(2, frames // 4), frames):
-            peaks[count] = render_bench.peak_of_drawing(count)
-            progress.update(rounds + 1 + len(peaks))
+    # No bar: it has a thread, beside which drawing takes one core alone.
+    terminal.note("Drawing ...")
+    drawing = render_bench.measure_drawing(
+        frames=frames,
+        matplotlib_frames=matplotlib_frames,
+        rounds=rounds,
+        progress=lambda done: terminal.note(f"round {done} of {rounds}"),
+    )
+    terminal.note("Opening ...")
+    opening = render_bench.measure_opening(iterations=iterations, layers=layers, rounds=rounds)
+    peaks = {count: render_bench.peak_of_drawing(count) for count in (max(2, frames // 4), frames)}
     if json:
         figures = {"drawing": asdict(drawing), "opening": asdict(opening), "peak_bytes": peaks}
         terminal.json({"machine": machine, "iterations": iterations, "layers": layers, **figures})

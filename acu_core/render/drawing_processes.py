@@ -1,8 +1,8 @@
 """A picture's frames in their order, drawn by several processes: Matplotlib draws on one core at a time.
 
 The processes are forks of this one, for the picture is in memory then and nothing is imported again. They take turns,
-each into memory that it shares with this one, two frames ahead at most. What a frame looks like depends on nothing but
-the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
+each into memory that it shares with this one, a few frames ahead at most. What a frame looks like depends on nothing
+but the frame, so it does not matter who draws it: where a process is lost, its frames are drawn here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from acu_core.render.packed_pixels import Pixels, four_bytes
 from acu_core.render.picture import Picture
 
 _MOST_PROCESSES = 4
-_SLOTS = 2
+_SLOTS = 4
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 # Fewer frames are drawn before a second process has begun.
 _FEWEST_FRAMES = 16
 # A process that says nothing for so long is lost. Drawing a frame takes milliseconds.
@@ -44,14 +45,25 @@ def draw_frames(picture: Picture, processes: int | None = None) -> Generator[Pix
     yield picture.pixels(0)
     forks: list[_Fork] = []
     try:
-        for number in range(processes if processes > 1 else 0):
-            forks.append(_Fork(picture, range(1 + number, picture.frames, processes), forks))
+        with _uninterrupted():
+            for number in range(processes if processes > 1 else 0):
+                forks.append(_Fork(picture, range(1 + number, picture.frames, processes), forks))
         for frame in range(1, picture.frames):
             drawn = forks[(frame - 1) % processes].next_frame() if forks else None
             yield picture.pixels(frame) if drawn is None else drawn
     finally:
         for fork in forks:
             fork.end()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait until the end: what Python calls around a fork would swallow an exception of theirs."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Fork:
@@ -90,6 +102,8 @@ class _Fork:
     def _draw(self, picture: Picture, frames: range, drawn: int, free: int) -> None:
         # Ctrl-C reaches every process of a terminal; the parent decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         # A collection would finish objects of the parent's.
         gc.disable()
         for number, frame in enumerate(frames):

@@ -20,7 +20,7 @@ _LINE_HEIGHT = 0.22
 _NAME_HEIGHT = 0.25
 _ROW_GAP = 0.08
 _BRACKET_HEIGHT = 0.07
-_COUNT_HEIGHT = 0.38
+_COUNT_HEIGHT = 0.42
 _BAR_HEIGHT = 0.07
 _BELOW_BAR = 0.27
 _CURVE_HEIGHT = 0.66
@@ -134,7 +134,7 @@ def plan_layout(
         brackets=tuple(brackets) if staged else (),
         title=height - _TOP - 0.15 if title else None,
         lines=tuple(below - 0.14 - line * _LINE_HEIGHT for line in range(lines)),
-        count=bar_bottom + bar_height + 0.13,
+        count=bar_bottom + bar_height + 0.16,
         bar=(MARGIN + indent, bar_bottom, width - 2 * MARGIN - indent, bar_height),
         curve=(MARGIN + indent, _BOTTOM, width - 2 * MARGIN - indent, _CURVE_HEIGHT) if curve else None,
     )

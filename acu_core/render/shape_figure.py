@@ -13,7 +13,7 @@ from acu_core.render.frame_schedule import FrameSchedule, at_iterations, is_spar
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
 from acu_core.render.legend import Entry, add_legend, cell, dots, fitting, line, line_width, ring, triangle
-from acu_core.render.moving_figure import MovingFigure, text_width
+from acu_core.render.moving_figure import MovingFigure, drawable, text_width
 from acu_core.render.recording import Recording
 from acu_core.render.run_key import RunKey
 from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring
@@ -78,7 +78,7 @@ class ShapeFigure:
         self._colours: list[Colour] = [theme.ink] * len(recordings) if groups > 1 else list(theme.groups)
         self._groups = groups
         across = picture_width(len(names), len(recordings))
-        heading = (title if title is not None else recordings[0].title) if not several or title is not None else ""
+        heading = drawable(title if title is not None else "" if several else recordings[0].title)
         entries = fitting(self._legend(_LEGEND_SIDE), across - 2 * MARGIN)
         beside = line_width(entries) + text_width(heading, TITLE_SIZE, bold=True) + 0.3 < across - 2 * MARGIN
         self._key = RunKey(schedule, recordings, across - 2 * MARGIN) if several else None
@@ -147,7 +147,7 @@ class ShapeFigure:
         layout, drawing, theme = self.layout, self.drawing, self._theme
         for left, right, height in layout.brackets:
             drawing.add_line([(left, height), (right, height)], theme.border, 1.2)
-        shown, size = fit_names(names, layout.cell)
+        shown, size = fit_names([drawable(name) for name in names], layout.cell)
         reach = visible_reach(self._recordings)
         iterations = self.schedule.at_moments()
         panels = []

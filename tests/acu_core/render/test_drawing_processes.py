@@ -116,3 +116,24 @@ def test_where_no_process_can_be_made_this_one_draws(monkeypatch: pytest.MonkeyP
     picture = Counted(9)
     assert_right(picture, 2)
     assert picture.drawn == list(range(9))
+
+
+def test_ctrl_c_in_the_middle_of_beginning_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = os.fork
+
+    def fork_and_interrupt() -> int:
+        process = fork()
+        if process:
+            signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(os, "fork", fork_and_interrupt)
+    picture = Counted(40)
+    frames = draw_frames(picture, 2)
+    next(frames)
+    with pytest.raises(KeyboardInterrupt):
+        next(frames)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert picture.drawn == [0]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

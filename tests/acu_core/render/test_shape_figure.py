@@ -264,6 +264,16 @@ def test_the_title_is_the_run_or_what_is_asked_for() -> None:
     assert "plain-1" not in words(draw([drawn_run(title="plain-1")], title=""))
 
 
+def test_any_name_can_be_drawn() -> None:
+    # Mathematics, lines, letters that the font lacks, bytes that are no text.
+    for name in ("$a$ $", "a\nb\tc", "\N{CJK UNIFIED IDEOGRAPH-5F62}\N{CJK UNIFIED IDEOGRAPH-72B6}", "run\udcff", " "):
+        runs = [drawn_run((f"{name}.1", f"{name}.2"), title=name), drawn_run((f"{name}.1", f"{name}.2"), title=name)]
+        for drawn in (draw(runs[:1]), draw(runs), draw(runs, title=name)):
+            assert drawn.pixels(0).std() > 0
+    assert "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}" in words(draw([drawn_run(title="\u5f62\u72b6")]))
+    assert words(draw([drawn_run(title="$a$  b")])).startswith("$a$ b |")
+
+
 @pytest.mark.parametrize("name", ["hidden", "six layers", "side by side", "a run and two files"])
 def test_pixels_do_not_depend_on_the_frames_before(name: str) -> None:
     figure = draw(PICTURES[name], frames=6)
@@ -277,3 +287,27 @@ def test_pixels_do_not_depend_on_the_frames_before(name: str) -> None:
 def test_the_smallest_text_is_eleven_pixels_at_the_default_width() -> None:
     assert TEXT_SIZE * 100 / 72 >= 11
     assert draw(PICTURES["six layers"]).size[0] == 800
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_the_bar_shows_warm_up_past_future_and_drops_where_they_are(theme: Theme) -> None:
+    figure = draw([drawn_run(("a", "b", "c"), warm_up=400)], theme=theme, pace=Pace.UNIFORM, frames=21)
+    _, bottom, _, height = figure.layout.bar
+
+    def colour(pixels: np.ndarray, iteration: float, above: float) -> list[int]:
+        column = round(100 * figure.timeline.across(iteration))
+        return list(pixels[round(pixels.shape[0] - 100 * (bottom + above)), column])
+
+    expected = {
+        # Frame: what stands at some iterations.
+        2: {100: theme.warm_up, 300: theme.warm_up_track, 600: theme.track, 1900: theme.track},
+        10: {100: theme.warm_up, 300: theme.warm_up, 600: theme.ink, 900: theme.ink, 1100: theme.track},
+        20: {300: theme.warm_up, 500: theme.ink, 1900: theme.ink},
+    }
+    for frame, places in expected.items():
+        pixels = figure.pixels(frame)
+        for iteration, wanted in places.items():
+            assert colour(pixels, iteration, height / 2) == [round(255 * part) for part in wanted], (frame, iteration)
+        # The triangle over the drop of the learning rate at iteration 1,500, and none beside it.
+        assert colour(pixels, 1500, height + 0.06) == [round(255 * part) for part in theme.ink]
+        assert colour(pixels, 1420, height + 0.06) == [round(255 * part) for part in theme.paper]
