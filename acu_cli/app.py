@@ -16,10 +16,15 @@ from acu_cli.commands import (
     evaluate,
     export,
     import_caffe,
+    positions,
     recipes,
+    report,
     reproduce,
     round_and_finetune,
+    runs,
+    show,
     train,
+    watch,
 )
 from acu_cli.output_streams import steady_streams
 from acu_cli.remedies import worded
@@ -56,9 +61,14 @@ def _options(
 
 
 app.command("train", epilog="Example: acu train planted --set schedule.iterations=500 --seed 1")(train.train)
+app.command("watch", epilog="Example: acu watch runs/planted-1")(watch.watch)
+app.command("runs", epilog="Example: acu runs runs")(runs.runs)
+app.command("show", epilog="Example: acu show runs/planted-1")(show.show)
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
+app.command("positions", epilog="Example: acu positions runs/planted-1 -o positions.csv")(positions.positions)
+app.command("report", epilog="Example: acu report runs/planted-1 -o planted.html")(report.report)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 PLAIN_SECONDS = 5.0
 """Seconds between two progress lines where there is no terminal."""
@@ -28,9 +29,19 @@ def print(text: str = "", *, style: str | None = None) -> None:
         sys.stdout.flush()
 
 
+def is_live(stream: TextIO) -> bool:
+    """Whether pictures that change can be shown there: a terminal that knows more than lines."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
 def width() -> int:
     """Characters in a line of the terminal; 80 where there is none."""
     return max(20, shutil.get_terminal_size().columns)
+
+
+def names(text: str | None) -> list[str] | None:
+    """The names of an option that takes several, with commas between."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def error(text: str) -> None:

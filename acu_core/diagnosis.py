@@ -33,8 +33,8 @@ def diagnose() -> list[Verdict]:
     verdicts += [
         _optional("torchvision", "Can CIFAR-10 be downloaded?", "torchvision", "pip install torchvision"),
         _optional(
-            "imageio imageio_ffmpeg",
-            "Can MP4 files be written?",
+            "imageio_ffmpeg",
+            "Can videos be written?",
             "imageio-ffmpeg",
             "pip install 'active-convolution[video]'",
         ),

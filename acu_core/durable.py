@@ -115,6 +115,14 @@ def publish_directory(path: Path, fill: Callable[[Path], object], *, last: str) 
 
 
 @contextmanager
+def temporary_directory(parent: Path) -> Iterator[Path]:
+    """A directory in `parent` that is removed at the end; a killed process leaves it to the next one that makes one."""
+    sweep(parent)
+    with _new_directory(parent) as temporary:
+        yield temporary
+
+
+@contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Names `path` in an error of a disk that names no file, or a temporary that is gone by then."""
     try:

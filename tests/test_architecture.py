@@ -21,12 +21,14 @@ ALLOWED = {
     "acu_core/data": {"data", "recipe"},
     "acu_core/nn": {"nn", "op", "recipe"},
     "acu_core/render": {"render", "runs"},
+    "acu_core/report": {"report", "render", "runs", "recipe"},
     "acu_core/learn": {"learn", "recipe", "nn", "data", "op"},
     "acu_core/train": {"train", "learn", "recipe", "runs", "nn", "data", "op"},
     "acu_core/experiments": {"experiments", "train", "learn", "recipe", "runs", "nn", "op"},
 }
 BELOW = {"experiments", "train", "learn", "recipe", "runs", "nn", "data", "op"}
 ALLOWED |= {f"acu_core/{part}": {part, *BELOW} for part in ("reproduce", "caffe", "export", "bench")}
+ALLOWED["acu_core/bench"] |= {"render"}
 COMMAND_LINE_ONLY = {"typer", "rich", "click"}
 
 

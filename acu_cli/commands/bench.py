@@ -1,4 +1,4 @@
-"""`acu bench op` and `acu bench train`."""
+"""`acu bench`: what acu does, timed side by side with what it replaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from acu_core.bench.operator_bench import OperatorRow
 
 app = typer.Typer(
-    help="Measure the operator, or whole training steps, side by side with what they replace.",
+    help="Measure the operator, whole training steps, or drawing, side by side with what they replace.",
     epilog="Example: acu bench op --rounds 31",
     no_args_is_help=True,
 )
@@ -167,9 +167,12 @@ def bench_train(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration."""
+    """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration.
+
+    And what it takes to record the shapes of one iteration, as `acu_core.ShapeRecorder` does in any training loop.
+    """
     terminal.note("Starting PyTorch ...")
-    from acu_core.bench.training_bench import measure_training, recipes_to_time
+    from acu_core.bench.training_bench import RECORDING, measure_training, recipes_to_time
     from acu_core.errors import UserError
 
     _check_device(device)
@@ -192,7 +195,123 @@ def bench_train(
         [
             [name, f"{1e3 * timing.median:.1f}", f"{1e3 * timing.spread:.1f}", f"{timing.median / base:.3f}"]
             for name, timing in timings.items()
+            if name != RECORDING
         ],
         title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
         f"torch {machine['torch']}",
+    )
+    recording = timings[RECORDING]
+    share = 100 * recording.median / timings[names[-1]].median
+    terminal.print(
+        f"Recording an iteration's shapes: {1e3 * recording.median:.2f} ms (spread {1e3 * recording.spread:.2f}), "
+        f"{share:.2f} % of a step of {names[-1]}."
+    )
+
+
+@app.command("watch", epilog="Example: acu bench watch --pairs 20")
+def bench_watch(
+    pairs: Annotated[int, typer.Option(min=2, max=10_000, help="Pairs of stretches, with and without.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length of a stretch.")] = 10.0,
+    batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64,
+    rows: Annotated[int, typer.Option(min=4, max=200, help="Of the terminal.")] = 24,
+    columns: Annotated[int, typer.Option(min=20, max=500, help="Of the terminal.")] = 80,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Time a training that `acu watch` watches beside one that nobody watches: the same one, turn and turn about."""
+    terminal.note("Starting PyTorch ...")
+    from dataclasses import asdict
+
+    from acu_cli.watch.measured_view import watching
+    from acu_core.bench.watching_bench import measure_watching, recipe_to_watch
+
+    _check_device(device)
+    machine = _machine(threads)
+    recipe = recipe_to_watch(batch=batch, device=device)
+    with terminal.progress(pairs, "timing", unit="pairs") as progress:
+        cost = measure_watching(
+            recipe,
+            lambda run: watching(run, rows=rows, columns=columns),
+            pairs=pairs,
+            seconds=seconds,
+            progress=lambda done, _: progress.update(done),
+        )
+    if json:
+        terminal.json({"machine": machine, "device": device, "batch": batch, **asdict(cost)})
+        return
+    terminal.table(
+        ["training", "ms a step"],
+        [["alone", f"{1e3 * cost.alone_seconds:.2f}"], ["watched", f"{1e3 * cost.watched_seconds:.2f}"]],
+        title=f"{recipe.name}, batch {batch}, float32 on {device}, {machine['processor']}, {machine['threads']} "
+        f"threads, torch {machine['torch']}; {columns} x {rows} characters",
+    )
+    terminal.print(
+        f"Watched it takes {100 * cost.slower:+.2f} % time ({100 * cost.spread:.2f} % between the quartiles of {pairs} "
+        f"pairs) and {100 * cost.processor_slower:+.2f} % processor time. The view itself takes "
+        f"{100 * cost.watcher_processor_share:.2f} % of one processor, and writes "
+        f"{cost.watcher_bytes_a_second:,.0f} bytes a second."
+    )
+
+
+@app.command("render", epilog="Example: acu bench render --rounds 5")
+def bench_render(
+    rounds: Rounds = 3,
+    frames: Annotated[int, typer.Option(min=2, max=10_000, help="Frames of the animation.")] = 200,
+    matplotlib_frames: Annotated[
+        int,
+        typer.Option(min=2, max=10_000, help="Frames that FuncAnimation draws a round; its time is scaled by them."),
+    ] = 20,
+    iterations: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of the run that is opened.")] = 64_000,
+    layers: Annotated[int, typer.Option(min=1, max=1000, help="Of the run that is opened.")] = 32,
+    json: Json = False,
+) -> None:
+    """Time drawing a GIF beside Matplotlib's FuncAnimation, and opening a long run, on made-up runs."""
+    from dataclasses import asdict
+
+    from acu_core.bench import render_bench
+    from acu_core.errors import UserError
+
+    if matplotlib_frames > frames:
+        raise UserError(f"there are {frames} frames: FuncAnimation cannot draw {matplotlib_frames} of them")
+    machine = render_bench.machine()
+    # No bar: it has a thread, beside which drawing takes one core alone.
+    terminal.note("Drawing ...")
+    drawing = render_bench.measure_drawing(
+        frames=frames,
+        matplotlib_frames=matplotlib_frames,
+        rounds=rounds,
+        progress=lambda done: terminal.note(f"round {done} of {rounds}"),
+    )
+    terminal.note("Opening ...")
+    opening = render_bench.measure_opening(iterations=iterations, layers=layers, rounds=rounds)
+    peaks = {count: render_bench.peak_of_drawing(count) for count in (max(2, frames // 4), frames)}
+    if json:
+        figures = {"drawing": asdict(drawing), "opening": asdict(opening), "peak_bytes": peaks}
+        terminal.json({"machine": machine, "iterations": iterations, "layers": layers, **figures})
+        return
+    drawn = f"{frames} frames, {render_bench.LAYERS} layers, {render_bench.WIDTH} pixels, GIF"
+    by_matplotlib = "FuncAnimation, PillowWriter"
+    if matplotlib_frames < frames:
+        by_matplotlib += f" ({matplotlib_frames} frames, times {frames / matplotlib_frames:g})"
+    terminal.table(
+        ["what", "how", "seconds", "spread", "ratio"],
+        [
+            [drawn, "acu animate-shapes", f"{drawing.ours.median:.2f}", f"{drawing.ours.spread:.2f}", "1"],
+            [
+                drawn,
+                by_matplotlib,
+                f"{drawing.matplotlib.median:.2f}",
+                f"{drawing.matplotlib.spread:.2f}",
+                f"{drawing.ratio:.1f}",
+            ],
+            [f"{iterations} iterations, {layers} layers", "open", f"{opening.median:.2f}", f"{opening.spread:.2f}", ""],
+        ],
+        title=", ".join(f"{name} {value}" for name, value in machine.items()),
+    )
+    terminal.print(
+        f"Medians of {rounds} rounds in random order; spread between the quartiles. Both files show the same frames. "
+        + "Memory beyond what the process had: "
+        + ", ".join(f"{peak / 2**20:.0f} MiB for {count} frames" for count, peak in peaks.items())
+        + "."
     )

@@ -30,6 +30,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the shapes and curves live, in place of the progress bar.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a network, by default on small built-in data, and say what it has learned.
@@ -53,7 +56,7 @@ def train(
         changes += [f"seed={seed}"] if seed is not None else []
         changes += [f"machine.device={dumps(device)}"] if device is not None else []
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
-    with TrainingProgress() as events:
+    with TrainingProgress(watch=watch) as events:
         events.note("Starting PyTorch ...")
         from acu_core.experiments import frozen_twin
 

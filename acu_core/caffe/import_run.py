@@ -27,7 +27,8 @@ from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.train.begin import create_numbered
-from acu_core.train.recorder import Recorder, layer_entries
+from acu_core.train.recorder import Recorder
+from acu_core.train.shape_collector import layer_entries
 
 LARGEST_ITERATION = 10**9
 _RECIPES = {10: "cifar10-plain-acu", 100: "cifar100-plain-acu"}

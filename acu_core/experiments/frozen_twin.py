@@ -96,6 +96,7 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
     with Interruption() as interruption, ExitStack() as held:
         twin = held.enter_context(_Twin(session, events)) if recipe.compare_frozen else None
         done = [reached.iteration if reached else 0 for reached in (session.checkpoint, twin and twin.checkpoint)]
+        events.begin_run(session.run.path)
         events.begin(iterations * (2 if twin is not None else 1), sum(done))
 
         def train_one(part: Session, stage: str, elsewhere: int) -> TrainedNetwork:

@@ -1,53 +1,32 @@
-"""A run's snapshots as an animation, or as a still of the last shapes."""
+"""The snapshots of a run, or of several beside each other, as an animation, or as a still of the last shapes."""
 
 from __future__ import annotations
 
-import math
+import fnmatch
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from acu_core.durable import write_durably
 from acu_core.errors import UserError
-from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
-from acu_core.render.frame_schedule import FrameSchedule, choose_frame_count, plan_frames
-from acu_core.render.layout import Layout, plan_layout
-from acu_core.render.picture import Picture
+from acu_core.render.colours import LIGHT, Theme
+from acu_core.render.frame_schedule import Pace, choose_frame_count, plan_frames
+from acu_core.render.layer_names import stages
+from acu_core.render.layout import plan_layout
+from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
-from acu_core.render.shape_figure import ShapeFigure, visible_reach
+from acu_core.render.shape_figure import ShapeFigure, all_layers, visible_reach
 from acu_core.runs.run_directory import RunDirectory
 
-Progress = Callable[[int, int], None]
+Source = RunDirectory | str | os.PathLike[str]
 
-_DEFAULT_FPS = 20.0
-_FIRST_MILLISECONDS = 600
-_LAST_MILLISECONDS = 1800
+MOST_RUNS = 4
+# Layers that an error names of a run.
+_NAMED = 3
 _TRAIL_POINTS = 150
-_PALETTE_SAMPLES = 6
-# What an animation without --frames may weigh: a README with it still opens quickly.
-_LARGEST_BYTES = 2_000_000
-_FEWEST_AUTOMATIC_FRAMES = 24
 # Seen: bytes a frame for each synapse and each pixel of its panel's side.
-_BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4}
-
-
-@dataclass(frozen=True)
-class RenderReport:
-    """What was written, and how long drawing took."""
-
-    path: Path
-    frames: int
-    fps: float
-    width: int
-    height: int
-    bytes: int
-    seconds: float
+_BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4, ".webm": 0.4}
 
 
 def default_output(source: str | os.PathLike[str]) -> Path:
@@ -57,126 +36,130 @@ def default_output(source: str | os.PathLike[str]) -> Path:
 
 
 def render_animation(
-    source: RunDirectory | str | os.PathLike[str],
+    source: Source | Sequence[Source],
     output: str | os.PathLike[str],
     *,
     frames: int | None = None,
     fps: float | None = None,
     first: int | None = None,
     last: int | None = None,
+    iteration: int | None = None,
     layers: Sequence[str] | None = None,
     width: int | None = None,
+    theme: Theme = LIGHT,
+    pace: Pace = Pace.MOVEMENT,
+    title: str | None = None,
     progress: Progress | None = None,
     warn: Warn = python_warning,
 ) -> RenderReport:
-    """Draws a run, or a `positions.bin`, into `output`, whose suffix is the format.
+    """Draws runs, or files of positions, into `output`, whose suffix is the format.
 
     Args:
-        source: a run or a snapshot file; the run may still be going on.
-        output: .gif, .webp or .mp4; .png, .svg and .pdf are stills of the last shapes with their trails.
+        source: a run or a snapshot file, or up to four that are drawn beside each other, over one time line and on one
+            scale; a run may still be going on.
+        output: .gif, .webp, .mp4, .webm, or .png with several `frames`; .svg, .pdf and any other .png are stills of the
+            last shapes with their trails.
         frames: how many; None takes as many as the motion needs and a file below 2 MB allows.
         fps: frames a second, 20 by default; GIF rounds a frame's time to 10 ms.
         first: iteration to begin with.
         last: iteration to end with, included.
+        iteration: which a still shows, with the trails up to it; it must be recorded. None shows the last.
         layers: names, or patterns with `*`; None takes all.
         width: in pixels; 800 by default, less for one or two columns of panels.
+        theme: the colours.
+        pace: whether movement or iterations pass evenly.
+        title: stands over the picture; by default the name of the run.
         progress: called with (frames drawn, frames in all).
-        warn: told what of the run is damaged and was left out; by default a warning of Python's.
+        warn: told what of a run is damaged and was left out; by default a warning of Python's.
 
     Raises:
         UserError: for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    path = Path(output)
-    suffix = path.suffix.lower()
-    _check_options(path, suffix, frames, fps, width)
-    require_encoder(suffix)
-    recording = load_recording(source, first=first, last=last, layers=layers, warn=warn)
-    layout = plan_layout(len(recording.positions))
-    dots_per_inch = 100.0 if width is None else width / layout.width
-    report_progress = progress or (lambda done, total: None)
-    milliseconds = _frame_milliseconds(suffix, fps)
+    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
+    single = isinstance(source, (RunDirectory, str, os.PathLike))
+    sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
+    recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
+    report = write_picture(
+        lambda drawn: make_picture(
+            recordings, frames=drawn, iteration=iteration, width=width, theme=theme, pace=pace, title=title
+        ),
+        output,
+        theme=theme,
+        frames=frames,
+        wanted=_automatic_frames(recordings, width, Path(output).suffix.lower()),
+        fps=fps,
+        progress=progress,
+    )
+    return replace(report, seconds=time.perf_counter() - began)
 
-    drawn = 1 if suffix in STILLS else (frames or _automatic_frames(recording, layout, dots_per_inch, suffix))
-    while True:
-        picture: Picture = ShapeFigure(recording, _plan(recording, drawn), layout, dots_per_inch)
-        if suffix in STILLS:
-            content = _encode_still(picture, suffix)
-            report_progress(1, 1)
-        else:
-            content = _encode_frames(picture, suffix, milliseconds, report_progress)
-        fits = len(content) <= _LARGEST_BYTES or picture.frames <= _FEWEST_AUTOMATIC_FRAMES
-        if fits or frames is not None or suffix in STILLS:
-            break
-        drawn = max(_FEWEST_AUTOMATIC_FRAMES, int(picture.frames * 0.95 * _LARGEST_BYTES / len(content)))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, lambda file: file.write(content))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    across, up = picture.size
-    return RenderReport(
-        path, picture.frames, 1000 / milliseconds, across, up, len(content), time.perf_counter() - began
+
+def make_picture(
+    recordings: Sequence[Recording],
+    *,
+    frames: int,
+    iteration: int | None = None,
+    width: int | None = None,
+    theme: Theme = LIGHT,
+    pace: Pace = Pace.MOVEMENT,
+    title: str | None = None,
+) -> ShapeFigure:
+    """The picture that `render_animation` writes: of so many frames, or of one, at a recorded iteration."""
+    schedule = plan_frames(recordings, frames=frames, trail_points=_TRAIL_POINTS, pace=pace)
+    if iteration is not None:
+        for recording in recordings:
+            recording.require(iteration)
+        schedule = schedule.only(iteration)
+    return ShapeFigure(recordings, schedule, theme=theme, width=width, title=title)
+
+
+def load_recordings(
+    sources: Sequence[Source],
+    *,
+    first: int | None = None,
+    last: int | None = None,
+    layers: Sequence[str] | None = None,
+    warn: Warn = python_warning,
+) -> list[Recording]:
+    """What is drawn beside each other: as `load_recording`, but a pattern need match a layer of one run only."""
+    if not 1 <= len(sources) <= MOST_RUNS:
+        raise UserError(f"1 to {MOST_RUNS} runs are drawn beside each other, got {len(sources)}")
+    if len(sources) == 1:
+        return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
+    whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
+    if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
+        known = ", ".join(f"{r.title} has {', '.join(list(r.positions)[:_NAMED])}" for r in whole)
+        raise UserError(f"the runs have no layer in common: {known}")
+    if layers is None:
+        return whole
+    names = all_layers(whole)
+    for pattern in layers:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(f"no layer is called {pattern!r}: the runs have {', '.join(names)}")
+    if not layers:
+        raise UserError(f"no layer was chosen: the runs have {', '.join(names)}")
+    chosen = [_only(recording, layers) for recording in whole]
+    for recording in chosen:
+        if not recording.positions:
+            raise UserError(f"{recording.title} has none of the layers {', '.join(layers)}")
+    return chosen
+
+
+def _only(recording: Recording, patterns: Sequence[str]) -> Recording:
+    names = [name for name in recording.positions if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    return replace(
+        recording,
+        positions={name: recording.positions[name] for name in names},
+        weight_norms={name: recording.weight_norms[name] for name in names},
     )
 
 
-def _plan(recording: Recording, frames: int) -> FrameSchedule:
-    return plan_frames(
-        recording.all_synapses(), recording.iterations, recording.warm_up, frames=frames, trail_points=_TRAIL_POINTS
-    )
-
-
-def _automatic_frames(recording: Recording, layout: Layout, dots_per_inch: float, suffix: str) -> int:
-    pixels_per_unit = layout.panel * dots_per_inch / (2 * visible_reach(recording))
-    synapses = recording.all_synapses()
-    wanted = choose_frame_count(synapses, pixels_per_unit)
+def _automatic_frames(recordings: Sequence[Recording], width: int | None, suffix: str) -> int:
+    if suffix not in _BYTES_PER_LINE_PIXEL:
+        return 1
+    layout = plan_layout([len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings))
+    side = layout.panel * (100.0 if width is None else width / layout.width)
+    wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings)))
     # Only a first guess, which saves drawing twice.
-    expected_bytes = _BYTES_PER_LINE_PIXEL[suffix] * synapses.shape[1] * layout.panel * dots_per_inch
-    return max(_FEWEST_AUTOMATIC_FRAMES, min(wanted, int(_LARGEST_BYTES / expected_bytes)))
-
-
-def _frame_milliseconds(suffix: str, fps: float | None) -> int:
-    exact = 1000 / (fps or _DEFAULT_FPS)
-    # Browsers slow a GIF of less than 20 ms a frame down to 100.
-    return max(20, 10 * round(exact / 10)) if suffix == ".gif" else max(1, round(exact))
-
-
-def _encode_still(picture: Picture, suffix: str) -> bytes:
-    picture.show(picture.frames - 1)
-    buffer = BytesIO()
-    # Without a date, so that the same run gives the same file.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    picture.figure.savefig(buffer, format=suffix[1:], dpi=picture.figure.dpi, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _encode_frames(picture: Picture, suffix: str, milliseconds: int, progress: Progress) -> bytes:
-    count = picture.frames
-    durations = [milliseconds] * count
-    if count > 1:
-        durations[0] = max(milliseconds, _FIRST_MILLISECONDS)
-        durations[-1] = max(milliseconds, _LAST_MILLISECONDS)
-    samples: list[npt.NDArray[np.uint8]] = []
-    if suffix == ".gif":
-        chosen = np.unique(np.linspace(0, count - 1, _PALETTE_SAMPLES).round().astype(int))
-        samples = [picture.pixels(int(frame)) for frame in chosen]
-
-    def draw() -> Iterator[npt.NDArray[np.uint8]]:
-        for frame in range(count):
-            yield picture.pixels(frame)
-            progress(frame + 1, count)
-
-    return encode_animation(suffix, draw(), samples, durations, milliseconds)
-
-
-def _check_options(path: Path, suffix: str, frames: int | None, fps: float | None, width: int | None) -> None:
-    if suffix not in ANIMATIONS + STILLS:
-        raise UserError(f"{path} must end with one of {', '.join(ANIMATIONS + STILLS)}: the end is the format")
-    if path.is_dir():
-        raise UserError(f"{path} is a directory: give a file's name")
-    if frames is not None and not 1 <= frames <= 10_000:
-        raise UserError(f"frames must be 1 to 10000, got {frames}")
-    if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
-        raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
-    if width is not None and not 200 <= width <= 4000:
-        raise UserError(f"the width must be 200 to 4000 pixels, got {width}")
+    synapses = sum(p.shape[1] * p.shape[2] for recording in recordings for p in recording.positions.values())
+    return min(wanted, int(LARGEST_BYTES / (_BYTES_PER_LINE_PIXEL[suffix] * synapses * side)))

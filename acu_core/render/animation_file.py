@@ -1,83 +1,77 @@
-"""Frames to the bytes of a file: GIF, WebP, MP4."""
+"""Frames to the bytes of an animation, one frame after the other: no more than a few are ever held."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, features
 
 from acu_core.errors import UserError
-from acu_core.render.gif_stream import Pixels, write_gif
+from acu_core.render.apng_stream import write_apng
+from acu_core.render.colours import Theme
+from acu_core.render.gif_stream import write_gif
+from acu_core.render.packed_pixels import Pixels
+from acu_core.render.video_file import VIDEOS, encode_video, require_ffmpeg
 
-ANIMATIONS = (".gif", ".webp", ".mp4")
+ANIMATIONS = (".gif", ".webp", ".png", *VIDEOS)
 STILLS = (".png", ".svg", ".pdf")
 
 
 def encode_animation(
-    suffix: str, frames: Iterator[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int], usual: int
+    suffix: str,
+    frames: Iterator[Pixels],
+    samples: Sequence[Pixels],
+    milliseconds: Sequence[int],
+    usual: int,
+    theme: Theme,
+    directory: Path,
 ) -> bytes:
     """The file's bytes.
 
     `samples` are some of the frames, for the palette; `milliseconds` is each frame's duration, `usual` that of most.
+    A temporary may lie in `directory` meanwhile. Raises OSError when an encoder fails.
     """
     if suffix == ".gif":
-        return write_gif(frames, samples, milliseconds)
+        return write_gif(frames, samples, milliseconds, theme)
     if suffix == ".webp":
         return _encode_webp(frames, milliseconds)
-    return _encode_mp4(frames, milliseconds, usual)
+    if suffix == ".png":
+        return write_apng(frames, len(milliseconds), milliseconds)
+    return encode_video(suffix, frames, milliseconds, usual, directory)
 
 
 def require_encoder(suffix: str) -> None:
     """Raises UserError, before any work is done, when `suffix` needs something that is not installed."""
-    if suffix == ".mp4":
-        try:
-            import imageio  # noqa: F401
-            import imageio_ffmpeg  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "an .mp4 needs imageio and imageio-ffmpeg: pip install 'active-convolution[video]', "
-                "or write a .gif or .webp"
-            ) from error
+    if suffix in VIDEOS:
+        require_ffmpeg(suffix)
+    if suffix == ".webp" and not features.check("webp"):
+        raise UserError("Pillow was built without WebP here: write a .gif or .png")
 
 
 def _encode_webp(frames: Iterator[Pixels], milliseconds: Sequence[int]) -> bytes:
-    images = (Image.fromarray(pixels) for pixels in frames)
     buffer = BytesIO()
-    next(images).save(
-        buffer,
-        "WEBP",
-        save_all=True,
-        append_images=images,
-        duration=list(milliseconds),
-        loop=0,
-        quality=80,
-        method=2,
+    _one_by_one(frames, len(milliseconds)).save(
+        buffer, "WEBP", save_all=True, duration=list(milliseconds), loop=0, quality=80, method=2
     )
     return buffer.getvalue()
 
 
-def _encode_mp4(frames: Iterable[Pixels], milliseconds: Sequence[int], usual: int) -> bytes:
-    import imageio.v2 as imageio
+def _one_by_one(frames: Iterator[Pixels], count: int) -> Image.Image:
+    """An image of `count` frames that takes each from the iterator when it is gone to; a list would hold them all."""
+    # Any: an image file of Pillow's has `n_frames`, an image made from pixels has not.
+    image: Any = Image.fromarray(next(frames))
+    at = 0
 
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "animation.mp4"
-        # imageio's type stubs know only its oldest class of writers.
-        writer: Any = imageio.get_writer(
-            path,
-            format="FFMPEG",  # type: ignore[arg-type,unused-ignore]
-            fps=1000 / usual,
-            codec="libx264",
-            macro_block_size=2,
-            pixelformat="yuv420p",
-            output_params=["-crf", "20", "-movflags", "+faststart"],
-        )
-        with writer:
-            for pixels, duration in zip(frames, milliseconds, strict=True):
-                # A video has one rate: a frame that rests is written again.
-                for _ in range(max(1, round(duration / usual))):
-                    writer.append_data(pixels)
-        return path.read_bytes()
+    def seek(frame: int) -> None:
+        nonlocal at
+        # Having saved, Pillow goes back to the first.
+        while at < frame:
+            image.paste(Image.fromarray(next(frames)))
+            at += 1
+
+    image.n_frames, image.seek = count, seek
+    made: Image.Image = image
+    return made

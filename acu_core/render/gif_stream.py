@@ -3,104 +3,117 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image
 
-from acu_core.render import colours
+from acu_core.render.colours import Theme
+from acu_core.render.packed_pixels import Packed, Pixels, pack, unpack
 
-Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.uint8]
 
 _COLOURS = 112
 _TRANSPARENT = 255
+_COLOUR = np.uint32(0xFFFFFF)
 # A pixel keeps what it shows while the wanted colour is this close (of 255, in every channel): the soft edges of lines
 # that creep would otherwise be most of the file. Never on resting colours, so that nothing leaves a smudge.
 _TOLERANCE = 16
 
 
-def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int]) -> bytes:
+def write_gif(frames: Iterable[Pixels], samples: Sequence[Pixels], milliseconds: Sequence[int], theme: Theme) -> bytes:
     """An endlessly repeated GIF of RGB frames (H, W, 3), each shown for its `milliseconds`.
 
-    `samples` are some of the frames; the palette is made of their colours. No dithering: flat areas stay flat.
+    `samples` are some of the frames; the palette is made of their colours and the theme's. No dithering: flat areas
+    stay flat.
     """
-    palette = _Palette(samples)
+    palette = _Palette(samples, theme)
     height, width = samples[0].shape[:2]
     parts = [
         b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + palette.table,
         b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00",
     ]
-    shown: Indices | None = None
+    screen: _Screen | None = None
     for pixels, duration in zip(frames, milliseconds, strict=True):
-        wanted = palette.indices(pixels)
-        kept = np.zeros(wanted.shape, bool) if shown is None else palette.keep(shown, wanted)
-        shown = wanted if shown is None else np.where(kept, shown, wanted)
-        parts += _frame(shown, kept, duration)
+        if screen is None:
+            screen = _Screen(palette, pack(pixels))
+            part, corner = screen.shown, (0, 0)
+        else:
+            part, corner = screen.show(pack(pixels))
+        parts += GifImagePlugin.getdata(
+            Image.fromarray(part), corner, duration=duration, transparency=_TRANSPARENT, disposal=1, interlace=0
+        )
     return b"".join([*parts, b";"])
 
 
-def _frame(shown: Indices, kept: npt.NDArray[np.bool_], milliseconds: int) -> Iterator[bytes]:
-    rows, columns = np.flatnonzero(~kept.all(axis=1)), np.flatnonzero(~kept.all(axis=0))
-    # A frame without any change still takes its time, so it is one pixel that repeats itself.
-    top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 1)
-    left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, 1)
-    part = np.where(kept, np.uint8(_TRANSPARENT), shown)[top:bottom, left:right]
-    image = Image.fromarray(np.ascontiguousarray(part))
-    return iter(
-        GifImagePlugin.getdata(
-            image,
-            (int(left), int(top)),
-            duration=milliseconds,
-            transparency=_TRANSPARENT,
-            disposal=1,
-            interlace=0,
-        )
-    )
+class _Screen:
+    """What a viewer shows, (H, W) palette entries. Only pixels that differ from the frame before are looked at."""
+
+    def __init__(self, palette: _Palette, packed: Packed) -> None:
+        self._palette = palette
+        self._packed = packed
+        self.shown = palette.indices(packed)
+        self._part = np.full(packed.shape, _TRANSPARENT, np.uint8)
+
+    def show(self, packed: Packed) -> tuple[Indices, tuple[int, int]]:
+        """Goes on to a frame: the rectangle that the file needs for it, and its left and top."""
+        changed = np.flatnonzero(packed != self._packed)
+        self._packed = packed
+        wanted = self._palette.indices(packed.reshape(-1)[changed])
+        shown = self.shown.reshape(-1)
+        new = ~self._palette.close[shown[changed], wanted]
+        places, wanted = changed[new], wanted[new]
+        shown[places] = wanted
+        self._part.fill(_TRANSPARENT)
+        if not len(places):
+            # A frame without any change still takes its time, so it is one pixel that changes nothing.
+            return self._part[:1, :1], (0, 0)
+        # Not by `divmod`, whose remainder takes as long as all the rest.
+        rows = places // packed.shape[1]
+        columns = places - rows * packed.shape[1]
+        left, right, top, bottom = columns.min(), columns.max() + 1, rows[0], rows[-1] + 1
+        self._part.reshape(-1)[places] = wanted
+        return np.ascontiguousarray(self._part[top:bottom, left:right]), (int(left), int(top))
 
 
 class _Palette:
-    def __init__(self, samples: Sequence[Pixels]) -> None:
-        kept = np.round(np.asarray(colours.RESTING + colours.ACCENTS) * 255).astype(np.uint8)
-        self._resting = len(colours.RESTING)
+    """The colours of a GIF, at most 256, and which of them may stand for each other."""
+
+    def __init__(self, samples: Sequence[Pixels], theme: Theme) -> None:
+        kept = np.round(np.asarray(theme.resting + theme.accents) * 255).astype(np.uint8)
+        self._resting = len(theme.resting)
         rgb = np.concatenate([kept, _common_colours(samples, _COLOURS - len(kept))])
         self._rgb = rgb.astype(np.int32)
         self.table = np.concatenate([rgb, np.zeros((256 - len(rgb), 3), np.uint8)]).tobytes()
         distance = np.abs(self._rgb[:, None] - self._rgb[None]).max(axis=-1)
-        self._close = distance <= _TOLERANCE
-        self._close[:, : self._resting] = False
-        np.fill_diagonal(self._close, True)
+        self.close: npt.NDArray[np.bool_] = distance <= _TOLERANCE
+        """Whether a pixel that shows the first may stay as it is where the second is wanted."""
+        self.close[:, : self._resting] = False
+        np.fill_diagonal(self.close, True)
         # The nearest palette entry of every colour met so far.
         self._nearest = np.full(1 << 24, _TRANSPARENT, np.uint8)
 
-    def indices(self, pixels: Pixels) -> Indices:
-        """The nearest palette entry for RGB (H, W, 3): (H, W)."""
-        packed = _pack(pixels)
+    def indices(self, packed: Packed) -> Indices:
+        """The nearest palette entry for each colour (...)."""
+        packed = packed & _COLOUR
         found: Indices = self._nearest[packed]
-        new = np.unique(packed[found == _TRANSPARENT])
-        if len(new):
-            rgb = np.stack([new >> 16, new >> 8 & 255, new & 255], axis=-1).astype(np.int32)
-            distance = np.square(rgb[:, None] - self._rgb[None]).sum(axis=-1)
+        unknown = found == _TRANSPARENT
+        if unknown.any():
+            new = np.unique(packed[unknown])
+            distance = np.square(unpack(new).astype(np.int32)[:, None] - self._rgb[None]).sum(axis=-1)
             self._nearest[new] = distance.argmin(axis=-1).astype(np.uint8)
             found = self._nearest[packed]
         return found
 
-    def keep(self, shown: Indices, wanted: Indices) -> npt.NDArray[np.bool_]:
-        """Which pixels may stay as they are."""
-        kept: npt.NDArray[np.bool_] = self._close[shown, wanted]
-        return kept
-
 
 def _common_colours(samples: Sequence[Pixels], count: int) -> Pixels:
-    found, counts = np.unique(np.concatenate([_pack(p).ravel() for p in samples]), return_counts=True)
+    packed = np.concatenate([pack(pixels).reshape(-1) for pixels in samples])
+    # Runs of one colour first: a picture is mostly those, and sorting all its pixels took longer than drawing it.
+    starts = np.flatnonzero(np.concatenate([[True], packed[1:] != packed[:-1]]))
+    found, run = np.unique(packed[starts], return_inverse=True)
+    counts = np.bincount(run, weights=np.diff(starts, append=len(packed)))
     # Rare colours count by their square root, or paper and panels would take most of the palette.
     weighted = np.repeat(found, np.clip(np.sqrt(counts), 1, 128).astype(np.int64))
-    rgb = np.stack([weighted >> 16, weighted >> 8 & 255, weighted & 255], axis=-1).astype(np.uint8)
-    reduced = Image.fromarray(rgb[None]).quantize(count, Image.Quantize.MEDIANCUT, kmeans=1).getpalette()
+    reduced = Image.fromarray(unpack(weighted)[None]).quantize(count, Image.Quantize.MEDIANCUT, kmeans=1).getpalette()
     return np.array(reduced, np.uint8).reshape(-1, 3)[:count]
-
-
-def _pack(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in (0, 1, 2))
-    return (red << 16 | green << 8 | blue).astype(np.uint32)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +11,11 @@ import numpy.typing as npt
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.render.training_curve import TrainingCurve
-from acu_core.runs.checkpoints import list_checkpoints
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_file import SnapshotFile
-
-Warn = Callable[[str], None]
-
-
-def python_warning(text: str) -> None:
-    """Warns as Python libraries do."""
-    warnings.warn(text, stacklevel=2)
+from acu_core.runs.snapshot_selection import Floats, Source, run_of, select_snapshots
+from acu_core.runs.snapshot_selection import Warn as Warn
+from acu_core.runs.snapshot_selection import python_warning as python_warning
 
 
 @dataclass(frozen=True)
@@ -43,13 +34,23 @@ class Recording:
     curve: TrainingCurve | None = None
     title: str = ""
 
+    def require(self, iteration: int) -> None:
+        """Raises UserError that names the nearest recorded ones, unless there is a snapshot of `iteration`."""
+        after = int(np.searchsorted(self.iterations, iteration))
+        nearest = [str(found) for found in self.iterations[max(0, after - 1) : after + 1]]
+        if str(iteration) not in nearest:
+            raise UserError(
+                f"{self.title} has no snapshot of iteration {iteration}: the nearest "
+                f"{'are' if len(nearest) > 1 else 'is'} {' and '.join(nearest)}"
+            )
+
     def all_synapses(self) -> npt.NDArray[np.float32]:
         """Every synapse of every layer and group: (T, S, 2)."""
         return np.concatenate([p.reshape(len(p), -1, 2) for p in self.positions.values()], axis=1)
 
 
 def load_recording(
-    source: RunDirectory | str | os.PathLike[str],
+    source: Source,
     *,
     first: int | None = None,
     last: int | None = None,
@@ -60,73 +61,45 @@ def load_recording(
 
     Snapshots that are damaged are left out, and `warn` is told which; it is told too when the file ends before the
     run's newest checkpoint. Raises UserError when nothing is left to draw, for a name that matches nothing, and for
-    positions that are not finite.
+    positions and weight norms that are not finite.
     """
-    path = _positions_path(source)
-    # Before the snapshots: a run that goes on writes them first.
-    reached = _newest_checkpoint(source)
-    file = SnapshotFile(path)
-    if not file.layers:
-        raise UserError(f"{file.path} has no layer with positions: the run's network has ordinary convolutions only")
-    if not len(file):
-        raise UserError(f"{file.path} has no snapshot yet: wait for the run's first iterations")
-    names = _choose(file, layers)
-    good = np.ones(len(file), np.bool_)
-    good[file.damaged] = False
-    if not good.any():
-        raise UserError(f"all snapshots of {file.path} are damaged: restore the file from a copy")
-    if not good.all():
-        warn(f"{file.describe_damage()}, and left out")
-    numbers = np.flatnonzero(good)
-    iterations = file.iterations[numbers].astype(np.int64)
-    if reached > iterations[-1]:
-        warn(
-            f"{file.path} ends with iteration {iterations[-1]}, but the run has a checkpoint of iteration {reached}: "
-            "snapshots are missing"
-        )
-    begin = 0 if first is None else int(np.searchsorted(iterations, first, side="left"))
-    end = len(iterations) if last is None else int(np.searchsorted(iterations, last, side="right"))
-    if begin >= end:
-        raise UserError(
-            f"{file.path} has no snapshot between the iterations {first if first is not None else 'first'} and "
-            f"{last if last is not None else 'last'}: it has {iterations[0]} to {iterations[-1]}"
-        )
-    # Copied: a run that is resumed meanwhile cuts the file, and a map of what is gone would kill the process.
-    positions = {name: np.array(file.positions(name)[numbers[begin:end]]) for name in names}
-    for name, values in positions.items():
-        finite = np.isfinite(values).all(axis=(1, 2, 3))
-        if not finite.all():
-            wrong = int(finite.argmin())
-            remedies = [Remedy(Action.SHORTEN, str(iterations[begin + wrong - 1]))] if wrong else []
-            raise UserError(f"positions of {name} are not finite at iteration {iterations[begin + wrong]}", *remedies)
-    norms = {name: np.array(file.weight_norms(name)[numbers[begin:end]]) for name in names}
+    chosen = select_snapshots(source, first=first, last=last, layers=layers, warn=warn)
+    positions = {name: chosen.positions(name) for name in chosen.layers}
+    norms = {name: chosen.weight_norms(name) for name in chosen.layers}
+    _check_finite({"positions": positions, "weight norms": norms}, chosen.iterations)
     return Recording(
-        iterations[begin:end],
+        chosen.iterations,
         positions,
         norms,
-        file.facts.warm_up,
-        file.facts.hidden,
+        chosen.file.facts.warm_up,
+        chosen.file.facts.hidden,
         _curve(source, warn),
         _title(source),
     )
 
 
-def _run(source: RunDirectory | str | os.PathLike[str]) -> RunDirectory | None:
-    """The run, or None for a file of positions alone."""
-    if isinstance(source, RunDirectory):
-        return source
-    path = Path(source)
-    return RunDirectory.open(path) if path.is_dir() or not path.exists() else None
+def _check_finite(recorded: Mapping[str, Mapping[str, Floats]], iterations: npt.NDArray[np.int64]) -> None:
+    """Raises UserError that names the first iteration (of T) at which a value (T, ...) of a layer is not finite."""
+    found = []
+    for what, layers in recorded.items():
+        for name, values in layers.items():
+            finite = np.isfinite(values)
+            if not finite.all():
+                found.append((int(finite.reshape(len(values), -1).all(axis=1).argmin()), f"{what} of {name}"))
+    if found:
+        wrong, name = min(found, key=lambda place: place[0])
+        remedies = [Remedy(Action.SHORTEN, str(iterations[wrong - 1]))] if wrong else []
+        raise UserError(f"{name} are not finite at iteration {iterations[wrong]}", *remedies)
 
 
-def _title(source: RunDirectory | str | os.PathLike[str]) -> str:
+def _title(source: Source) -> str:
     path = source.path if isinstance(source, RunDirectory) else Path(source)
     # A run may be named by ".".
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _curve(source: RunDirectory | str | os.PathLike[str], warn: Warn) -> TrainingCurve | None:
-    run = _run(source)
+def _curve(source: Source, warn: Warn) -> TrainingCurve | None:
+    run = run_of(source)
     if run is None or not run.metrics.exists():
         return None
     try:
@@ -135,31 +108,3 @@ def _curve(source: RunDirectory | str | os.PathLike[str], warn: Warn) -> Trainin
         # The shapes are whole: what belongs beneath them is no reason not to draw them.
         warn(f"{error}; drawn without the errors of its evaluations")
         return None
-
-
-def _positions_path(source: RunDirectory | str | os.PathLike[str]) -> Path:
-    run = _run(source)
-    if run is not None:
-        return run.positions
-    assert not isinstance(source, RunDirectory)
-    return Path(source)
-
-
-def _newest_checkpoint(source: RunDirectory | str | os.PathLike[str]) -> int:
-    """The iteration of a run's newest checkpoint by its name; -1 where there is none, or no run."""
-    run = source if isinstance(source, RunDirectory) else RunDirectory(Path(source))
-    found = list_checkpoints(run)
-    return found[0][0] if found else -1
-
-
-def _choose(file: SnapshotFile, patterns: Sequence[str] | None) -> list[str]:
-    names = [layer.name for layer in file.layers]
-    if patterns is None:
-        return names
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise UserError(f"no layer is called {pattern!r}: the run has {', '.join(names)}")
-    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    if not chosen:
-        raise UserError(f"no layer was chosen: the run has {', '.join(names)}")
-    return chosen

@@ -2,82 +2,180 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
 
-from acu_core.render import colours
+from acu_core.render.colours import Colour, Theme
 
 Floats = npt.NDArray[np.float64]
 
 # How much of the picture's whole movement passes until a trail has faded to 1/e; what is left is the faint track.
 _FADE_LENGTH = 0.2
-_FAINTEST = 0.24
+_FAINTEST = 0.32
 # Few steps, so that old trails rest: a GIF stays small, and few lines are drawn.
 _FADE_STEPS = 8
 _SIDE_OF_FULL_MARKS = 2.4
+_DOT = 8.2
+_EDGE = 1.1
+_COARSE_POINTS = 70
+_FINE_BANDS = 2
+# Pixels by which a trail may be off: a path of many small steps takes long.
+_SIMPLER = 0.5
+_SPOKE = 1.6
+_GHOST = 9.5
+_GHOST_LINE = 1.0
+# A dot's diameter goes with the square of its weight norm beside the layer's mean: norms differ by a few percent.
+_EMPHASIS = 2.0
+_LEAST_NORM, _MOST_NORM = 0.55, 1.5
+_CIRCLE = Path.unit_circle()
 
 
-class ShapePanel:
-    """A layer in axes of its own, `side` inches wide, `reach` input pixels each way.
+def mark_scale(side: float) -> float:
+    """By how much marks shrink in a panel of `side` inches; less than the side, for small panels need bold ones."""
+    return float((side / _SIDE_OF_FULL_MARKS) ** 0.6)
 
-    Takes positions (M, G, K, 2) at every moment of the schedule.
+
+def dot_diameters(relative_norms: npt.ArrayLike, side: float) -> Floats:
+    """Diameters in points for weight norms divided by the mean of their layer."""
+    clipped = np.clip(np.asarray(relative_norms, np.float64), _LEAST_NORM, _MOST_NORM)
+    diameters: Floats = _DOT * mark_scale(side) * clipped**_EMPHASIS
+    return diameters
+
+
+def ghost_ring(side: float) -> tuple[float, float]:
+    """Diameter and line of a ghost in points."""
+    return _GHOST * mark_scale(side), _GHOST_LINE * max(0.75, mark_scale(side))
+
+
+class ShapePanel(Artist):
+    """A layer in axes of its own, `side` inches wide, `reach` input pixels each way: what moves, as one artist.
+
+    Takes positions (M, G, K, 2) and weight norms (M, G, K) at every moment of the schedule, and the colours of the G
+    groups. With `dashed`, trails are broken lines: what lies between few snapshots is not known.
     """
 
-    def __init__(self, axes: Axes, positions: Floats, hidden: Floats | None, reach: float, side: float) -> None:
+    def __init__(
+        self,
+        axes: Axes,
+        positions: Floats,
+        norms: Floats,
+        hidden: Floats | None,
+        *,
+        reach: float,
+        side: float,
+        theme: Theme,
+        tints: tuple[Colour, ...],
+        dashed: bool,
+    ) -> None:
+        super().__init__()
         moments, groups, synapses = positions.shape[:3]
+        self._axes, self._moment, self._dashed = axes, 0, dashed
         self._xy = positions[..., ::-1].reshape(moments, groups * synapses, 2)
-        # Sizes in points that shrink with the panel, less than proportionally: small panels need bold marks.
-        scale = (side / _SIDE_OF_FULL_MARKS) ** 0.6
-        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), facecolor=colours.PANEL)
-        for spine in axes.spines.values():
-            spine.set(color=colours.BORDER, linewidth=0.8)
-        _draw_cells(axes, reach, positions[0])
-        if hidden is not None and hidden.shape[1] == synapses:
-            _draw_hidden(axes, hidden, scale)
-
-        tints = [colours.group_colour(group) for group in range(groups)]
+        self._scale = mark_scale(side)
+        self._groups = [slice(group * synapses, (group + 1) * synapses) for group in range(groups)]
+        means = norms.mean(axis=(1, 2), keepdims=True)
+        relative = np.divide(norms, means, out=np.ones_like(norms), where=means > 0)
+        self._diameters = dot_diameters(relative, side).reshape(moments, groups * synapses)
+        # Where each synapse is at every moment, with room for the gap between two synapses' lines.
+        self._tracks = np.full((groups * synapses, moments + 1, 2), np.nan)
+        self._tracks[:, :moments] = np.swapaxes(self._xy, 0, 1)
+        # Where a trail is old it is drawn through fewer points: few would see them, and they take most of the time.
+        self._step = max(1, round(moments / _COARSE_POINTS))
+        coarse = self._tracks[:, : moments : self._step]
+        self._coarse = np.concatenate([coarse, np.full((groups * synapses, 1, 2), np.nan)], axis=1)
         self._bands = _bands(moments)
         strengths = np.array([strength for _, strength in self._bands])
-        fading = [colours.fade(tint, strengths) for tint in tints]
-        # In the order of the lines that `show` makes: by band, then group, then synapse.
-        shades = [tuple(fading[g][b]) for b in range(len(self._bands)) for g in range(groups) for _ in range(synapses)]
-        widths = np.repeat((1.1 + 1.8 * strengths) * scale, groups * synapses)
-        self._trails = LineCollection([], colors=shades, linewidths=widths.tolist(), capstyle="round", zorder=3)
-        spokes = [tuple(colours.fade(tints[g], np.full(1, 0.75))[0]) for g in range(groups) for _ in range(synapses)]
-        self._spokes = LineCollection(
-            [], colors=spokes if groups > 1 else [colours.SPOKE], linewidths=1.3 * scale, zorder=4
-        )
+        self._shades = [[(*shade, 1.0) for shade in theme.fade(tint, strengths)] for tint in tints]
+        self._widths = (1.5 + 2.2 * strengths) * self._scale
+        several = groups > 1
+        self._spokes = [
+            (*theme.fade(tint, np.full(1, 0.75))[0], 1.0) if several else (*theme.spoke, 1.0) for tint in tints
+        ]
         # A centre that never moves is not learned, and does not look it.
-        fixed = np.all(positions[[0, -1]] == 0, axis=(0, 3))
-        faces = [colours.INK if fixed[g, k] else tints[g] for g in range(groups) for k in range(synapses)]
-        self._dots = axes.scatter(
-            self._xy[0, :, 0],
-            self._xy[0, :, 1],
-            s=(7.4 * scale) ** 2,
-            c=faces,
-            edgecolors=[colours.PANEL],
-            linewidths=0.9 * scale,
-            zorder=5,
-        )
-        for lines in (self._trails, self._spokes):
-            axes.add_collection(lines, autolim=False)
-        self.moving: list[Artist] = [self._trails, self._spokes, self._dots]
+        fixed = np.all(positions[[0, -1]] == 0, axis=(0, 3)).ravel()
+        self._faces = [
+            (*(theme.ink if fixed[number] else tints[number // synapses]), 1.0) for number in range(groups * synapses)
+        ]
+        self._edge = (*theme.panel, 1.0)
+
+        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), facecolor=theme.panel)
+        for spine in axes.spines.values():
+            spine.set(color=theme.border, linewidth=0.8)
+        _draw_cells(axes, reach, positions[0], theme)
+        _draw_ghost(axes, positions[0], side, theme)
+        if hidden is not None and hidden.shape[1] == synapses:
+            _draw_hidden(axes, hidden, self._scale, theme)
+        self.set_zorder(5)
+        axes.add_artist(self)
 
     def show(self, moment: int) -> None:
         """Sets the panel to one moment of the schedule."""
-        now = self._xy[moment]
-        self._dots.set_offsets(now)
-        self._spokes.set_segments(list(np.stack([np.zeros_like(now), now], axis=1)))
-        lines: list[Floats] = []
-        for (oldest, newest), _ in self._bands:
-            part = self._xy[max(0, moment - oldest) : max(0, moment - newest) + 1]
-            # (synapses, points, 2); one point alone is a line of no length, which draws nothing.
-            lines.extend(np.swapaxes(part, 0, 1) if len(part) > 1 else np.repeat(part[0][:, None] * np.nan, 2, axis=1))
-        self._trails.set_segments(lines)
+        self._moment = moment
+
+    def draw(self, renderer: Any) -> None:
+        """Straight through the renderer: an artist a line would take ten times as long, and looks the same."""
+        if not self.get_visible():
+            return
+        # Between data and the renderer's pixels lie a scale and a shift each way.
+        affine = Affine2D(self._axes.transData.get_affine().get_matrix())
+        gc = renderer.new_gc()
+        gc.set_clip_rectangle(self._axes.bbox)
+        gc.set_antialiased(True)
+        # Round joins and caps would double the time of the trails, and differ by less than a pixel.
+        gc.set_joinstyle("bevel")
+        self._draw_trails(renderer, gc, affine)
+        self._draw_spokes(renderer, gc, affine)
+        self._draw_dots(renderer, gc, affine.get_matrix())
+        gc.restore()
+
+    def _draw_trails(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
+        gc.set_capstyle("butt" if self._dashed else "projecting")
+        if self._dashed:
+            gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale])
+        for band, ((oldest, newest), _) in enumerate(self._bands):
+            step = 1 if band >= len(self._bands) - _FINE_BANDS else self._step
+            tracks = self._tracks if step == 1 else self._coarse
+            # Bands begin and end at the same moments, multiples of the coarse step, or there would be gaps.
+            start, stop = (max(0, self._moment - age) // self._step * self._step // step for age in (oldest, newest))
+            if newest == 0:
+                stop = self._moment // step
+            if stop <= start:
+                continue
+            gc.set_linewidth(self._widths[band])
+            for group, shades in zip(self._groups, self._shades, strict=True):
+                lines = tracks[group, start : stop + 2].copy()
+                lines[:, -1] = np.nan
+                gc.set_foreground(shades[band], isRGBA=True)
+                path = Path(lines.reshape(-1, 2))
+                path.should_simplify, path.simplify_threshold = True, _SIMPLER
+                renderer.draw_path(gc, path, affine)
+        gc.set_dashes(0, None)
+
+    def _draw_spokes(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
+        now = self._xy[self._moment]
+        lines = np.zeros((len(now), 3, 2))
+        lines[:, 1] = now
+        lines[:, 2] = np.nan
+        gc.set_linewidth(_SPOKE * self._scale)
+        for group, colour in zip(self._groups, self._spokes, strict=True):
+            gc.set_foreground(colour, isRGBA=True)
+            renderer.draw_path(gc, Path(lines[group].reshape(-1, 2)), affine)
+
+    def _draw_dots(self, renderer: Any, gc: Any, matrix: Floats) -> None:
+        places = self._xy[self._moment] @ matrix[:2, :2].T + matrix[:2, 2]
+        radii = renderer.points_to_pixels(1.0) * self._diameters[self._moment] / 2
+        gc.set_linewidth(_EDGE * self._scale)
+        gc.set_foreground(self._edge, isRGBA=True)
+        for (x, y), radius, face in zip(places, radii, self._faces, strict=True):
+            renderer.draw_path(gc, _CIRCLE, Affine2D.from_values(radius, 0, 0, radius, x, y), face)
 
 
 def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:
@@ -92,20 +190,34 @@ def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:
     return bands
 
 
-def _draw_cells(axes: Axes, reach: float, first: Floats) -> None:
+def _draw_cells(axes: Axes, reach: float, first: Floats, theme: Theme) -> None:
     for y, x in {(float(y), float(x)) for y, x in np.round(first).reshape(-1, 2)}:
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colours.FIRST_CELLS, linewidth=0, zorder=0))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=theme.first_cells, linewidth=0, zorder=0))
     for line in np.arange(0.5, reach):
         for place in (-line, line):
-            axes.axhline(place, color=colours.GRID, linewidth=0.8, zorder=1)
-            axes.axvline(place, color=colours.GRID, linewidth=0.8, zorder=1)
+            axes.axhline(place, color=theme.grid, linewidth=0.8, zorder=1)
+            axes.axvline(place, color=theme.grid, linewidth=0.8, zorder=1)
 
 
-def _draw_hidden(axes: Axes, hidden: Floats, scale: float) -> None:
+def _draw_ghost(axes: Axes, first: Floats, side: float, theme: Theme) -> None:
+    diameter, width = ghost_ring(side)
+    xy = np.unique(first[..., ::-1].reshape(-1, 2), axis=0)
+    axes.scatter(
+        xy[:, 0],
+        xy[:, 1],
+        s=diameter**2,
+        facecolors="none",
+        edgecolors=[theme.ghost],
+        linewidths=width,
+        zorder=3,
+    )
+
+
+def _draw_hidden(axes: Axes, hidden: Floats, scale: float, theme: Theme) -> None:
     xy = hidden[..., ::-1].reshape(-1, 2)
     spokes = LineCollection(
         list(np.stack([np.zeros_like(xy), xy], axis=1)),
-        colors=[colours.HIDDEN],
+        colors=[theme.hidden],
         linewidths=1.0 * scale,
         linestyles="dashed",
         zorder=2,
@@ -115,8 +227,8 @@ def _draw_hidden(axes: Axes, hidden: Floats, scale: float) -> None:
         xy[:, 0],
         xy[:, 1],
         s=(14 * scale) ** 2,
-        facecolors=[colours.PANEL],
-        edgecolors=[colours.HIDDEN],
+        facecolors=[theme.panel],
+        edgecolors=[theme.hidden],
         linewidths=1.8 * scale,
         zorder=2.5,
     )

@@ -1,101 +1,147 @@
-"""The footer: which iteration is shown, how far the run is, and what the marks mean."""
+"""Which iteration is shown, how far each run is, its warm-up, the drops of its learning rate, and the pace."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
+from matplotlib.patches import Polygon, Rectangle
 
-from acu_core.render import colours
-from acu_core.render.layout import Layout
+from acu_core.render.colours import Colour
+from acu_core.render.frame_schedule import FrameSchedule
+from acu_core.render.layout import MARGIN, TEXT_SIZE, Place
+from acu_core.render.legend import down
+from acu_core.render.moving_figure import MovingFigure, text_width
+from acu_core.render.recording import Recording
 
-_LEGEND_GROUPS = 6
-_DOT = "\N{BLACK CIRCLE}"
-# Width of a letter of the legend in inches, on average and a little more.
-_CHARACTER = 0.07
-# What the iteration's number needs at the left.
-_COUNT_WIDTH = 1.6
-
-_Entry = tuple[str, str, tuple[float, float, float]]
-
-
-class AddText(Protocol):
-    """Puts text at a place in inches."""
-
-    def __call__(self, left: float, bottom: float, content: str, *, size: float, **style: object) -> Text:
-        """The text's artist."""
+_COUNT_SIZE = 11.5
+_SPACE = 0.06
+_RECORDED, _BETWEEN = "iteration", "between"
+_TICKS = 20
+_TICK_HEIGHT = 0.035
+_DROP_SIDE = 0.085
+_BETWEEN_BARS = 0.02
 
 
 class Timeline:
-    """The iteration, a bar with the warm-up marked, and a legend; iterations (M,) at every moment."""
+    """A bar for each recording, one below the other, over one axis of iterations.
+
+    `place` is that of the bars, `count` the base line of the iteration above them. A recording alone is drawn in ink,
+    several in `colours`. `room` is for the words that say the iteration.
+    """
 
     def __init__(
         self,
-        axes: Axes,
-        add_text: AddText,
-        layout: Layout,
-        iterations: npt.NDArray[np.float64],
+        figure: MovingFigure,
+        place: Place,
+        count: float,
+        schedule: FrameSchedule,
+        recordings: Sequence[Recording],
+        colours: Sequence[Colour],
         *,
-        warm_up: int,
-        groups: int,
-        hidden: bool,
+        room: float,
     ) -> None:
-        self._iterations = iterations
-        warm = min(max(self._share(warm_up), 0.0), 1.0) if warm_up > iterations[0] else 0.0
-        self._warm = warm
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.axis("off")
-        axes.add_patch(Rectangle((0, 0), 1, 1, color=colours.TRACK, linewidth=0))
-        axes.add_patch(Rectangle((0, 0), warm, 1, color=colours.WARM_UP_TRACK, linewidth=0))
-        self._bar = Rectangle((warm, 0), 0, 1, color=colours.INK, linewidth=0)
-        self._warm_bar = Rectangle((0, 0), 0, 1, color=colours.WARM_UP, linewidth=0)
-        for patch in (self._bar, self._warm_bar):
-            axes.add_patch(patch)
-        left, bottom, width, height = layout.bar
-        above, below = bottom + height + 0.11, bottom - 0.155
-        if warm:
-            add_text(left, below, "warm-up: positions wait", size=7.5, color=colours.WARM_UP_TEXT)
-        add_text(left + width, below, f"{round(iterations[-1]):,}", size=7.5, color=colours.MUTED, ha="right")
-        self._count = add_text(left, above, "", size=10.5, fontweight="bold")
-        self.moving: list[Artist] = [self._bar, self._warm_bar, self._count]
-        _add_legend(add_text, left + width, above, width - _COUNT_WIDTH, groups, hidden)
+        self._figure, self._schedule, self._recordings, self._room = figure, schedule, recordings, room
+        self._iterations = schedule.at_moments()
+        self._left, bottom, self._width, height = place
+        theme = figure.theme
+        several = len(recordings) > 1
+        bar_height = (height - (len(recordings) - 1) * _BETWEEN_BARS) / len(recordings)
+        self._bars: list[tuple[Rectangle, Rectangle]] = []
+        for number, recording in enumerate(recordings):
+            low = bottom + height - (number + 1) * bar_height - number * _BETWEEN_BARS
+            first, last = self.across(recording.iterations[0]), self.across(recording.iterations[-1])
+            warm = min(max(self.across(recording.warm_up), first), last)
+            for start, end, colour in ((first, last, theme.track), (first, warm, theme.warm_up_track)):
+                figure.add_patch(Rectangle((start, low), end - start, bar_height, color=colour, linewidth=0))
+            pair = (
+                Rectangle((first, low), 0, bar_height, color=theme.warm_up, linewidth=0),
+                Rectangle((warm, low), 0, bar_height, color=colours[number] if several else theme.ink, linewidth=0),
+            )
+            for patch in pair:
+                figure.add_patch(patch)
+            self._bars.append(pair)
+            figure.moving += pair
+        for iteration in _drops(recordings, schedule):
+            corners = down(self.across(iteration), bottom + height + 0.012, _DROP_SIDE)
+            figure.add_patch(Polygon(corners, facecolor=theme.ink, edgecolor="none"))
+        self.ticks: list[float] = []
+        self._add_ticks(bottom)
+        self._add_words(bottom)
+        # Apart, so that only the number is drawn anew for every frame.
+        self._words = {
+            words: figure.add_text(MARGIN, count, words, size=_COUNT_SIZE, fontweight="bold")
+            for words in (_RECORDED, _BETWEEN)
+        }
+        self._numbers = {}
+        for words in self._words:
+            left = MARGIN + text_width(words, _COUNT_SIZE, bold=True) + _SPACE
+            self._numbers[words] = figure.add_text(left, count, "", size=_COUNT_SIZE, fontweight="bold")
+        figure.moving += [*self._words.values(), *self._numbers.values()]
+
+    def across(self, iteration: float) -> float:
+        """Where an iteration stands, in inches from the left edge."""
+        first, last = float(self._iterations[0]), float(self._iterations[-1])
+        share = (iteration - first) / (last - first) if last > first else 1.0
+        return self._left + share * self._width
 
     def show(self, moment: int) -> None:
-        """Sets the footer to one moment of the schedule."""
-        iteration = round(float(self._iterations[moment]))
-        share = self._share(iteration)
-        self._count.set_text(f"iteration {iteration:,}")
-        self._warm_bar.set_width(min(share, self._warm))
-        self._bar.set_width(max(0.0, share - self._warm))
+        """Sets the bars and the words to one moment of the schedule."""
+        now = float(self._iterations[moment])
+        for recording, (warm, rest) in zip(self._recordings, self._bars, strict=True):
+            reached = self.across(min(max(now, recording.iterations[0]), recording.iterations[-1]))
+            warm.set_width(min(reached, rest.get_x()) - warm.get_x())
+            rest.set_width(max(0.0, reached - rest.get_x()))
+        words, number = self._iteration(moment)
+        for name in self._words:
+            self._words[name].set_text(words if name == words else "")
+            self._numbers[name].set_text(number if name == words else "")
 
-    def _share(self, iteration: float) -> float:
-        first, last = float(self._iterations[0]), float(self._iterations[-1])
-        return (iteration - first) / (last - first) if last > first else 1.0
+    def _iteration(self, moment: int) -> tuple[str, str]:
+        before, after = self._schedule.neighbours(moment)
+        if before == after:
+            return _RECORDED, f"{before:,}"
+        # Of several recordings each says for itself what it shows.
+        note = "" if len(self._recordings) > 1 else ": interpolated"
+        full = f"{before:,} and {after:,}{note}"
+        room = self._room - text_width(_BETWEEN, _COUNT_SIZE, bold=True) - _SPACE
+        return _BETWEEN, full if text_width(full, _COUNT_SIZE, bold=True) < room else f"{before:,}, {after:,}{note}"
+
+    def _add_ticks(self, bottom: float) -> None:
+        """Ticks that the animation passes at equal times: close together where it takes its time."""
+        frames = self._schedule.frames
+        if len(frames) < 2:
+            return
+        chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _TICKS + 1).round().astype(int))]
+        top = bottom - 0.025
+        self.ticks = [self.across(iteration) for iteration in self._iterations[chosen]]
+        for x in self.ticks:
+            self._figure.add_line([(x, top), (x, top - _TICK_HEIGHT)], self._figure.theme.muted, 0.8)
+
+    def _add_words(self, bottom: float) -> None:
+        theme = self._figure.theme
+        base, right = bottom - 0.20, self._left + self._width
+        last = f"{round(self._iterations[-1]):,}"
+        self._figure.add_text(right, base, last, size=TEXT_SIZE, color=theme.muted, ha="right")
+        left = self._left
+        if any(recording.warm_up > self._iterations[0] for recording in self._recordings):
+            words = "warm-up: positions wait"
+            self._figure.add_text(left, base, words, size=TEXT_SIZE, color=theme.warm_up_text)
+        else:
+            words = f"{round(self._iterations[0]):,}"
+            self._figure.add_text(left, base, words, size=TEXT_SIZE, color=theme.muted)
+        if len(self._schedule.frames) > 1:
+            # In the middle of what is left.
+            start, end = left + text_width(words, TEXT_SIZE), right - text_width(last, TEXT_SIZE)
+            pace = f"pace: {self._schedule.pace.value}"
+            for text in (f"ticks: equal times of the animation; {pace}", pace):
+                if text_width(text, TEXT_SIZE) < end - start - 0.2:
+                    middle = (start + end) / 2
+                    self._figure.add_text(middle, base, text, size=TEXT_SIZE, color=theme.muted, ha="center")
+                    break
 
 
-def _add_legend(add_text: AddText, right: float, bottom: float, room: float, groups: int, hidden: bool) -> None:
-    shown = range(min(groups, _LEGEND_GROUPS))
-    note: list[_Entry] = [("squares are input pixels", "", colours.MUTED)]
-    marks: list[_Entry] = [("hidden", "\N{WHITE CIRCLE}", colours.HIDDEN)] if hidden else []
-    learned: list[_Entry] = [("learned", _DOT, colours.group_colour(0))] if hidden else []
-    if groups > 1:
-        learned = [(f"group {g + 1}", _DOT, colours.group_colour(g)) for g in shown]
-    brief: list[_Entry] = [(label.split()[-1], mark, colour) for label, mark, colour in learned]
-    for entries in (note + learned + marks, learned + marks, brief + marks):
-        if sum(map(_width, entries)) <= room:
-            break
-    # From the right, so that the row ends where the bar ends.
-    for label, mark, colour in reversed(entries):
-        add_text(right, bottom, label, size=8, color=colours.MUTED, ha="right")
-        add_text(right - _CHARACTER * len(label) - 0.04, bottom, mark, size=8.5, color=colour, ha="right")
-        right -= _width((label, mark, colour))
-
-
-def _width(entry: _Entry) -> float:
-    label, mark, _ = entry
-    return _CHARACTER * len(label) + (0.30 if mark else 0.16)
+def _drops(recordings: Sequence[Recording], schedule: FrameSchedule) -> list[int]:
+    first, last = schedule.iterations[0], schedule.iterations[-1]
+    found = {int(drop) for recording in recordings if recording.curve for drop in recording.curve.drops}
+    return sorted(drop for drop in found if first <= drop <= last)

@@ -183,6 +183,9 @@ class _Share:
         self._title = title
         self._before = before
 
+    def begin_run(self, run: Path) -> None:
+        self._events.begin_run(run)
+
     def begin(self, total: int, done: int) -> None:
         """The whole work has begun already."""
 

@@ -13,7 +13,7 @@ from acu_core.durable import publish_directory, write_text_durably
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.runs.environment_file import Environment, decode_environment, encode_environment
 from acu_core.runs.regular_file import open_regular
-from acu_core.runs.run_lock import hold_lock, hold_lock_to_read
+from acu_core.runs.run_lock import hold_lock, hold_lock_to_read, is_held
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
@@ -124,6 +124,11 @@ class RunDirectory:
         """Keeps others from writing the run, which may be read-only. Raises UserError when one is writing it."""
         with hold_lock_to_read(self.path / ".lock"):
             yield
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process is writing the run at this moment, such as one that trains it."""
+        return is_held(self.path / ".lock")
 
     @property
     def metrics(self) -> Path:

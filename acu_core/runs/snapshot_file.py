@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from acu_core.runs.regular_file import open_regular
 from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts, read_header
 
 _NAMED_RANGES = 5
+_READ_BYTES = 1 << 24
 
 
 class SnapshotFile:
     """The snapshots that were whole when the file was opened; later ones need a new SnapshotFile.
 
-    Arrays are views of a memory map: nothing is read before it is used. Copy what must outlive a resumed run, which
-    cuts the file back to its last checkpoint. Look at `damaged` before using them.
+    Arrays are views of a memory map: nothing is read before it is used. A resumed run cuts the file back to its last
+    checkpoint, and the system kills a process that then looks at what is gone. So whoever reads a run that others may
+    resume takes it `in_memory`: all of it is read at once, as far as it is there. Look at `damaged` before using them.
 
     A torn end (fewer bytes than a record, or last records whose checksum does not fit, as a power failure leaves them)
     is left out; `ignored_bytes` says how much. Of the rest `damaged` says which records cannot be used. With `length`
@@ -30,21 +33,19 @@ class SnapshotFile:
     Raises UserError for a file that is missing, foreign, has no whole header, or has no end of a record at `length`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], length: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], length: int | None = None, *, in_memory: bool = False) -> None:
         self.path = Path(path)
         try:
             with open_regular(self.path) as file:
                 self._header, start = read_header(file, self.path)
+                self._start = start
                 size = file.seek(0, os.SEEK_END)
                 kind = self._header.record_type
                 if length is not None:
                     self._check_length(length, size, start, kind.itemsize)
                     size = length
                 count = (size - start) // kind.itemsize
-                # An empty map is an error for the operating system, a run without snapshots is none for us.
-                self._records: npt.NDArray[np.void] = (
-                    np.memmap(file, kind, "r", offset=start, shape=(count,)) if count else np.empty(0, kind)
-                )
+                self._records = _read(file, kind, start, count) if in_memory else _map(file, kind, start, count)
         except FileNotFoundError as error:
             raise UserError(f"there are no snapshots at {self.path}: has the run been started?") from error
         self._index = {layer.name: index for index, layer in enumerate(self.layers)}
@@ -64,6 +65,10 @@ class SnapshotFile:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def length_of(self, count: int) -> int:
+        """Length in bytes of the file that ends after its first `count` snapshots."""
+        return self._start + count * self._records.dtype.itemsize
 
     @property
     def iterations(self) -> npt.NDArray[np.uint64]:
@@ -128,3 +133,19 @@ class SnapshotFile:
     def _fits(self, index: int) -> bool:
         content = self._records[index].tobytes()
         return zlib.crc32(content[:-4]) == int.from_bytes(content[-4:], "little")
+
+
+def _map(file: BufferedReader, kind: np.dtype[np.void], start: int, count: int) -> npt.NDArray[np.void]:
+    # An empty map is an error for the operating system, a run without snapshots is none for us.
+    return np.memmap(file, kind, "r", offset=start, shape=(count,)) if count else np.empty(0, kind)
+
+
+def _read(file: BufferedReader, kind: np.dtype[np.void], start: int, count: int) -> npt.NDArray[np.void]:
+    """The records, as many of them as are still there when they are read."""
+    records = np.empty(count, kind)
+    file.seek(start)
+    wanted = records.view(np.uint8).data if count else memoryview(b"")
+    read = 0
+    while read < len(wanted) and (more := file.readinto(wanted[read : read + _READ_BYTES])):
+        read += more
+    return records[: read // kind.itemsize]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from acu_core.errors import Remedy
@@ -9,6 +10,9 @@ from acu_core.errors import Remedy
 
 class Events(Protocol):
     """Told while training goes on; each call must return quickly."""
+
+    def begin_run(self, run: Path) -> None:
+        """The run in the directory `run` is locked, and trained from now on."""
 
     def begin(self, total: int, done: int) -> None:
         """The whole work is `total` iterations, all stages together, of which `done` were done earlier."""
@@ -25,6 +29,9 @@ class Events(Protocol):
 
 class NoEvents:
     """Nobody watches."""
+
+    def begin_run(self, run: Path) -> None:
+        """Does nothing."""
 
     def begin(self, total: int, done: int) -> None:
         """Does nothing."""

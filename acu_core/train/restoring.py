@@ -21,7 +21,7 @@ from acu_core.runs.json_lines import LogWriter
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_writer import SnapshotWriter
-from acu_core.train.recorder import layer_entries
+from acu_core.train.shape_collector import layer_entries
 
 CHANGEABLE = (
     "schedule.iterations",

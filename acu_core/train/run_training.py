@@ -28,12 +28,9 @@ from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
-from acu_core.train.recorder import DivergedError, Recorder, layer_entries
+from acu_core.train.recorder import DivergedError, Recorder
 from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
-
-BLOCK = 256
-BLOCK_SECONDS = 0.5
-"""A block of records is written after so many iterations or seconds: how it is cut is seen in no file."""
+from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
 @dataclass(frozen=True)

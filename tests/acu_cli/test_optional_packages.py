@@ -1,4 +1,4 @@
-"""imageio is for video only, torchvision for its data sets and models only: without them everything else works."""
+"""imageio-ffmpeg is for video, torchvision for its data sets and models: without them everything else works."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 # Commands in one process, which starts PyTorch once.
 PROGRAM = """
@@ -47,6 +51,8 @@ EVERYTHING = [
     ["animate-shapes", "run", "-o", "shapes.gif"],
     ["animate-shapes", "run", "-o", "shapes.webp"],
     ["animate-shapes", "run", "-o", "shapes.png"],
+    ["report", "run"],
+    ["animate-shapes", "run", "-o", "moving.png", "--frames", "3"],
     ["round-and-finetune", "run", "--iterations", "2", "--out", "rounded"],
     ["export", "run", "-o", "network.safetensors"],
     ["export", "run", "-o", "network.pt2"],
@@ -60,12 +66,20 @@ def without(packages: str, commands: list[list[str]], cwd: Path, raised: str) ->
     return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_everything_works_without_torchvision_and_imageio(tmp_path: Path) -> None:
-    done = without("torchvision,imageio,imageio_ffmpeg", EVERYTHING, tmp_path, "ImportError")
+def test_everything_works_without_torchvision_and_ffmpeg(tmp_path: Path) -> None:
+    done = without("torchvision,imageio_ffmpeg", EVERYTHING, tmp_path, "ImportError")
     assert done.returncode == 0, done.stdout + done.stderr
     ended = [line for line in done.stdout.splitlines() if line.startswith("[") and line.endswith("]")]
     assert ended == [f"[{command[0]}: 0]" for command in EVERYTHING], done.stdout + done.stderr
-    for name in ("shapes.gif", "shapes.webp", "shapes.png", "network.safetensors", "network.pt2", "network.onnx"):
+    for name in (
+        "shapes.gif",
+        "shapes.webp",
+        "shapes.png",
+        "moving.png",
+        "network.safetensors",
+        "network.pt2",
+        "network.onnx",
+    ):
         assert (tmp_path / name).stat().st_size > 0
 
 
@@ -79,11 +93,24 @@ def test_the_bench_leaves_out_what_does_not_load(tmp_path: Path, raised: str) ->
     assert '"deform_conv2d"' not in done.stdout
 
 
-@pytest.mark.parametrize("package", ["imageio", "imageio_ffmpeg"])
-def test_a_video_needs_both_packages(tmp_path: Path, package: str) -> None:
-    commands = [["train", "--out", "run", *TINY], ["animate-shapes", "run", "-o", "shapes.mp4"]]
-    done = without(package, commands, tmp_path, "ImportError")
+def test_a_video_needs_its_package(tmp_path: Path) -> None:
+    commands = [["train", "--out", "run", *TINY]]
+    commands += [["animate-shapes", "run", "-o", f"shapes{suffix}"] for suffix in (".mp4", ".webm")]
+    done = without("imageio_ffmpeg", commands, tmp_path, "ImportError")
     assert "[train: 0]" in done.stdout, done.stdout + done.stderr
-    assert "[animate-shapes: 2]" in done.stdout, done.stdout + done.stderr
-    assert "an .mp4 needs imageio and imageio-ffmpeg: pip install" in " ".join(done.stderr.split())
-    assert not (tmp_path / "shapes.mp4").exists()
+    assert done.stdout.count("[animate-shapes: 2]") == 2, done.stdout + done.stderr
+    for suffix in (".mp4", ".webm"):
+        assert f"{suffix} needs imageio-ffmpeg: pip install" in " ".join(done.stderr.split())
+        assert not (tmp_path / f"shapes{suffix}").exists()
+
+
+def test_numbers_need_pyarrow_for_parquet_alone(tmp_path: Path) -> None:
+    with SnapshotWriter.create(tmp_path / "shapes.bin", [LayerEntry("conv", 1, 9)]) as writer:
+        writer.append(0, [np.zeros((1, 9, 2))], [np.ones((1, 9))])
+    files = ["shapes.csv", "shapes.npz", "shapes.parquet"]
+    commands = [["positions", "shapes.bin", "-o", name] for name in files]
+    done = without("pandas,pyarrow", commands, tmp_path, "ImportError")
+    ended = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert ended == ["[positions: 0]", "[positions: 0]", "[positions: 2]"], done.stdout + done.stderr
+    assert "Parquet needs pyarrow, which is not installed: pip install" in " ".join(done.stderr.split())
+    assert [(tmp_path / name).exists() for name in files] == [True, True, False]

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
+from written_run import WrittenRun
 
+from acu_cli.watch.measured_view import watching
 from acu_core.bench.contestants import Shape, make_contestants
 from acu_core.bench.operator_bench import OperatorRow, measure_operator
 from acu_core.bench.peak_memory import peak_memory
 from acu_core.bench.timing import Timing, alternate
+from acu_core.bench.watching_bench import measure_watching, recipe_to_watch
 from acu_core.errors import UserError
+from acu_core.runs.run_directory import RunDirectory
 
 SMALL = Shape(2, 4, 6, 7, 8, 9, 2)
 
@@ -135,3 +143,56 @@ def test_an_instruction_set_that_is_not_there_is_refused(options: list[str], wor
     result = CliRunner().invoke(app, ["bench", "op", "--quick", "--rounds", "2", *options])
     assert isinstance(result.exception, UserError)
     assert words in str(result.exception)
+
+
+def test_what_watching_costs_is_measured_turn_and_turn_about() -> None:
+    runs: list[Path] = []
+    told: list[str] = []
+
+    class Resting:
+        """A watcher that does nothing but count."""
+
+        def rest(self) -> None:
+            told.append("rest")
+
+        def go_on(self) -> None:
+            told.append("go on")
+
+        def used(self) -> tuple[float, int]:
+            assert told[-1] == "go on"
+            return 0.01 * len(told), 100 * len(told)
+
+    @contextmanager
+    def resting(run: Path) -> Iterator[Resting]:
+        # Everything is there that a watcher reads, and somebody holds it.
+        assert RunDirectory.open(run).is_locked
+        assert (run / "positions.bin").exists()
+        runs.append(run)
+        yield Resting()
+
+    cost = measure_watching(recipe_to_watch(batch=2), resting, pairs=2, seconds=0.3)
+    # A pair more that does not count, and the end.
+    assert sorted(told[:-1]) == ["go on"] * 3 + ["rest"] * 3
+    assert told[-1] == "go on"
+    assert cost.pairs == 2
+    assert cost.alone_seconds > 0
+    assert cost.watched_seconds > 0
+    # It has counted nothing between two calls.
+    assert cost.watcher_processor_share == cost.watcher_bytes_a_second == 0
+    assert not runs[0].exists()
+
+
+def test_the_real_view_can_rest(tmp_path: Path) -> None:
+    with WrittenRun(tmp_path / "run") as written:
+        written.go_on(30)
+        with watching(written.run.path) as view:
+            view.rest()
+            processor, size = view.used()
+            assert processor > 0
+            assert size > 0
+            view.go_on()
+            written.go_on(60)
+            deadline = time.monotonic() + 60
+            while view.used()[1] == size:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)

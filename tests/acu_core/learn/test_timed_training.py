@@ -56,7 +56,8 @@ def test_the_shapes_are_off_the_grid_and_move_as_in_training() -> None:
 
 def test_the_bench_times_training_steps_of_both_recipes(watched: list[tuple[str, int, Tensor]]) -> None:
     timings = measure_training(recipes_to_time(batch=2), rounds=2)
-    assert list(timings) == ["cifar10-plain-base", "cifar10-plain-acu"]
+    assert list(timings) == ["cifar10-plain-base", "cifar10-plain-acu", "recording"]
+    assert timings.pop("recording").median > 0
     warm_up = load_recipe("cifar10-plain-acu").schedule.warm_up
     for name, timing in timings.items():
         assert timing.rounds == 2

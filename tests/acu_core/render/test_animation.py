@@ -9,9 +9,15 @@ import pytest
 from PIL import Image
 
 from acu_core.errors import UserError
-from acu_core.render import animation, colours
-from acu_core.render.animation import default_output, render_animation
+from acu_core.render import animation, picture_file
+from acu_core.render.animation import default_output, load_recordings, render_animation
+from acu_core.render.animation_file import ANIMATIONS, STILLS, VIDEOS
+from acu_core.render.colours import LIGHT, THEMES, Theme
+from acu_core.render.layout import plan_layout
+from acu_core.render.shape_figure import visible_reach
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_header import LayerEntry
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 MakeRecording = Callable[..., Path]
 
@@ -55,7 +61,7 @@ def test_decoded_frames_are_the_drawn_ones(
     make_recording: MakeRecording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[np.ndarray] = []
-    encode = animation.encode_animation
+    encode = picture_file.encode_animation
 
     def spy(suffix: str, frames: object, *rest: object) -> bytes:
         def watched() -> object:
@@ -65,7 +71,7 @@ def test_decoded_frames_are_the_drawn_ones(
 
         return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(animation, "encode_animation", spy)
+    monkeypatch.setattr(picture_file, "encode_animation", spy)
     render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=400)
     with Image.open(tmp_path / "a.gif") as image:
         for frame, pixels in enumerate(drawn):
@@ -74,38 +80,47 @@ def test_decoded_frames_are_the_drawn_ones(
             away = np.abs(shown - pixels).max(axis=-1)
             assert np.mean(away <= 24) > 0.998
             # Nothing that has moved on leaves a smudge on the resting colours.
-            for colour in (colours.PANEL, colours.PAPER):
+            for colour in (LIGHT.panel, LIGHT.paper):
                 resting = np.all(pixels == rgb(colour), axis=-1)
                 assert np.all(away[resting] == 0)
 
 
-def test_synapses_stand_where_their_positions_say(make_recording: MakeRecording, tmp_path: Path) -> None:
-    render_animation(make_recording(1, drift=2.0), tmp_path / "a.png", first=0, last=0)
-    with Image.open(tmp_path / "a.png") as image:
+def test_synapses_stand_where_the_last_snapshot_says(tmp_path: Path) -> None:
+    names = ["conv1", "conv2"]
+    last = np.random.default_rng(0).uniform(-2, 2, size=(2, 1, 9, 2)).astype(np.float32)
+    with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry(name, 1, 9) for name in names]) as writer:
+        for step in range(31):
+            writer.append(step, list(last * step / 30), [np.ones((1, 9))] * 2)
+    render_animation(tmp_path / "p.bin", tmp_path / "a.gif", frames=10)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(9)
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
-    rows, columns = np.nonzero(accent)
-    ink = np.argwhere(np.all(pixels[: pixels.shape[0] * 4 // 5] == rgb(colours.INK), axis=-1))
-    # Nine synapses on the grid, the centre in ink: the accent is symmetric around the panel's middle.
-    middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
-    assert abs(np.mean(columns) - middle[0]) < 1
-    assert abs(np.mean(rows) - middle[1]) < 1
-    assert np.any(np.all(np.abs(ink - middle[::-1]) < 2, axis=-1))
+    recordings = load_recordings([tmp_path / "p.bin"])
+    layout = plan_layout([2])
+    reach = visible_reach(recordings)
+    # From the size alone: inches at 100 pixels, y from below.
+    for cell, positions in enumerate(last[:, 0]):
+        left, bottom, side, _ = (100 * inches for inches in layout.place(cell, 0))
+        for y, x in positions:
+            column = left + (x / reach + 1) / 2 * side
+            row = pixels.shape[0] - (bottom + (1 - y / reach) / 2 * side)
+            dot = pixels[round(row - 1.5) : round(row + 1.5), round(column - 1.5) : round(column + 1.5)]
+            # Dots may hide each other in part, but the seed was seen to leave every middle free.
+            assert np.all(np.abs(dot - rgb(LIGHT.group(0))).max(axis=-1) <= 6), (cell, y, x)
 
 
 def test_y_points_down_and_trails_begin_at_the_start(tmp_path: Path) -> None:
-    from acu_core.runs.snapshot_header import LayerEntry
-    from acu_core.runs.snapshot_writer import SnapshotWriter
-
     with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a", 1, 2)]) as writer:
         for step in range(11):
             writer.append(step, [[[[0, 0], [1 + step / 10, 0]]]], [[[1, 1]]])
     render_animation(tmp_path / "p.bin", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    accent = np.abs(pixels - rgb(colours.group_colour(0))).max(axis=-1) <= 6
-    centre = np.all(pixels[100:-100] == rgb(colours.INK), axis=-1)
-    assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 100 + 20
+    # Without the legend and the time line.
+    panel = pixels[100:-100]
+    accent = np.abs(panel - rgb(LIGHT.group(0))).max(axis=-1) <= 6
+    centre = np.all(panel == rgb(LIGHT.ink), axis=-1)
+    assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 20
 
 
 def test_groups_and_the_hidden_shape_have_their_colours(make_recording: MakeRecording, tmp_path: Path) -> None:
@@ -117,12 +132,12 @@ def test_groups_and_the_hidden_shape_have_their_colours(make_recording: MakeReco
             render_animation(path, output, frames=None if suffix == "png" else 4)
             with Image.open(output) as image:
                 image.seek(getattr(image, "n_frames", 1) - 1)
-                assert count(image, colours.HIDDEN) > 200
+                assert count(image, LIGHT.hidden) > 200
                 for group in range(3):
-                    assert (count(image, colours.group_colour(group)) > 100) == (group < groups)
+                    assert (count(image, LIGHT.group(group)) > 100) == (group < groups)
     render_animation(make_recording(1, name="plain.bin"), tmp_path / "plain.png")
     with Image.open(tmp_path / "plain.png") as image:
-        assert count(image, colours.HIDDEN) == 0
+        assert count(image, LIGHT.hidden) == 0
 
 
 def test_the_warm_up_is_marked(make_recording: MakeRecording, tmp_path: Path) -> None:
@@ -130,10 +145,10 @@ def test_the_warm_up_is_marked(make_recording: MakeRecording, tmp_path: Path) ->
     for last, marked in ((100, True), (20, True)):
         render_animation(path, tmp_path / "a.png", last=last)
         with Image.open(tmp_path / "a.png") as image:
-            assert (count(image, colours.WARM_UP) > 500) == marked
+            assert (count(image, LIGHT.warm_up) > 500) == marked
     render_animation(path, tmp_path / "a.png", first=50)
     with Image.open(tmp_path / "a.png") as image:
-        assert count(image, colours.WARM_UP) == 0
+        assert count(image, LIGHT.warm_up) == 0
 
 
 def test_the_number_of_frames_shrinks_until_the_file_is_small(
@@ -144,7 +159,7 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
     whole = render_animation(path, tmp_path / "a.gif", width=240)
     # How small a picture becomes is the business of fonts and of matplotlib's version.
     largest = 6 * whole.bytes // 10
-    monkeypatch.setattr(animation, "_LARGEST_BYTES", largest)
+    monkeypatch.setattr(picture_file, "LARGEST_BYTES", largest)
     totals: set[int] = set()
     report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
     assert max(totals) == whole.frames
@@ -152,21 +167,24 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
     assert report.bytes <= largest
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".svg", ".pdf"])
-def test_every_format_is_written_alike_twice(make_recording: MakeRecording, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "frames"),
+    [*((suffix, 20) for suffix in ANIMATIONS), *((suffix, None) for suffix in STILLS)],
+)
+def test_every_format_is_written_alike_twice(
+    make_recording: MakeRecording, tmp_path: Path, suffix: str, frames: int | None
+) -> None:
+    if suffix in VIDEOS:
+        pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
     path = make_recording(2)
     outputs = [tmp_path / f"{n}{suffix}" for n in "ab"]
-    reports = [render_animation(path, output, frames=None if suffix in ".png.svg.pdf" else 5) for output in outputs]
+    reports = [render_animation(path, output, frames=frames, width=240) for output in outputs]
     assert outputs[0].stat().st_size > 1000
-    if suffix != ".svg":
-        assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    assert reports[0].frames == (1 if suffix in ".png.svg.pdf" else 5)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert reports[0].frames == (frames or 1)
 
 
 def test_one_snapshot_and_one_layer_with_one_synapse_are_enough(tmp_path: Path) -> None:
-    from acu_core.runs.snapshot_header import LayerEntry
-    from acu_core.runs.snapshot_writer import SnapshotWriter
-
     with SnapshotWriter.create(tmp_path / "p.bin", [LayerEntry("a" * 200, 1, 1)]) as writer:
         writer.append(3, [np.zeros((1, 1, 2))], [np.zeros((1, 1))])
     for name in ("a.gif", "a.png"):
@@ -233,3 +251,54 @@ def test_the_default_output_is_in_the_run(tmp_path: Path) -> None:
     assert default_output(tmp_path / "positions.bin") == tmp_path / "positions.gif"
     with pytest.raises(UserError, match="there is no run"):
         default_output(tmp_path / "none")
+
+
+def test_runs_are_drawn_side_by_side(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one, other = make_recording(2, name="one.bin"), make_recording(3, iterations=100, name="other.bin")
+    report = render_animation([one, other], tmp_path / "a.gif", frames=6)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(5)
+        # Each run has a colour of its own, and so have its dots.
+        assert count(image, LIGHT.group(0)) > 200
+        assert count(image, LIGHT.group(1)) > 200
+    assert report.frames == 6
+    same = render_animation([one, one], tmp_path / "same.gif", frames=6)
+    assert same.width == report.width == 800
+
+
+def test_what_cannot_be_compared_is_said(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one = make_recording(2, name="one.bin")
+    with SnapshotWriter.create(tmp_path / "far.bin", [LayerEntry("elsewhere", 1, 1)]) as writer:
+        writer.append(0, [np.zeros((1, 1, 2))], [np.ones((1, 1))])
+    for sources, message in (
+        ([one] * 5, "1 to 4 runs are drawn beside each other, got 5"),
+        ([], "1 to 4 runs are drawn beside each other, got 0"),
+        ([one, tmp_path / "far.bin"], "no layer in common: one has conv0, conv1, far has elsewhere"),
+    ):
+        with pytest.raises(UserError, match=message):
+            render_animation(sources, tmp_path / "a.gif")
+    assert not (tmp_path / "a.gif").exists()
+
+
+def test_a_pattern_need_match_a_layer_of_one_run_only(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one, other = make_recording(2, name="one.bin"), make_recording(4, name="other.bin")
+    chosen = load_recordings([one, other], layers=["conv1", "conv3"])
+    assert [list(recording.positions) for recording in chosen] == [["conv1"], ["conv1", "conv3"]]
+    assert [list(recording.weight_norms) for recording in chosen] == [["conv1"], ["conv1", "conv3"]]
+    with pytest.raises(UserError, match="no layer is called 'conv9': the runs have conv0, conv1, conv2, conv3"):
+        load_recordings([one, other], layers=["conv9"])
+    with pytest.raises(UserError, match="no layer was chosen"):
+        load_recordings([one, other], layers=[])
+    with pytest.raises(UserError, match="one has none of the layers conv3"):
+        load_recordings([one, other], layers=["conv3"])
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_a_theme_colours_the_file(make_recording: MakeRecording, tmp_path: Path, theme: Theme) -> None:
+    for suffix in ("png", "gif"):
+        output = tmp_path / f"a.{suffix}"
+        render_animation(make_recording(1, name=f"{suffix}.bin"), output, theme=theme)
+        with Image.open(output) as image:
+            assert count(image, theme.paper, 0) > 10_000
+            assert count(image, theme.panel, 0) > 10_000
+            assert count(image, theme.group(0), 0) > 100

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +100,42 @@ def test_drawing_does_not_import_torch(make_recording: MakeRecording) -> None:
         "load_recording(sys.argv[1]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(make_recording(1))], check=True, timeout=60)
+
+
+def test_what_is_not_drawn_is_not_kept_in_memory(make_recording: MakeRecording) -> None:
+    path = make_recording(8)
+    assert load_recording(path, layers=["conv1"]).positions["conv1"].base is None
+    whole = load_recording(path)
+    # And what is drawn is there once.
+    assert np.shares_memory(np.asarray(whole.positions["conv1"].base), np.asarray(whole.weight_norms["conv7"].base))
+
+
+def test_positions_that_are_not_finite_are_found_behind_damage(make_recording: MakeRecording) -> None:
+    path = make_recording(1)
+    content = bytearray(path.read_bytes())
+    size = 8 + 9 * 3 * 4 + 4
+    start = len(content) - 201 * size
+    content[start + 20 * size : start + 21 * size] = bytes(size)
+    record = start + 30 * size
+    content[record + 8 : record + 12] = np.float32(np.inf).tobytes()
+    content[record + size - 4 : record + size] = zlib.crc32(content[record : record + size - 4]).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not finite at iteration 30") as error, pytest.warns(UserWarning, match="20,"):
+        load_recording(path)
+    assert error.value.remedies[0].subject == "29"
+
+
+def test_the_first_iteration_at_which_anything_is_not_finite_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "positions.bin"
+    positions, norms = np.zeros((9, 1, 2, 2)), np.ones((9, 1, 2))
+    later, infinite = positions.copy(), norms.copy()
+    later[7, 0, 1, 0] = np.nan
+    infinite[4, 0, 1] = np.inf
+    with SnapshotWriter.create(path, [LayerEntry("a", 1, 2), LayerEntry("b", 1, 2)]) as writer:
+        writer.append_block(np.arange(9) + 20, [later, positions], [norms, infinite])
+    with pytest.raises(UserError, match="weight norms of b are not finite at iteration 24") as error:
+        load_recording(path)
+    assert error.value.remedies[0].subject == "23"
+    with pytest.raises(UserError, match="positions of a are not finite at iteration 27"):
+        load_recording(path, layers=["a"])
+    assert len(load_recording(path, last=23).iterations) == 4

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from acu_core.errors import UserError
+from acu_core.runs import json_lines
 from acu_core.runs.json_lines import LogWriter, read_log
 
 ENTRIES = [
@@ -155,3 +156,50 @@ def test_an_entry_with_a_checksum_of_its_own_is_refused(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="crc32"):
                 log.append(entry)
         assert log.length == 0
+
+
+def test_a_usual_log_is_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.jsonl"
+    entries = [{"iteration": n, "loss": n / 7, "name": 'é "x" \\\n'} for n in range(100)]
+    with LogWriter(path) as log:
+        for entry in entries:
+            log.append(entry)
+    line_by_line = json_lines.LineReader(path).entries(path.read_bytes())
+    assert list(line_by_line) == entries
+    monkeypatch.setattr(json_lines, "LineReader", None)
+    assert read_log(path) == entries
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        # What would be one JSON text if it were put together, and is not line by line.
+        ['{"a": [{"b": 1', '{"c": 2}], "d": 3'],
+        ['{"a": {"b": 1', '{"c": 2}, "d": 3'],
+        ['{"a": 1}, {"b": 2', '{"c": 3'],
+        ['{"a": "1', '2", "b": 3'],
+        ['{"a": "}', '{", "b": 3'],
+        # And what is a log all the same.
+        ['{"a": "}"', '{"b": "{"'],
+        ['{"a": [1, 2]', '{"b": {"c": 3}'],
+        [' {"a": 1', '{"b": 2'],
+        ['{"a": 1, "a": 2', '{"b": 2'],
+        ['{"a": NaN', '{"b": 2'],
+    ],
+)
+def test_decoding_at_once_and_line_by_line_agree(tmp_path: Path, texts: list[str]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    checksum, content = 0, b""
+    for text in texts:
+        checksum = zlib.crc32(text.encode(), checksum)
+        content += text.encode() + b', "crc32": "%08x"}\n' % checksum
+    path.write_bytes(content)
+    try:
+        expected: object = list(json_lines.LineReader(path).entries(content))
+    except UserError as error:
+        expected = str(error)
+    try:
+        found: object = read_log(path)
+    except UserError as error:
+        found = str(error)
+    assert found == expected

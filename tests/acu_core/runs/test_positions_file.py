@@ -5,11 +5,13 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from acu_core.errors import UserError
+from acu_core.runs import snapshot_file
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.snapshot_header import MAGIC, VERSION, LayerEntry, TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
@@ -361,3 +363,32 @@ def test_a_pipe_or_a_directory_is_refused(tmp_path: Path, make: object) -> None:
         SnapshotWriter.open_for_append(path, 0)
     with pytest.raises(UserError, match="cannot be written"):
         SnapshotWriter.create(path, LAYERS, replace=True)
+
+
+def test_a_file_in_memory_holds_what_is_cut_off_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "positions.bin"
+    lengths = write(path, [0, 1, 2, 3])
+    file = SnapshotFile(path, in_memory=True)
+    os.truncate(path, lengths[1])
+    assert_holds(file, [0, 1, 2, 3])
+    file.verify()
+    assert file.ignored_bytes == 0
+    os.truncate(path, lengths[0])
+    assert len(SnapshotFile(path, in_memory=True)) == 0
+
+
+def test_a_file_that_is_cut_while_it_is_read_into_memory_has_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "positions.bin"
+    lengths = write(path, list(range(9)))
+    read = snapshot_file._read
+
+    def cut_and_read(*rest: Any) -> Any:
+        os.truncate(path, lengths[6] + 5)
+        return read(*rest)
+
+    monkeypatch.setattr(snapshot_file, "_read", cut_and_read)
+    file = SnapshotFile(path, in_memory=True)
+    assert_holds(file, list(range(6)))
+    file.verify()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -233,3 +234,42 @@ def test_what_is_read_only_can_be_read(
             patch.setattr(os, "open", read_only)
             with pytest.raises(UserError, match=f"number {os.getpid()}"), run.lock_to_read():
                 pass
+
+
+def test_one_can_ask_whether_a_run_is_being_written(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    assert not run.is_locked
+    with run.lock():
+        assert run.is_locked
+        # Asking must not let go of it.
+        assert run.is_locked
+        with pytest.raises(UserError), run.lock():
+            pass
+    assert not run.is_locked
+    with run.lock_to_read():
+        assert not run.is_locked
+    # As a process that was killed leaves it.
+    (run.path / ".lock").write_text("12345\n")
+    assert not run.is_locked
+
+
+def test_whoever_asks_is_in_nobodys_way(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    (run.path / ".lock").write_text("12345\n")
+    asking = threading.Event()
+
+    def ask() -> None:
+        while not asking.is_set():
+            _ = run.is_locked
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(300):
+            with run.lock():
+                pass
+            (run.path / ".lock").write_text("12345\n")
+    finally:
+        asking.set()
+        thread.join()

@@ -1,0 +1,130 @@
+"""A figure of which little moves: the resting part is drawn once, then only what moves is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+
+from acu_core.render.colours import Colour, Theme
+
+FONT = "DejaVu Sans"
+
+
+class MovingFigure:
+    """Matplotlib without its global state. Places are in inches from the lower left corner.
+
+    A picture adds what moves to `moving`, in the order in which it is drawn, over everything that rests, and sets it
+    to a frame before it asks for `drawn`.
+    """
+
+    def __init__(self, width: float, height: float, dots_per_inch: float, theme: Theme) -> None:
+        self.width, self.height, self.theme = width, height, theme
+        # Whole and even numbers of pixels, which video needs.
+        across, up = (2 * round(inches * dots_per_inch / 2) for inches in (width, height))
+        self.size = across, up
+        # A hundredth of a pixel more, for some versions of Matplotlib cut what others round.
+        size = (across + 0.01) / dots_per_inch, (up + 0.01) / dots_per_inch
+        self.figure = Figure(size, dots_per_inch, facecolor=theme.paper)
+        self.moving: list[Artist] = []
+        # Any: the Agg canvas has no types.
+        self._canvas: Any = FigureCanvasAgg(self.figure)
+        self._background: Any = None
+        self._texts: dict[tuple[int, str], Any] = {}
+
+    def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Axes without ticks."""
+        place = (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        axes = self.figure.add_axes(place)
+        axes.set(xticks=[], yticks=[])
+        return axes
+
+    def add_text(self, left: float, bottom: float, content: str, *, size: float, **style: Any) -> Text:
+        """Text whose base line begins there, in ink unless `style` says otherwise."""
+        place = left / self.width, bottom / self.height
+        look = {"fontsize": size, "fontfamily": FONT, "color": self.theme.ink, "parse_math": False, **style}
+        return self.figure.text(*place, content, **look)
+
+    def add_patch(self, patch: Patch) -> None:
+        """A patch whose places are in inches."""
+        patch.set_transform(self.figure.dpi_scale_trans)
+        self.figure.add_artist(patch)
+
+    def add_line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
+        """A line through points in inches, `width` points wide, which rests."""
+        self.figure.add_artist(
+            LineCollection([list(points)], colors=[colour], linewidths=width, transform=self.figure.dpi_scale_trans)
+        )
+
+    def drawn(self) -> npt.NDArray[np.uint8]:
+        """What is shown now as RGB, (height, width, 3)."""
+        if self._background is None:
+            for artist in self.moving:
+                artist.set_animated(True)
+            self._canvas.draw()
+            self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._canvas.restore_region(self._background)
+        renderer = self._canvas.get_renderer()
+        for artist in self.moving:
+            if isinstance(artist, Text):
+                self._draw_text(artist, renderer)
+            else:
+                artist.draw(renderer)
+        # Four bytes a pixel are copied, and compared by whoever writes them, several times as fast as three.
+        return np.array(self._canvas.buffer_rgba())[..., :3]
+
+    def forget(self) -> None:
+        """Draws what rests anew for the next frame, for somebody has changed it."""
+        self._background = None
+        self._texts.clear()
+
+    def _draw_text(self, text: Text, renderer: Any) -> None:
+        """Draws letters once: they are the slowest part of a frame. Nothing else moves where a text stands."""
+        key = id(text), text.get_text()
+        if not key[1] or not text.get_visible():
+            return
+        if key in self._texts:
+            self._canvas.restore_region(self._texts[key])
+            return
+        text.draw(renderer)
+        self._texts[key] = self._canvas.copy_from_bbox(text.get_window_extent(renderer).padded(2))
+
+
+def drawable(name: str) -> str:
+    """A name in one line, with a mark for every letter that the font lacks: it comes from a file system or a user."""
+    known = _font(bold=True).get_charmap()
+    return "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(name.split()))
+
+
+@lru_cache(maxsize=4096)
+def text_width(content: str, size: float, *, bold: bool = False) -> float:
+    """How many inches a text takes, give or take 3 %: drawn letters stand on whole pixels.
+
+    Of the font alone, so that every version of Matplotlib gives the same layout.
+    """
+    return size / 72 * sum(_advance(letter, bold) for letter in content)
+
+
+@lru_cache(maxsize=1024)
+def _advance(letter: str, bold: bool) -> float:
+    """Of a letter at size 1, in points."""
+    font = _font(bold=bold)
+    font.set_size(100, 72)
+    # In 65536ths of a pixel, without hinting.
+    advance: int = font.load_char(ord(letter)).linearHoriAdvance
+    return advance / 65536 / 100
+
+
+def _font(*, bold: bool) -> Any:
+    return get_font(findfont(FontProperties(family=FONT, weight="bold" if bold else "normal")))

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from acu_core import ActiveConv2d, ShapeRecorder, normalize_positions, parameter_groups, read_shapes
+from acu_core.errors import UserError
+from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.train import shape_recorder
+from acu_core.train.shape_collector import BLOCK
+
+
+def network(outputs: int = 4) -> nn.Sequential:
+    return nn.Sequential(ActiveConv2d(2, 4, 3, padding=1), nn.ReLU(), ActiveConv2d(4, outputs, 3, position_groups=2))
+
+
+def move(model: nn.Module) -> None:
+    """As a step does: everything changes."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.01
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shapes.bin"
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written because time has passed."""
+    monkeypatch.setattr(shape_recorder, "BLOCK_SECONDS", 1e9)
+
+
+def recorded(path: Path) -> list[int]:
+    return [int(iteration) for iteration in SnapshotFile(path).iterations]
+
+
+def test_a_training_loop_is_recorded_bit_by_bit(path: Path) -> None:
+    torch.manual_seed(0)
+    model = network()
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.1, position_lr=0.01), momentum=0.9)
+    normalize_positions(optimizer)
+    expected = []
+    with ShapeRecorder(model, path, warm_up=7) as shapes:
+        for iteration in range(20):
+            expected.append([model[number].positions.detach().clone().numpy() for number in (0, 2)])
+            shapes.record(iteration)
+            model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    read = read_shapes(path)
+    assert read.iterations.tolist() == list(range(20))
+    assert read.warm_up == 7
+    assert read.hidden is None
+    for place, name in enumerate(("0", "2")):
+        assert np.array_equal(read.layers[name].positions, np.stack([step[place] for step in expected]))
+        assert (np.diff(read.layers[name].positions, axis=0) != 0).any()
+        assert (read.layers[name].weight_norms > 0).all()
+
+
+def test_recording_changes_nothing_of_the_training(path: Path) -> None:
+    def train(record: Callable[[int], object]) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        model = network()
+        shapes = ShapeRecorder(model, path) if record is not print else None
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for iteration in range(5):
+            model(torch.randn(2, 2, 6, 6)).square().mean().backward()
+            optimizer.step()
+            if shapes is not None:
+                shapes.record(iteration)
+        if shapes is not None:
+            shapes.close()
+        return [*model.parameters(), torch.rand(3)]
+
+    for ours, theirs in zip(train(len), train(print), strict=True):  # type: ignore[arg-type]
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_what_is_pending_is_written_in_blocks_by_flush_and_by_close(path: Path) -> None:
+    shapes = ShapeRecorder(network(), path)
+    for iteration in range(BLOCK - 1):
+        shapes.record(iteration)
+    assert recorded(path) == []
+    shapes.record(BLOCK)
+    assert len(recorded(path)) == BLOCK
+    shapes.record(BLOCK + 1)
+    assert len(recorded(path)) == BLOCK
+    shapes.flush()
+    assert recorded(path)[-1] == BLOCK + 1
+    shapes.record(BLOCK + 9)
+    shapes.close()
+    assert recorded(path)[-1] == BLOCK + 9
+    shapes.close()
+
+
+def test_a_slow_training_is_written_at_every_step(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape_recorder, "BLOCK_SECONDS", 0.0)
+    shapes = ShapeRecorder(network(), path)
+    for iteration in range(3):
+        shapes.record(iteration)
+        assert recorded(path) == list(range(iteration + 1))
+    shapes.close()
+
+
+def test_only_multiples_are_kept_when_so_asked(path: Path) -> None:
+    with ShapeRecorder(network(), path, every=3) as shapes:
+        for iteration in range(1, 11):
+            shapes.record(iteration)
+        assert shapes.last_iteration == 10
+    assert recorded(path) == [3, 6, 9]
+
+
+@pytest.mark.usefixtures("seldom")
+def test_an_exception_writes_what_was_collected(path: Path) -> None:
+    def interrupted() -> None:
+        with ShapeRecorder(network(), path) as shapes:
+            shapes.record(1)
+            shapes.record(2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert recorded(path) == [1, 2]
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_forgotten_recorder_writes_and_closes(path: Path) -> None:
+    shapes = ShapeRecorder(network(), path)
+    shapes.record(1)
+    open_files = len(os.listdir("/proc/self/fd"))
+    del shapes
+    gc.collect()
+    assert recorded(path) == [1]
+    assert len(os.listdir("/proc/self/fd")) == open_files - 1
+
+
+PROGRAM = """
+import os, signal, sys
+import torch
+from torch import nn
+from acu_core import ActiveConv2d, ShapeRecorder
+
+shapes = ShapeRecorder(nn.Sequential(ActiveConv2d(1, 2, 3)), sys.argv[1])
+for iteration in range(1, 601):
+    shapes.record(iteration)
+"""
+
+
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_killed_process_loses_what_was_pending_and_nothing_else(path: Path) -> None:
+    done = run(PROGRAM + "os.kill(os.getpid(), signal.SIGKILL)\n", path)
+    assert done.returncode == -9
+    # Two blocks at least; more when half a second passed meanwhile.
+    assert len(recorded(path)) >= 2 * BLOCK
+    assert recorded(path) == list(range(1, len(recorded(path)) + 1))
+    shapes = ShapeRecorder(nn.Sequential(ActiveConv2d(1, 2, 3)), path, resume_after=300)
+    shapes.record(301)
+    shapes.close()
+    assert recorded(path) == list(range(1, 302))
+
+
+def test_the_rest_is_written_when_python_exits_and_once_whoever_forked(path: Path) -> None:
+    fork = """
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)
+    os.waitpid(child, 0)
+    """
+    done = run(PROGRAM + textwrap.dedent(fork), path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert recorded(path) == list(range(1, 601))
+    assert not len(SnapshotFile(path).damaged)
+
+
+def test_an_existing_file_is_refused_and_stays(path: Path) -> None:
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"shapes.bin exists already .* give resume_after"):
+        ShapeRecorder(network(), path)
+    with pytest.raises(UserError, match="exists already"):
+        ShapeRecorder(network(), path, resume_after=0)
+    with pytest.raises(UserError, match="is not a snapshot file"):
+        ShapeRecorder(network(), path, resume_after=3)
+    assert path.read_bytes() == b"precious"
+    with pytest.raises(UserError, match=r"cannot be written: No such file"):
+        ShapeRecorder(network(), path.parent / "none" / "shapes.bin")
+
+
+def test_going_on_cuts_what_lies_beyond_and_appends(path: Path) -> None:
+    model = network()
+    with ShapeRecorder(model, path, warm_up=2) as shapes:
+        for iteration in (0, 10, 20, 30):
+            shapes.record(iteration)
+            move(model)
+    whole = path.read_bytes()
+    with ShapeRecorder(model, path, warm_up=2, resume_after=25) as shapes:
+        assert recorded(path) == [0, 10, 20]
+        assert whole.startswith(path.read_bytes())
+        assert shapes.last_iteration == 20
+        with pytest.raises(UserError, match="20 was to be recorded after 20"):
+            shapes.record(20)
+        shapes.record(26)
+    assert recorded(path) == [0, 10, 20, 26]
+    with ShapeRecorder(model, path, warm_up=2, resume_after=1000) as shapes:
+        shapes.record(1001)
+    assert recorded(path) == [0, 10, 20, 26, 1001]
+
+
+def test_going_on_without_a_file_begins_one(path: Path) -> None:
+    with ShapeRecorder(network(), path, resume_after=100) as shapes:
+        shapes.record(101)
+    assert recorded(path) == [101]
+    path.write_bytes(path.read_bytes()[:30])  # killed while the header was written
+    with ShapeRecorder(network(), path, resume_after=100) as shapes:
+        shapes.record(101)
+    assert recorded(path) == [101]
+
+
+def renamed() -> nn.Module:
+    model = network()
+    return nn.ModuleDict({"0": model[0], "other": model[2]})
+
+
+@pytest.mark.parametrize(
+    ("other", "warm_up", "difference"),
+    [
+        (renamed, 0, "of another network: it has no layer other"),
+        (lambda: network()[:1], 0, "of another network: this one has no layer 2"),
+        (
+            lambda: nn.Sequential(ActiveConv2d(2, 4, 3), nn.ReLU(), ActiveConv2d(4, 4, 5, position_groups=2)),
+            0,
+            r"of another network: 2 has positions \(2, 9, 2\) there, \(2, 25, 2\) here",
+        ),
+        (network, 5, "with a warm_up of 0, not 5"),
+    ],
+)
+def test_going_on_with_another_network_names_the_difference(
+    path: Path, other: Callable[[], nn.Module], warm_up: int, difference: str
+) -> None:
+    with ShapeRecorder(network(), path) as shapes:
+        shapes.record(1)
+        shapes.record(2)
+    content = path.read_bytes()
+    with pytest.raises(UserError, match=difference):
+        ShapeRecorder(other(), path, resume_after=1, warm_up=warm_up)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("nonsense", [0, 10**6])
+def test_going_on_with_a_damaged_file_is_refused(path: Path, nonsense: int) -> None:
+    with ShapeRecorder(network(), path) as shapes:
+        for iteration in range(10):
+            shapes.record(iteration)
+    content = bytearray(path.read_bytes())
+    record = SnapshotFile(path).length_of(1) - SnapshotFile(path).length_of(0)
+    start = SnapshotFile(path).length_of(3)
+    content[start : start + 8] = nonsense.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"1 of 7 snapshots .* \(number 3,"):
+        ShapeRecorder(network(), path, resume_after=6)
+    assert path.read_bytes() == content
+    # What is damaged beyond it is cut off, and a torn end too.
+    path.write_bytes(content[: start + 2 * record + 17])
+    ShapeRecorder(network(), path, resume_after=2).close()
+    assert recorded(path) == [0, 1, 2]
+
+
+def test_wrong_calls_are_one_clear_sentence(path: Path) -> None:
+    with pytest.raises(UserError, match="this Linear has no ActiveConv2d"):
+        ShapeRecorder(nn.Linear(1, 1), path)
+    wrong: dict[str, Any]
+    for wrong in ({"warm_up": -1}, {"warm_up": 1.5}, {"every": 0}, {"resume_after": "3"}, {"every": True}):
+        with pytest.raises(UserError, match=f"{next(iter(wrong))} must be a whole number from"):
+            ShapeRecorder(network(), path, **wrong)
+    assert not path.exists()
+    shapes = ShapeRecorder(network(), path)
+    shapes.record(np.int64(3))
+    for again in (3, 2):
+        with pytest.raises(UserError, match=f"iterations must ascend: {again} was to be recorded after 3"):
+            shapes.record(again)
+    for nonsense in (-1, 4.0, None, True):
+        with pytest.raises(UserError, match="iteration must be a whole number from 0 on"):
+            shapes.record(nonsense)  # type: ignore[arg-type]
+    shapes.record(torch.tensor(4))
+    shapes.close()
+    for call in (lambda: shapes.record(5), shapes.flush):
+        with pytest.raises(UserError, match=r"the recorder of .* is closed"):
+            call()
+    assert recorded(path) == [3, 4]
+
+
+def test_frozen_shared_and_moved_layers_of_any_dtype(path: Path) -> None:
+    model = network()
+    model[0].positions.requires_grad_(False)
+    model[2] = ActiveConv2d(4, 4, 3)
+    model[2].positions = model[0].positions
+    with ShapeRecorder(model, path) as shapes:
+        shapes.record(1)
+        model.bfloat16()
+        shapes.record(2)
+        model.double()
+        shapes.record(3)
+        model.float()
+        move(model)
+        shapes.record(4)
+        with torch.inference_mode():
+            shapes.record(5)
+    read = read_shapes(path)
+    assert np.array_equal(read.layers["0"].positions, read.layers["2"].positions)
+    assert read.iterations.tolist() == [1, 2, 3, 4, 5]
+    assert (read.layers["0"].positions[3] != read.layers["0"].positions[2]).all()
+
+
+def test_a_compiled_network_is_recorded_by_its_own_names(path: Path) -> None:
+    model = network()
+    compiled = torch.compile(model, backend="eager")
+    with ShapeRecorder(compiled, path) as shapes:  # type: ignore[arg-type]
+        compiled(torch.randn(1, 2, 6, 6)).sum().backward()
+        move(model)
+        shapes.record(1)
+    assert np.array_equal(read_shapes(path).layers["2"].positions[0], model[2].positions.detach().numpy())
+    # And another process goes on without compiling.
+    ShapeRecorder(network(), path, resume_after=1).close()
+
+
+PROCESS = """
+import sys
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from acu_core import ActiveConv2d, ShapeRecorder
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+torch.manual_seed(0)
+model = DistributedDataParallel(nn.Sequential(ActiveConv2d(2, 4, 3), nn.ReLU()))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+torch.manual_seed(rank)
+# A file each, so that one of rank 1 would be seen.
+with ShapeRecorder(model, f"{folder}/rank{rank}.bin") as shapes:
+    for iteration in range(1, 6):
+        model(torch.randn(2, 2, 6, 6)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        shapes.record(iteration)
+    shapes.flush()
+torch.save(model.module[0].positions.detach(), f"{folder}/positions{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_of_two_processes_only_the_first_writes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROCESS]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert not (tmp_path / "rank1.bin").exists()
+    read = read_shapes(tmp_path / "rank0.bin")
+    assert list(read.layers) == ["0"]
+    assert read.iterations.tolist() == [1, 2, 3, 4, 5]
+    for rank in range(2):
+        assert np.array_equal(read.layers["0"].positions[-1], torch.load(tmp_path / f"positions{rank}.pt").numpy())
+
+
+def test_the_file_is_drawn(path: Path, tmp_path: Path) -> None:
+    from acu_core.render.animation import render_animation
+
+    model = network()
+    with ShapeRecorder(model, path) as shapes:
+        for iteration in range(30):
+            shapes.record(iteration)
+            move(model)
+        shapes.flush()
+        report = render_animation(path, tmp_path / "shapes.gif", frames=3, width=240)
+    assert report.frames == 3
+    assert (tmp_path / "shapes.gif").read_bytes().startswith(b"GIF89a")
