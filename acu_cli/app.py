@@ -12,6 +12,7 @@ from acu_cli import terminal
 from acu_cli.commands import (
     animate_shapes,
     bench,
+    compare,
     doctor,
     evaluate,
     export,
@@ -64,6 +65,7 @@ app.command("train", epilog="Example: acu train planted --set schedule.iteration
 app.command("watch", epilog="Example: acu watch runs/planted-1")(watch.watch)
 app.command("runs", epilog="Example: acu runs runs")(runs.runs)
 app.command("show", epilog="Example: acu show runs/planted-1")(show.show)
+app.command("compare", epilog="Example: acu compare runs --frozen")(compare.compare)
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
