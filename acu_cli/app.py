@@ -24,6 +24,7 @@ from acu_cli.commands import (
     round_and_finetune,
     runs,
     show,
+    sweep,
     train,
     watch,
 )
@@ -80,6 +81,7 @@ app.command("import-caffe", epilog="Example: acu import-caffe plain_iter_10000.c
 )
 app.command("export", epilog="Example: acu export runs/planted-1 -o planted.onnx")(export.export)
 app.command("reproduce", epilog="Example: acu reproduce ablation --scale 0.01 --data cifar10.npz")(reproduce.reproduce)
+app.command("sweep", epilog="Example: acu sweep planted --over optimizer.learning_rate=0.1,0.05 --seeds 3")(sweep.sweep)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
 app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
