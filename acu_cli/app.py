@@ -25,6 +25,7 @@ from acu_cli.commands import (
     runs,
     show,
     sweep,
+    tensorboard,
     train,
     watch,
 )
@@ -72,6 +73,7 @@ app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1
 )
 app.command("positions", epilog="Example: acu positions runs/planted-1 -o positions.csv")(positions.positions)
 app.command("report", epilog="Example: acu report runs/planted-1 -o planted.html")(report.report)
+app.command("tensorboard", epilog="Example: acu tensorboard runs -o events --follow")(tensorboard.tensorboard)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )
