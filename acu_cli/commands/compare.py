@@ -56,12 +56,19 @@ def compare(
 
 
 def find(places: Sequence[Path], frozen: bool) -> list[Path]:
-    """The runs at `places` and in them, each followed by its twin where twins are wanted."""
+    """The runs at `places` and in them, each followed by its twin where twins are wanted.
+
+    Raises UserError for a place where no run is.
+    """
     from acu_cli.run_standing import find_runs
+    from acu_core.errors import UserError
 
     found = []
     for place in places:
-        for run in find_runs(place):
+        runs = find_runs(place)
+        if not runs:
+            raise UserError(f"there are no runs in {place}")
+        for run in runs:
             found.append(run)
             if frozen and (run / "frozen" / "recipe.toml").is_file():
                 found.append(run / "frozen")

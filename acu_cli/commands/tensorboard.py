@@ -40,10 +40,11 @@ def tensorboard(
 
     Only the runs' files are read, so a training goes on undisturbed.
     """
+    from acu_cli.commands.compare import find
     from acu_core.report.event_file import EventFile, require_tensorboard
 
     require_tensorboard()
-    named = _names(_find(runs))
+    named = _names(find(runs, frozen=True))
     files = {name: EventFile(run, output / name, every=every) for name, run in named.items()}
     for file in files.values():
         file.write()
@@ -77,17 +78,6 @@ def _follow(files: dict[str, EventFile], output: Path, every: int) -> None:
         if finished:
             return
         time.sleep(_SECONDS)
-
-
-def _find(places: Sequence[Path]) -> list[Path]:
-    """The runs at `places` and in them, each followed by its twin with frozen positions where it has one."""
-    from acu_cli.commands.compare import find
-    from acu_core.errors import UserError
-
-    found = find(places, frozen=True)
-    if not found:
-        raise UserError(f"there are no runs in {', '.join(map(str, places))}")
-    return found
 
 
 def _names(runs: Sequence[Path]) -> dict[str, Path]:

@@ -36,7 +36,8 @@ class ComparedRun:
     """A run with its test errors at one iteration.
 
     `settings` are the recipe's keys that decide the training, flat; `conditions` those of its environment. `distance`
-    is the median of the learned synapses from their hidden ones, in pixels, where the data have a hidden shape.
+    is the median of the learned synapses from their hidden ones, in pixels, where the data have a hidden shape. Data
+    that are made are made from the seed, so only runs of one seed have the same.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class ComparedRun:
     iterations: int
     settings: Mapping[str, Any]
     conditions: Mapping[str, Any]
+    has_made_data: bool
     iteration: int
     test_errors: int
     test_images: int
@@ -79,6 +81,7 @@ class ComparedRun:
             recipe.schedule.iterations,
             settings(recipe),
             conditions(environment),
+            recipe.data.is_made,
             reached,
             errors,
             images,

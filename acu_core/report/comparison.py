@@ -186,12 +186,12 @@ def _remarks(groups: Sequence[Group], iteration: int | None) -> tuple[str, ...]:
     if len(images) > 1:
         numbers = ", ".join(f"{count:,}" for count in images)
         remarks.append(f"The runs were evaluated on different numbers of test images: {numbers}.")
-    for seed in sorted({run.seed for group in groups for run in group.runs}):
-        same = [run for group in groups for run in group.runs if run.seed == seed]
-        other = next((run for run in same if run.conditions[DATA] != same[0].conditions[DATA]), None)
-        if other is not None:
+    first: dict[int | None, ComparedRun] = {}
+    for run in (run for group in groups for run in group.runs):
+        like = first.setdefault(run.seed if run.has_made_data else None, run)
+        if run.conditions[DATA] != like.conditions[DATA]:
             remarks.append(
-                f"{same[0].path} and {other.path} were trained on different data: their difference is one of data, too."
+                f"{like.path} and {run.path} were trained on different data, which may be all the difference."
             )
             break
     if len(groups) > 2:

@@ -173,7 +173,7 @@ def _conditions(comparison: Comparison) -> TextTable:
     rows = []
     for key, values in comparison.conditions:
         for value, paths in values:
-            names = [path.name for path in paths[:_MOST_NAMES]]
+            names = [str(path) for path in paths[:_MOST_NAMES]]
             more = [f"and {len(paths) - _MOST_NAMES} more"] if len(paths) > _MOST_NAMES else []
             rows.append((key.replace("_", " "), value_text(value), ", ".join([*names, *more])))
     return TextTable("What differs in the environments", ("condition", "value", "runs"), tuple(rows))

@@ -71,7 +71,7 @@ def test_a_picture(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ("arguments", "said"),
     [
         (("nowhere",), "there is no directory nowhere"),
-        ((".",), "there is no run to compare"),
+        (("runs", "empty"), "there are no runs in empty"),
         (("runs", "--markdown", "--json"), "cannot be given together"),
         (("runs", "--plot", "a.gif"), "a.gif must end with one of"),
         (("runs", "--base", "other"), "other is not among the runs"),
@@ -86,6 +86,7 @@ def test_errors_are_one_sentence(
     said: str,
 ) -> None:
     monkeypatch.chdir(runs.parent)
+    (runs.parent / "empty").mkdir()
     assert acu(monkeypatch, "compare", *arguments) == 2
     written = capsys.readouterr()
     assert said in written.err

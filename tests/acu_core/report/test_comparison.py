@@ -192,9 +192,15 @@ def test_environments_and_data_that_differ_are_said(tmp_path: Path) -> None:
     )
     assert found.remarks[0] == "The runs were evaluated on different numbers of test images: 500, 1,000."
     assert "were trained on different data" in found.remarks[1]
-    # Made-up data are another set for every seed.
+    # Made-up data are another set for every seed, others are not.
     alone = compare([runs[0], write_run(tmp_path / "c1", 1, 50, environment=other)])
     assert not any("different data" in remark for remark in alone.remarks)
+    files = ("data.name=cifar10", "data.options={}")
+    apart = [
+        write_run(tmp_path / "d0", 0, 100, *files),
+        write_run(tmp_path / "d1", 1, 50, *files, environment=other),
+    ]
+    assert any("different data" in remark for remark in compare(apart).remarks)
 
 
 def test_many_intervals_are_said_to_be_many(tmp_path: Path) -> None:
