@@ -186,9 +186,12 @@ def _remarks(groups: Sequence[Group], iteration: int | None) -> tuple[str, ...]:
     if len(images) > 1:
         numbers = ", ".join(f"{count:,}" for count in images)
         remarks.append(f"The runs were evaluated on different numbers of test images: {numbers}.")
-    first: dict[int | None, ComparedRun] = {}
+    sets = dict.fromkeys(str(group.runs[0].settings["data.name"]) for group in groups)
+    if len(sets) > 1:
+        remarks.append(f"These were trained on different data sets ({', '.join(sets)}), so their errors are no match.")
+    first: dict[object, ComparedRun] = {}
     for run in (run for group in groups for run in group.runs):
-        like = first.setdefault(run.seed if run.has_made_data else None, run)
+        like = first.setdefault((run.settings["data.name"], run.seed if run.has_made_data else None), run)
         if run.conditions[DATA] != like.conditions[DATA]:
             remarks.append(
                 f"{like.path} and {run.path} were trained on different data, which may be all the difference."

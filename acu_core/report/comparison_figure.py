@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _SIZE = 7.2, 4.4
 _DOTS_PER_INCH = 160
 _TEXT_SIZE = 9.0
 _LEGEND_SIZE = 8.0
+_LEGEND_LETTERS = 100
 # Errors that span more than this are told apart only on a logarithmic scale.
 _LOGARITHMIC_FROM = 4.0
 _TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
@@ -101,7 +103,7 @@ def draw_errors(
             linewidth=1.8,
             marker="o" if len(band.iterations) == 1 else None,
             markersize=5,
-            label=f"{group.label}, {seeds}",
+            label=textwrap.fill(f"{group.label}, {seeds}", _LEGEND_LETTERS),
         )
     _finish(axes, [band for _, _, band in drawn], theme)
     # A dollar would begin a formula.

@@ -200,7 +200,8 @@ def test_environments_and_data_that_differ_are_said(tmp_path: Path) -> None:
         write_run(tmp_path / "d0", 0, 100, *files),
         write_run(tmp_path / "d1", 1, 50, *files, environment=other),
     ]
-    assert any("different data" in remark for remark in compare(apart).remarks)
+    assert any("trained on different data, which" in remark for remark in compare(apart).remarks)
+    assert "different data sets (planted, cifar10)" in compare([runs[0], *apart]).remarks[0]
 
 
 def test_many_intervals_are_said_to_be_many(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_each_group_has_its_colour(tmp_path: Path) -> None:
         assert (near.sum() > 500) == expected
 
 
+def test_a_long_label_stays_within_the_picture(tmp_path: Path) -> None:
+    named = "data.options={train_count=123456, test_count=123456}"
+    more = ("schedule.divisions=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]", "optimizer.momentum=0.123456789")
+    runs = [write_run(tmp_path / "a", 0, 100), write_run(tmp_path / "b", 0, 50, SLOW, named, *more)]
+    path = draw_errors(compare(runs), tmp_path / "errors.png")
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert len(compare(runs).groups[1].label) > 130
+    # The axes end some pixels before the edge; a label that does not fit goes on up to it.
+    assert (pixels[:, -4:] == pixels[0, -1]).all()
+
+
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must end with one of \.png, \.svg, \.pdf"):
         check_output(tmp_path / "errors.gif")
