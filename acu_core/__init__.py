@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
     from acu_core.nn.conversion import from_conv2d, to_conv2d
     from acu_core.nn.optimization import normalize_positions, parameter_groups
+    from acu_core.nn.receptive_field import receptive_field
     from acu_core.op.functional import active_conv2d
     from acu_core.op.reference import active_conv2d_reference
     from acu_core.runs.shapes import read_shapes
@@ -28,6 +29,7 @@ _MODULES = {
     "normalize_positions": "acu_core.nn.optimization",
     "parameter_groups": "acu_core.nn.optimization",
     "read_shapes": "acu_core.runs.shapes",
+    "receptive_field": "acu_core.nn.receptive_field",
     "to_conv2d": "acu_core.nn.conversion",
 }
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "normalize_positions",
     "parameter_groups",
     "read_shapes",
+    "receptive_field",
     "to_conv2d",
 ]
 __version__ = "0.1.0"

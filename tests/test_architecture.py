@@ -28,6 +28,7 @@ ALLOWED = {
 }
 BELOW = {"experiments", "train", "learn", "recipe", "runs", "nn", "data", "op"}
 ALLOWED |= {f"acu_core/{part}": {part, *BELOW} for part in ("reproduce", "caffe", "export", "bench")}
+ALLOWED["acu_core/bench"] |= {"render"}
 COMMAND_LINE_ONLY = {"typer", "rich", "click"}
 
 

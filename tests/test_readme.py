@@ -1,8 +1,9 @@
-"""What the README prints is what there is."""
+"""What the README and the pages of docs/ print is what there is."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import acu_core
 from acu_core import ActiveConv2d, ShapeRecorder, read_shapes
 from acu_core.experiments.frozen_twin import train
 from acu_core.recipe import registry
@@ -19,12 +21,18 @@ from acu_core.recipe.schema import Recipe
 from acu_core.runs.shapes import Shapes
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
 
 
-def test_the_python_of_the_readme_runs() -> None:
-    code = PYTHON[0]
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of code in a page."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("README.md", "python")
     names: dict[str, object] = {}
     torch.manual_seed(0)
     exec(compile(code, "README.md", "exec"), names)
@@ -34,12 +42,13 @@ def test_the_python_of_the_readme_runs() -> None:
     assert {type(module) for module in plain} == {nn.Conv2d, nn.ReLU}  # type: ignore[union-attr]
     image = torch.randn(2, 3, 9, 9)
     torch.testing.assert_close(plain(image), model(image), rtol=1e-4, atol=1e-5)
+    assert read_shapes("shapes.bin").iterations.tolist() == list(range(1, 11))
 
 
 def test_its_shapes_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"model": nn.Sequential(ActiveConv2d(1, 2, 3))}
-    exec(compile(PYTHON[1], "README.md", "exec"), names)
+    exec(compile(blocks("docs/layer.md", "python")[0], "layer.md", "exec"), names)
     recorded = names["recorded"]
     assert isinstance(recorded, Shapes)
     assert recorded.iterations.tolist() == list(range(1, 101))
@@ -56,14 +65,14 @@ class Network(nn.Sequential):
 
 
 def callbacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **modules: object) -> dict[str, Any]:
-    """The README's callbacks, in a directory where they may write; a module that is not given has empty bases."""
+    """The callbacks of docs/layer.md, in a directory where they may write; a module not given has empty bases."""
     monkeypatch.chdir(tmp_path)
     stand_ins = {
         "lightning": SimpleNamespace(Callback=object),
         "transformers": SimpleNamespace(TrainerCallback=object),
     }
     names: dict[str, Any] = {"ShapeRecorder": ShapeRecorder, **stand_ins, **modules}
-    exec(compile(PYTHON[2], "README.md", "exec"), names)
+    exec(compile(blocks("docs/layer.md", "python")[1], "layer.md", "exec"), names)
     return names
 
 
@@ -153,11 +162,11 @@ def test_hugging_faces_trainer_calls_the_callback(tmp_path: Path, monkeypatch: p
 
 
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]) -> None:
-    *_, network, registration = PYTHON
+    network, registration = blocks("docs/recipes.md", "python")
     (tmp_path / "my_network.py").write_text(network)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry.NETWORKS, "_places", dict(registry.NETWORKS._places))
-    exec(compile(registration, "README.md", "exec"), {})
+    exec(compile(registration, "recipes.md", "exec"), {})
     recipe = tiny("network.name=mine", "network.options={width=4}", "schedule.iterations=4")
     report = train(recipe, tmp_path / "run")
     assert report.finished
@@ -173,6 +182,71 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"`acu {name}" in README, name
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists(), link
+def test_the_formats_page_reads_a_file_with_numpy_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = nn.Sequential(ActiveConv2d(1, 2, 3), ActiveConv2d(2, 2, 5, position_groups=2))
+    with ShapeRecorder(model, "positions.bin") as recorder:
+        for iteration in (3, 7):
+            recorder.record(iteration)
+    names: dict[str, Any] = {}
+    (code,) = blocks("docs/formats.md", "python")
+    exec(compile(code, "formats.md", "exec"), names)
+    records, shapes = names["records"], read_shapes("positions.bin")
+    assert records["iteration"].tolist() == [3, 7]
+    for number, layer in enumerate(shapes.layers.values()):
+        assert (records[f"positions{number}"] == layer.positions).all()
+        assert (records[f"norms{number}"] == layer.weight_norms).all()
+
+
+def test_the_pictures_page_computes_a_receptive_field(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("docs/pictures.md", "python")
+    exec(compile(code, "pictures.md", "exec"), {})
+    assert float(capsys.readouterr().out.split()[-1]) == pytest.approx(1)
+
+
+def test_every_public_name_is_on_its_page() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == acu_core.__all__
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `acu` command of a block of shell, with its page."""
+    found = []
+    for page in PAGES:
+        for block in blocks(str(page.relative_to(ROOT)), "sh"):
+            lines = [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
+            found += [(page.name, part) for line in lines for part in line.split(" && ") if part.startswith("acu ")]
+    assert len(found) > 10
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_printed_command_is_one_that_there_is(page: str, line: str) -> None:
+    from typer.main import get_command
+
+    from acu_cli.app import app
+
+    command, words = get_command(app), shlex.split(line)[1:]
+    # Down to the last command; its options and arguments are read as when it runs, and it is not run.
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(line, list(words))
+
+
+def links() -> list[tuple[str, str]]:
+    """Every link within the repository, with its page."""
+    found = {
+        (str(p.relative_to(ROOT)), link)
+        for p in PAGES
+        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)#"]+)[)"]', p.read_text())
+    }
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("page", "link"), links())
+def test_links_lead_somewhere(page: str, link: str) -> None:
+    assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_the_readme_is_for_five_minutes() -> None:
+    assert len(README.splitlines()) <= 150

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,16 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.commands.report import write_page
+from acu_cli.drawing_progress import DrawingProgress
+from acu_cli.field_drawing import draw_receptive_field, radii
+from acu_cli.interruption import ends_with
+
+
+class View(enum.Enum):
+    """What of a run is drawn."""
+
+    SHAPES = "shapes"
+    RECEPTIVE_FIELD = "receptive-field"
 
 
 class Theme(enum.Enum):
@@ -32,18 +41,26 @@ def animate_shapes(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="A run's directory, or a positions.bin; up to four are drawn beside each other.",
             show_default=False,
         ),
     ],
+    view: Annotated[
+        View,
+        typer.Option(
+            help="The layers' shapes, or what they amount to: where the network's centre unit looks in the image, with "
+            "the newest weights."
+        ),
+    ] = View.SHAPES,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="The file: .gif, .webp or .mp4, a still of the last shapes as .png, .svg or .pdf, or a page as .html. "
-            "By default figures/shapes.gif in the run, the first of several.",
+            help="The file: .gif, .webp, .mp4 or .webm, a still of the last frame as .png, .svg or .pdf, or a page as "
+            ".html; a .png moves where --frames are given. "
+            "By default figures/shapes.gif or figures/receptive-field.gif in the run, the first of several.",
             show_default=False,
         ),
     ] = None,
@@ -53,6 +70,9 @@ def animate_shapes(
     fps: Annotated[float | None, typer.Option(help="Frames a second; by default 20.", show_default=False)] = None,
     first: Annotated[int | None, typer.Option("--from", help="Iteration to begin with.", show_default=False)] = None,
     last: Annotated[int | None, typer.Option("--to", help="Iteration to end with.", show_default=False)] = None,
+    iteration: Annotated[
+        int | None, typer.Option(help="A still of this iteration, one that was recorded.", show_default=False)
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(help="Layers to show, with commas between; * stands for any letters.", show_default=False),
@@ -73,35 +93,69 @@ def animate_shapes(
     """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
     wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
     if output is not None and output.suffix.lower() == ".html":
-        _refuse_for_pages(runs, frames=frames, fps=fps, width=width, theme=None if theme is Theme.LIGHT else theme)
-        write_page(runs[0], output, first=first, last=last, layers=wanted, title=title, json=json)
-        return
-    from acu_core.render.animation import default_output, render_animation
-    from acu_core.render.colours import THEMES
-    from acu_core.render.frame_schedule import Pace as FramePace
-
-    target = default_output(runs[0]) if output is None else output
-    with _Drawing() as drawing:
-        report = render_animation(
+        _refuse_for_pages(
             runs,
-            target,
             frames=frames,
             fps=fps,
-            first=first,
-            last=last,
-            layers=wanted,
+            iteration=iteration,
             width=width,
-            theme=THEMES[theme.value],
-            pace=FramePace(pace.value),
-            title=title,
-            progress=drawing.update,
-            warn=terminal.warning,
+            view=None if view is View.SHAPES else view,
+            theme=None if theme is Theme.LIGHT else theme,
+            pace=None if pace is Pace.MOVEMENT else pace,
         )
+        write_page(runs[0], output, first=first, last=last, layers=wanted, title=title, json=json)
+        return
+    with ends_with("nothing is drawn yet"):
+        from acu_core.render.animation import default_output, render_animation
+        from acu_core.render.colours import THEMES
+        from acu_core.render.field_animation import FieldReport, default_field_output
+        from acu_core.render.frame_schedule import Pace as FramePace
+        from acu_core.render.picture_file import RenderReport
+
+    report: RenderReport
+    field = view is View.RECEPTIVE_FIELD
+    target = output or (default_field_output if field else default_output)(runs[0])
+    with ends_with(f"{target} is as it was before"), DrawingProgress() as progress:
+        if field:
+            report = draw_receptive_field(
+                runs,
+                target,
+                layers=layers,
+                frames=frames,
+                fps=fps,
+                first=first,
+                last=last,
+                iteration=iteration,
+                width=width,
+                theme=THEMES[theme.value],
+                pace=FramePace(pace.value),
+                title=title,
+                progress=progress,
+            )
+        else:
+            report = render_animation(
+                runs,
+                target,
+                frames=frames,
+                fps=fps,
+                first=first,
+                last=last,
+                iteration=iteration,
+                layers=wanted,
+                width=width,
+                theme=THEMES[theme.value],
+                pace=FramePace(pace.value),
+                title=title,
+                progress=progress.drawing,
+                warn=terminal.warning,
+            )
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")
+        if isinstance(report, FieldReport):
+            terminal.print(radii(report))
 
 
 def _refuse_for_pages(runs: list[Path], **options: object) -> None:
@@ -112,27 +166,6 @@ def _refuse_for_pages(runs: list[Path], **options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise UserError(
-            "an .html shows every recorded iteration, at the reader's speed, width and theme: "
+            "an .html shows the shapes of every recorded iteration, at the reader's speed, width and theme: "
             f"leave out {', '.join(given)}"
         )
-
-
-class _Drawing:
-    """A progress bar that begins when the number of frames is known, and anew when fewer frames are tried."""
-
-    def __init__(self) -> None:
-        self._shown = ExitStack()
-        self._total: int | None = None
-
-    def __enter__(self) -> _Drawing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._shown.close()
-
-    def update(self, done: int, total: int) -> None:
-        if total != self._total:
-            self._shown.close()
-            self._total = total
-            self._bar = self._shown.enter_context(terminal.progress(total, "drawing", unit="frames"))
-        self._bar.update(done)

@@ -7,8 +7,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def alternate(
 
     def synchronize() -> None:
         if device is not None and device.type == "cuda":
+            # Drawing is timed too, without PyTorch.
+            import torch
+
             torch.cuda.synchronize(device)
 
     order = random.Random(seed)

@@ -31,3 +31,8 @@ class DataTable(Table):
     mirror: bool = False
     options: Table = Field(default_factory=Table)
     """Passed to the data set."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of the images that the network is given; None where only the data tell."""
+        return None

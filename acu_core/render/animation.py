@@ -22,9 +22,11 @@ from acu_core.runs.run_directory import RunDirectory
 Source = RunDirectory | str | os.PathLike[str]
 
 MOST_RUNS = 4
+# Layers that an error names of a run.
+_NAMED = 3
 _TRAIL_POINTS = 150
 # Seen: bytes a frame for each synapse and each pixel of its panel's side.
-_BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4}
+_BYTES_PER_LINE_PIXEL = {".gif": 1.0, ".webp": 2.0, ".mp4": 0.4, ".webm": 0.4}
 
 
 def default_output(source: str | os.PathLike[str]) -> Path:
@@ -41,6 +43,7 @@ def render_animation(
     fps: float | None = None,
     first: int | None = None,
     last: int | None = None,
+    iteration: int | None = None,
     layers: Sequence[str] | None = None,
     width: int | None = None,
     theme: Theme = LIGHT,
@@ -54,11 +57,13 @@ def render_animation(
     Args:
         source: a run or a snapshot file, or up to four that are drawn beside each other, over one time line and on one
             scale; a run may still be going on.
-        output: .gif, .webp or .mp4; .png, .svg and .pdf are stills of the last shapes with their trails.
+        output: .gif, .webp, .mp4, .webm, or .png with several `frames`; .svg, .pdf and any other .png are stills of the
+            last shapes with their trails.
         frames: how many; None takes as many as the motion needs and a file below 2 MB allows.
         fps: frames a second, 20 by default; GIF rounds a frame's time to 10 ms.
         first: iteration to begin with.
         last: iteration to end with, included.
+        iteration: which a still shows, with the trails up to it; it must be recorded. None shows the last.
         layers: names, or patterns with `*`; None takes all.
         width: in pixels; 800 by default, less for one or two columns of panels.
         theme: the colours.
@@ -71,17 +76,13 @@ def render_animation(
         UserError: for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width)
+    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
     single = isinstance(source, (RunDirectory, str, os.PathLike))
     sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
     recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
     report = write_picture(
-        lambda drawn: ShapeFigure(
-            recordings,
-            plan_frames(recordings, frames=drawn, trail_points=_TRAIL_POINTS, pace=pace),
-            theme=theme,
-            width=width,
-            title=title,
+        lambda drawn: make_picture(
+            recordings, frames=drawn, iteration=iteration, width=width, theme=theme, pace=pace, title=title
         ),
         output,
         theme=theme,
@@ -91,6 +92,25 @@ def render_animation(
         progress=progress,
     )
     return replace(report, seconds=time.perf_counter() - began)
+
+
+def make_picture(
+    recordings: Sequence[Recording],
+    *,
+    frames: int,
+    iteration: int | None = None,
+    width: int | None = None,
+    theme: Theme = LIGHT,
+    pace: Pace = Pace.MOVEMENT,
+    title: str | None = None,
+) -> ShapeFigure:
+    """The picture that `render_animation` writes: of so many frames, or of one, at a recorded iteration."""
+    schedule = plan_frames(recordings, frames=frames, trail_points=_TRAIL_POINTS, pace=pace)
+    if iteration is not None:
+        for recording in recordings:
+            recording.require(iteration)
+        schedule = schedule.only(iteration)
+    return ShapeFigure(recordings, schedule, theme=theme, width=width, title=title)
 
 
 def load_recordings(
@@ -108,12 +128,8 @@ def load_recordings(
         return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
     whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
     if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
-        raise UserError(
-            "the runs have no layer in common: the first has "
-            + ", ".join(list(whole[0].positions)[:3])
-            + ", the second "
-            + ", ".join(list(whole[1].positions)[:3])
-        )
+        known = ", ".join(f"{r.title} has {', '.join(list(r.positions)[:_NAMED])}" for r in whole)
+        raise UserError(f"the runs have no layer in common: {known}")
     if layers is None:
         return whole
     names = all_layers(whole)
@@ -123,8 +139,9 @@ def load_recordings(
     if not layers:
         raise UserError(f"no layer was chosen: the runs have {', '.join(names)}")
     chosen = [_only(recording, layers) for recording in whole]
-    if not all(recording.positions for recording in chosen):
-        raise UserError(f"one of the runs has none of the layers {', '.join(layers)}")
+    for recording in chosen:
+        if not recording.positions:
+            raise UserError(f"{recording.title} has none of the layers {', '.join(layers)}")
     return chosen
 
 

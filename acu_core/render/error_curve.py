@@ -150,6 +150,8 @@ class _Past(Artist):
         colour: Colour,
     ) -> None:
         super().__init__()
+        # A still draws everything in this order: over the line of what is to come.
+        self.set_zorder(3)
         self._points = np.stack([x, y], axis=-1)
         self._inches = figure.figure.dpi_scale_trans
         self._dashes = None if style == "-" else [_PAST_WIDTH * part for part in style[1]]

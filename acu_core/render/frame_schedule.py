@@ -56,11 +56,11 @@ class FrameSchedule:
         """The iteration of every moment (M,), no whole number between snapshots."""
         return at_moments(self.iterations, self.moments)
 
-    @property
-    def sparse(self) -> bool:
-        """Whether most of a trail lies between snapshots, and was never recorded."""
-        frames = self.moments[self.frames]
-        return 1 < len(self.iterations) < _FEWEST_SNAPSHOTS or bool(np.any(frames != np.round(frames)))
+    def only(self, iteration: int) -> FrameSchedule:
+        """The same moments and one frame, at an iteration that was recorded."""
+        place = float(np.searchsorted(self.iterations, iteration))
+        moments = np.union1d(self.moments, [place])
+        return FrameSchedule(self.iterations, moments, np.searchsorted(moments, [place]), self.pace)
 
     def recorded(self, moment: int) -> bool:
         """Whether the moment is one of `iterations`."""
@@ -72,6 +72,11 @@ class FrameSchedule:
         return int(self.iterations[math.floor(place)]), int(self.iterations[math.ceil(place)])
 
 
+def is_sparse(recording: Recording) -> bool:
+    """Whether most of a trail lies between snapshots, and was never recorded."""
+    return 1 < len(recording.iterations) < _FEWEST_SNAPSHOTS
+
+
 def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) -> int:
     """Frames for a motion of about one picture's pixel each; no more than snapshots where those are many."""
     iterations = _time_line(recordings)
@@ -79,7 +84,7 @@ def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) 
         return 1
     longest = max(
         float(np.hypot(*np.moveaxis(np.diff(synapses, axis=0), -1, 0)).sum(axis=0).max(initial=0.0))
-        for synapses in _synapses(recordings, iterations[_measured(0, len(iterations) - 1)])
+        for synapses in _synapses(recordings, iterations[_measured(iterations, 0, len(iterations) - 1)])
     )
     wanted = max(FEWEST_FRAMES, min(MOST_FRAMES, math.ceil(longest * pixels_per_unit)))
     return min(wanted, len(iterations)) if len(iterations) >= _FEWEST_SNAPSHOTS else wanted
@@ -182,10 +187,13 @@ def _meet(wanted: Floats, count: int) -> Floats:
     return inside
 
 
-def _measured(start: int, end: int) -> Integers:
-    places = np.linspace(start, end, min(end - start + 1, _MEASURED_POINTS))
-    unique: Integers = np.unique(places.round().astype(np.int64))
-    return unique
+def _measured(iterations: Integers, start: int, end: int) -> Integers:
+    """Indices from `start` to `end` with few steps between, and both sides of every long time without a snapshot."""
+    places = np.linspace(start, end, min(end - start + 1, _MEASURED_POINTS)).round().astype(np.int64)
+    gaps = np.diff(iterations[start : end + 1])
+    long = start + np.flatnonzero(gaps > (iterations[end] - iterations[start]) / _MEASURED_POINTS)
+    chosen: Integers = np.unique(np.concatenate([places, long, long + 1]))
+    return chosen
 
 
 def _synapses(recordings: Sequence[Recording], iterations: Integers) -> list[Floats]:
@@ -200,7 +208,7 @@ def _synapses(recordings: Sequence[Recording], iterations: Integers) -> list[Flo
 def _spread(
     recordings: Sequence[Recording], iterations: Integers, start: int, end: int, points: int, pace: Pace
 ) -> Floats:
-    index = _measured(start, end)
+    index = _measured(iterations, start, end)
     time = (iterations[index] - iterations[start]) / float(iterations[end] - iterations[start])
     progress = time
     if pace is Pace.MOVEMENT:

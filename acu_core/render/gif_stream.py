@@ -69,7 +69,9 @@ class _Screen:
         if not len(places):
             # A frame without any change still takes its time, so it is one pixel that changes nothing.
             return self._part[:1, :1], (0, 0)
-        rows, columns = np.divmod(places, packed.shape[1])
+        # Not by `divmod`, whose remainder takes as long as all the rest.
+        rows = places // packed.shape[1]
+        columns = places - rows * packed.shape[1]
         left, right, top, bottom = columns.min(), columns.max() + 1, rows[0], rows[-1] + 1
         self._part.reshape(-1)[places] = wanted
         return np.ascontiguousarray(self._part[top:bottom, left:right]), (int(left), int(top))
@@ -96,8 +98,9 @@ class _Palette:
         """The nearest palette entry for each colour (...)."""
         packed = packed & _COLOUR
         found: Indices = self._nearest[packed]
-        new = np.unique(packed[found == _TRANSPARENT])
-        if len(new):
+        unknown = found == _TRANSPARENT
+        if unknown.any():
+            new = np.unique(packed[unknown])
             distance = np.square(unpack(new).astype(np.int32)[:, None] - self._rgb[None]).sum(axis=-1)
             self._nearest[new] = distance.argmin(axis=-1).astype(np.uint8)
             found = self._nearest[packed]

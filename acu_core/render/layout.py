@@ -20,7 +20,7 @@ _LINE_HEIGHT = 0.22
 _NAME_HEIGHT = 0.25
 _ROW_GAP = 0.08
 _BRACKET_HEIGHT = 0.07
-_COUNT_HEIGHT = 0.38
+_COUNT_HEIGHT = 0.42
 _BAR_HEIGHT = 0.07
 _BELOW_BAR = 0.27
 _CURVE_HEIGHT = 0.66
@@ -30,7 +30,8 @@ _BOTTOM = 0.14
 _BESIDE = 0.05
 _WIDTHS = {1: 4.6, 2: 6.4}
 _FULL_WIDTH = 8.0
-_MOST_ABREAST = 12
+# Panels in a row: narrower ones have no room for six letters.
+_MOST_ABREAST, _MOST_SIDE_BY_SIDE = 10, 12
 # Panels across by rows: a little wider than high, and as wide as a slide where there are many.
 _ASPECT, _WIDE_ASPECT = 1.5, 2.0
 _MANY = 20
@@ -84,7 +85,8 @@ def plan_layout(
     longest = max(rows)
     width = picture_width(sum(stages), abreast)
     starts = set(itertools.accumulate(stages))
-    staged = len(stages) > 1 and sum(stages) > 1
+    # Stages of one layer each say nothing.
+    staged = len(stages) > 1 and max(stages) > 1
     gap = 0.22 if abreast > 1 else 0.10 if longest > 5 else 0.16
     stage_gap = gap + 0.08 if staged else gap
 
@@ -132,7 +134,7 @@ def plan_layout(
         brackets=tuple(brackets) if staged else (),
         title=height - _TOP - 0.15 if title else None,
         lines=tuple(below - 0.14 - line * _LINE_HEIGHT for line in range(lines)),
-        count=bar_bottom + bar_height + 0.13,
+        count=bar_bottom + bar_height + 0.16,
         bar=(MARGIN + indent, bar_bottom, width - 2 * MARGIN - indent, bar_height),
         curve=(MARGIN + indent, _BOTTOM, width - 2 * MARGIN - indent, _CURVE_HEIGHT) if curve else None,
     )
@@ -157,7 +159,7 @@ def _row_lengths(stages: Sequence[int], abreast: int) -> list[int]:
 
 def _misfit(cells: int, rows: int, abreast: int) -> float:
     longest = math.ceil(cells / rows)
-    if longest * abreast > _MOST_ABREAST:
+    if longest * abreast > (_MOST_ABREAST if abreast == 1 else _MOST_SIDE_BY_SIDE):
         return math.inf
     empty = longest * rows - cells
     # A row that lacks a panel or two stands centred; half a row is an accident.

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from acu_core.render.colours import Colour, Theme
 
-_FONT = "DejaVu Sans"
+FONT = "DejaVu Sans"
 
 
 class MovingFigure:
@@ -53,7 +53,8 @@ class MovingFigure:
     def add_text(self, left: float, bottom: float, content: str, *, size: float, **style: Any) -> Text:
         """Text whose base line begins there, in ink unless `style` says otherwise."""
         place = left / self.width, bottom / self.height
-        return self.figure.text(*place, content, fontsize=size, fontfamily=_FONT, **{"color": self.theme.ink, **style})
+        look = {"fontsize": size, "fontfamily": FONT, "color": self.theme.ink, "parse_math": False, **style}
+        return self.figure.text(*place, content, **look)
 
     def add_patch(self, patch: Patch) -> None:
         """A patch whose places are in inches."""
@@ -100,6 +101,12 @@ class MovingFigure:
         self._texts[key] = self._canvas.copy_from_bbox(text.get_window_extent(renderer).padded(2))
 
 
+def drawable(name: str) -> str:
+    """A name in one line, with a mark for every letter that the font lacks: it comes from a file system or a user."""
+    known = _font(bold=True).get_charmap()
+    return "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(name.split()))
+
+
 @lru_cache(maxsize=4096)
 def text_width(content: str, size: float, *, bold: bool = False) -> float:
     """How many inches a text takes, give or take 3 %: drawn letters stand on whole pixels.
@@ -112,8 +119,12 @@ def text_width(content: str, size: float, *, bold: bool = False) -> float:
 @lru_cache(maxsize=1024)
 def _advance(letter: str, bold: bool) -> float:
     """Of a letter at size 1, in points."""
-    font = get_font(findfont(FontProperties(family=_FONT, weight="bold" if bold else "normal")))
+    font = _font(bold=bold)
     font.set_size(100, 72)
     # In 65536ths of a pixel, without hinting.
     advance: int = font.load_char(ord(letter)).linearHoriAdvance
     return advance / 65536 / 100
+
+
+def _font(*, bold: bool) -> Any:
+    return get_font(findfont(FontProperties(family=FONT, weight="bold" if bold else "normal")))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,10 +14,9 @@ def pack(pixels: Pixels) -> Packed:
 
     The highest byte is the same in all pixels of all frames that are drawn alike.
     """
-    whole = pixels.base
     packed: Packed
-    if isinstance(whole, np.ndarray) and _is_rgb_of(pixels, whole):
-        # Three bytes of four, as Agg draws them: they are numbers already.
+    whole = _whole(pixels)
+    if whole is not None:
         packed = whole.view("<u4")[..., 0]
         return packed
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in (0, 1, 2))
@@ -27,11 +24,21 @@ def pack(pixels: Pixels) -> Packed:
     return packed
 
 
-def _is_rgb_of(pixels: Pixels, whole: npt.NDArray[Any]) -> bool:
-    same = whole.dtype == pixels.dtype and whole.shape == (*pixels.shape[:2], 4) and whole.flags.c_contiguous
-    return same and whole.strides == pixels.strides and whole.ctypes.data == pixels.ctypes.data
-
-
 def unpack(packed: Packed) -> Pixels:
     """Packed pixels (N,) to RGB (N, 3)."""
     return np.stack([packed & 255, packed >> 8 & 255, packed >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def four_bytes(pixels: Pixels) -> Pixels:
+    """RGB (H, W, 3) with a fourth byte that nobody looks at, (H, W, 4)."""
+    whole = _whole(pixels)
+    return np.concatenate([pixels, pixels[..., :1]], axis=2) if whole is None else whole
+
+
+def _whole(pixels: Pixels) -> Pixels | None:
+    """The four bytes a pixel, as Agg draws them, of which `pixels` are a view of the first three."""
+    whole = pixels.base
+    if not isinstance(whole, np.ndarray) or whole.dtype != pixels.dtype or whole.shape != (*pixels.shape[:2], 4):
+        return None
+    same = whole.flags.c_contiguous and whole.strides == pixels.strides and whole.ctypes.data == pixels.ctypes.data
+    return whole if same else None

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.colours import Theme
+from acu_core.render.drawing_processes import draw_frames
 from acu_core.render.picture import Picture
 from acu_core.render.still_file import encode_still
 
@@ -53,7 +54,14 @@ def is_still(output: str | os.PathLike[str], frames: int | None = None) -> bool:
     return suffix in STILLS and (suffix not in ANIMATIONS or (frames or 1) == 1)
 
 
-def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: float | None, width: int | None) -> None:
+def check_output(
+    output: str | os.PathLike[str],
+    *,
+    frames: int | None,
+    fps: float | None,
+    width: int | None,
+    iteration: int | None = None,
+) -> None:
     """Raises UserError, before any work is done, for what cannot be met."""
     path = Path(output)
     suffix = path.suffix.lower()
@@ -66,6 +74,8 @@ def check_output(output: str | os.PathLike[str], *, frames: int | None, fps: flo
         raise UserError(f"frames must be 1 to 10000, got {frames}")
     if (frames or 1) > 1 and suffix not in ANIMATIONS:
         raise UserError(f"a {suffix} holds one picture, not {frames} frames: write one of {', '.join(ANIMATIONS)}")
+    if iteration is not None and not is_still(path, frames):
+        raise UserError(f"one iteration is a still, {path.name} an animation: write one frame, as {', '.join(STILLS)}")
     if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
         raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
     if width is not None and not 200 <= width <= 4000:
@@ -161,10 +171,11 @@ def _encode_frames(picture: Picture, path: Path, milliseconds: int, progress: Pr
         chosen = np.unique(np.linspace(0, count - 1, _PALETTE_SAMPLES).round().astype(int))
         samples = [picture.pixels(int(frame)) for frame in chosen]
 
-    def draw() -> Iterator[npt.NDArray[np.uint8]]:
-        for frame in range(count):
-            yield picture.pixels(frame)
-            progress(frame + 1, count)
+    def draw(frames: Iterator[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        for done, pixels in enumerate(frames, start=1):
+            yield pixels
+            progress(done, count)
 
-    with _naming(path):
-        return encode_animation(suffix, draw(), samples, durations, milliseconds, theme, path.parent)
+    # Closed, so that what draws ends whatever stops the encoder.
+    with _naming(path), closing(draw_frames(picture)) as drawn:
+        return encode_animation(suffix, draw(drawn), samples, durations, milliseconds, theme, path.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.render.training_curve import TrainingCurve
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
-from acu_core.runs.snapshot_selection import Source, run_of, select_snapshots
+from acu_core.runs.snapshot_selection import Floats, Source, run_of, select_snapshots
 from acu_core.runs.snapshot_selection import Warn as Warn
 from acu_core.runs.snapshot_selection import python_warning as python_warning
 
@@ -34,6 +34,16 @@ class Recording:
     curve: TrainingCurve | None = None
     title: str = ""
 
+    def require(self, iteration: int) -> None:
+        """Raises UserError that names the nearest recorded ones, unless there is a snapshot of `iteration`."""
+        after = int(np.searchsorted(self.iterations, iteration))
+        nearest = [str(found) for found in self.iterations[max(0, after - 1) : after + 1]]
+        if str(iteration) not in nearest:
+            raise UserError(
+                f"{self.title} has no snapshot of iteration {iteration}: the nearest "
+                f"{'are' if len(nearest) > 1 else 'is'} {' and '.join(nearest)}"
+            )
+
     def all_synapses(self) -> npt.NDArray[np.float32]:
         """Every synapse of every layer and group: (T, S, 2)."""
         return np.concatenate([p.reshape(len(p), -1, 2) for p in self.positions.values()], axis=1)
@@ -51,19 +61,16 @@ def load_recording(
 
     Snapshots that are damaged are left out, and `warn` is told which; it is told too when the file ends before the
     run's newest checkpoint. Raises UserError when nothing is left to draw, for a name that matches nothing, and for
-    positions that are not finite.
+    positions and weight norms that are not finite.
     """
     chosen = select_snapshots(source, first=first, last=last, layers=layers, warn=warn)
     positions = {name: chosen.positions(name) for name in chosen.layers}
-    for name, values in positions.items():
-        wrong = _first_not_finite(values)
-        if wrong is not None:
-            remedies = [Remedy(Action.SHORTEN, str(chosen.iterations[wrong - 1]))] if wrong else []
-            raise UserError(f"positions of {name} are not finite at iteration {chosen.iterations[wrong]}", *remedies)
+    norms = {name: chosen.weight_norms(name) for name in chosen.layers}
+    _check_finite({"positions": positions, "weight norms": norms}, chosen.iterations)
     return Recording(
         chosen.iterations,
         positions,
-        {name: chosen.weight_norms(name) for name in chosen.layers},
+        norms,
         chosen.file.facts.warm_up,
         chosen.file.facts.hidden,
         _curve(source, warn),
@@ -71,9 +78,18 @@ def load_recording(
     )
 
 
-def _first_not_finite(values: npt.NDArray[np.float32]) -> int | None:
-    finite = np.isfinite(values)
-    return None if finite.all() else int(finite.all(axis=(1, 2, 3)).argmin())
+def _check_finite(recorded: Mapping[str, Mapping[str, Floats]], iterations: npt.NDArray[np.int64]) -> None:
+    """Raises UserError that names the first iteration (of T) at which a value (T, ...) of a layer is not finite."""
+    found = []
+    for what, layers in recorded.items():
+        for name, values in layers.items():
+            finite = np.isfinite(values)
+            if not finite.all():
+                found.append((int(finite.reshape(len(values), -1).all(axis=1).argmin()), f"{what} of {name}"))
+    if found:
+        wrong, name = min(found, key=lambda place: place[0])
+        remedies = [Remedy(Action.SHORTEN, str(iterations[wrong - 1]))] if wrong else []
+        raise UserError(f"{name} are not finite at iteration {iterations[wrong]}", *remedies)
 
 
 def _title(source: Source) -> str:

@@ -13,7 +13,7 @@ from acu_core.render.frame_schedule import FrameSchedule
 from acu_core.render.layer_names import short_names
 from acu_core.render.layout import MARGIN, TEXT_SIZE
 from acu_core.render.legend import dots
-from acu_core.render.moving_figure import MovingFigure, text_width
+from acu_core.render.moving_figure import MovingFigure, drawable, text_width
 from acu_core.render.recording import Recording
 
 _SIZE = 9.5
@@ -33,7 +33,7 @@ class RunKey:
 
     def __init__(self, schedule: FrameSchedule, recordings: Sequence[Recording], room: float) -> None:
         self._iterations, self._recordings = schedule.at_moments(), recordings
-        self._names = [short_names([recording.title or "unnamed"], _LETTERS)[0] for recording in recordings]
+        self._names = [short_names([drawable(recording.title)], _LETTERS)[0] for recording in recordings]
         self._states: list[Text] = []
         # Evenly over the width, so that the lines make columns.
         count = len(recordings)

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
 from acu_core.render.error_curve import ErrorCurve, has_errors
-from acu_core.render.frame_schedule import FrameSchedule, at_iterations
+from acu_core.render.frame_schedule import FrameSchedule, at_iterations, is_sparse
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
 from acu_core.render.legend import Entry, add_legend, cell, dots, fitting, line, line_width, ring, triangle
-from acu_core.render.moving_figure import MovingFigure, text_width
+from acu_core.render.moving_figure import MovingFigure, drawable, text_width
 from acu_core.render.recording import Recording
 from acu_core.render.run_key import RunKey
 from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring
@@ -48,7 +48,7 @@ def fit_names(names: Sequence[str], room: float, sizes: Sequence[float] = _NAME_
     for size in sizes:
         if all(text_width(name, size, bold=True) <= room for name in names):
             return list(names), size
-    for letters in range(max(map(len, names)), 6, -1):
+    for letters in range(max(map(len, names)), 5, -1):
         shown = short_names(names, letters)
         if all(text_width(name, sizes[-1], bold=True) <= room for name in shown):
             break
@@ -70,7 +70,7 @@ class ShapeFigure:
         width: int | None = None,
         title: str | None = None,
     ) -> None:
-        self._schedule, self._recordings, self._theme = schedule, recordings, theme
+        self.schedule, self._recordings, self._theme = schedule, recordings, theme
         names = all_layers(recordings)
         several = len(recordings) > 1
         groups = max(p.shape[1] for recording in recordings for p in recording.positions.values())
@@ -78,7 +78,7 @@ class ShapeFigure:
         self._colours: list[Colour] = [theme.ink] * len(recordings) if groups > 1 else list(theme.groups)
         self._groups = groups
         across = picture_width(len(names), len(recordings))
-        heading = (title if title is not None else recordings[0].title) if not several or title is not None else ""
+        heading = drawable(title if title is not None else "" if several else recordings[0].title)
         entries = fitting(self._legend(_LEGEND_SIDE), across - 2 * MARGIN)
         beside = line_width(entries) + text_width(heading, TITLE_SIZE, bold=True) + 0.3 < across - 2 * MARGIN
         self._key = RunKey(schedule, recordings, across - 2 * MARGIN) if several else None
@@ -113,7 +113,7 @@ class ShapeFigure:
     @property
     def frames(self) -> int:
         """How many frames there are."""
-        return len(self._schedule.frames)
+        return len(self.schedule.frames)
 
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
         """Frame `frame` as RGB, (height, width, 3)."""
@@ -122,7 +122,7 @@ class ShapeFigure:
 
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
-        moment = int(self._schedule.frames[frame])
+        moment = int(self.schedule.frames[frame])
         for panel in self.panels:
             panel.show(moment)
         self.timeline.show(moment)
@@ -147,9 +147,9 @@ class ShapeFigure:
         layout, drawing, theme = self.layout, self.drawing, self._theme
         for left, right, height in layout.brackets:
             drawing.add_line([(left, height), (right, height)], theme.border, 1.2)
-        shown, size = fit_names(names, layout.cell)
+        shown, size = fit_names([drawable(name) for name in names], layout.cell)
         reach = visible_reach(self._recordings)
-        iterations = self._schedule.at_moments()
+        iterations = self.schedule.at_moments()
         panels = []
         for index, (name, short) in enumerate(zip(names, shown, strict=True)):
             left, bottom = layout.corners[index]
@@ -171,7 +171,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    dashed=self._schedule.sparse,
+                    dashed=is_sparse(recording),
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)
@@ -195,8 +195,8 @@ class ShapeFigure:
             recording.curve is not None
             and bool(
                 np.any(
-                    (recording.curve.drops >= self._schedule.iterations[0])
-                    & (recording.curve.drops <= self._schedule.iterations[-1])
+                    (recording.curve.drops >= self.schedule.iterations[0])
+                    & (recording.curve.drops <= self.schedule.iterations[-1])
                 )
             )
             for recording in self._recordings
@@ -213,7 +213,7 @@ class ShapeFigure:
         entries.append(ring(*ghost_ring(side), theme.ghost, "start", rank=4))
         if hidden:
             entries.append(ring(11, 1.8, theme.hidden, "hidden", rank=5))
-        if self._schedule.sparse:
+        if any(map(is_sparse, self._recordings)):
             entries.append(line(theme.fade(accent, np.full(1, 0.7))[0], "interpolated", dashed=True, rank=5))
         if drops:
             entries.append(triangle(theme.ink, "learning rate falls", rank=1))

@@ -25,8 +25,10 @@ _FADE_STEPS = 8
 _SIDE_OF_FULL_MARKS = 2.4
 _DOT = 8.2
 _EDGE = 1.1
+_COARSE_POINTS = 70
+_FINE_BANDS = 2
 # Pixels by which a trail may be off: a path of many small steps takes long.
-_SIMPLER = 0.3
+_SIMPLER = 0.5
 _SPOKE = 1.6
 _GHOST = 9.5
 _GHOST_LINE = 1.0
@@ -85,6 +87,10 @@ class ShapePanel(Artist):
         # Where each synapse is at every moment, with room for the gap between two synapses' lines.
         self._tracks = np.full((groups * synapses, moments + 1, 2), np.nan)
         self._tracks[:, :moments] = np.swapaxes(self._xy, 0, 1)
+        # Where a trail is old it is drawn through fewer points: few would see them, and they take most of the time.
+        self._step = max(1, round(moments / _COARSE_POINTS))
+        coarse = self._tracks[:, : moments : self._step]
+        self._coarse = np.concatenate([coarse, np.full((groups * synapses, 1, 2), np.nan)], axis=1)
         self._bands = _bands(moments)
         strengths = np.array([strength for _, strength in self._bands])
         self._shades = [[(*shade, 1.0) for shade in theme.fade(tint, strengths)] for tint in tints]
@@ -123,7 +129,7 @@ class ShapePanel(Artist):
         gc = renderer.new_gc()
         gc.set_clip_rectangle(self._axes.bbox)
         gc.set_antialiased(True)
-        # Round joins would double the time of the trails, and differ by less than a pixel.
+        # Round joins and caps would double the time of the trails, and differ by less than a pixel.
         gc.set_joinstyle("bevel")
         self._draw_trails(renderer, gc, affine)
         self._draw_spokes(renderer, gc, affine)
@@ -131,16 +137,21 @@ class ShapePanel(Artist):
         gc.restore()
 
     def _draw_trails(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
-        gc.set_capstyle("butt" if self._dashed else "round")
+        gc.set_capstyle("butt" if self._dashed else "projecting")
         if self._dashed:
             gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale])
         for band, ((oldest, newest), _) in enumerate(self._bands):
-            start, stop = max(0, self._moment - oldest), max(0, self._moment - newest) + 1
-            if stop - start < 2:
+            step = 1 if band >= len(self._bands) - _FINE_BANDS else self._step
+            tracks = self._tracks if step == 1 else self._coarse
+            # Bands begin and end at the same moments, multiples of the coarse step, or there would be gaps.
+            start, stop = (max(0, self._moment - age) // self._step * self._step // step for age in (oldest, newest))
+            if newest == 0:
+                stop = self._moment // step
+            if stop <= start:
                 continue
             gc.set_linewidth(self._widths[band])
             for group, shades in zip(self._groups, self._shades, strict=True):
-                lines = self._tracks[group, start : stop + 1].copy()
+                lines = tracks[group, start : stop + 2].copy()
                 lines[:, -1] = np.nan
                 gc.set_foreground(shades[band], isRGBA=True)
                 path = Path(lines.reshape(-1, 2))

@@ -65,6 +65,7 @@ class Timeline:
         for iteration in _drops(recordings, schedule):
             corners = down(self.across(iteration), bottom + height + 0.012, _DROP_SIDE)
             figure.add_patch(Polygon(corners, facecolor=theme.ink, edgecolor="none"))
+        self.ticks: list[float] = []
         self._add_ticks(bottom)
         self._add_words(bottom)
         # Apart, so that only the number is drawn anew for every frame.
@@ -113,7 +114,8 @@ class Timeline:
             return
         chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _TICKS + 1).round().astype(int))]
         top = bottom - 0.025
-        for x in (self.across(iteration) for iteration in self._iterations[chosen]):
+        self.ticks = [self.across(iteration) for iteration in self._iterations[chosen]]
+        for x in self.ticks:
             self._figure.add_line([(x, top), (x, top - _TICK_HEIGHT)], self._figure.theme.muted, 0.8)
 
     def _add_words(self, bottom: float) -> None:

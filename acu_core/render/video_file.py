@@ -14,10 +14,11 @@ from acu_core.durable import temporary_directory
 from acu_core.errors import UserError
 from acu_core.render.packed_pixels import Pixels
 
-# Quality by eye: thin lines stay clean. The index of an .mp4 goes to its beginning, so that it plays while it loads.
+# Quality by eye: thin lines stay clean. VP9's quicker way takes an eighth of the time for a quarter more bytes and
+# looks the same (47.9 dB, not 48.1). The index of an .mp4 goes to its beginning, so that it plays while it loads.
 _ENCODERS = {
     ".mp4": ("libx264", ["-crf", "20", "-movflags", "+faststart"]),
-    ".webm": ("libvpx-vp9", ["-crf", "30", "-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"]),
+    ".webm": ("libvpx-vp9", ["-crf", "30", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "5", "-row-mt", "1"]),
 }
 VIDEOS = tuple(_ENCODERS)
 # Said and done alike: a player guesses by the size of the picture otherwise, and colours shift.

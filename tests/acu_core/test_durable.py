@@ -298,3 +298,27 @@ def test_an_error_of_something_else_than_the_file_keeps_its_name(tmp_path: Path)
     with pytest.raises(FileNotFoundError) as missing:
         write_text_durably(tmp_path / "none" / "file", "text")
     assert missing.value.filename == str(tmp_path / "none" / "file")
+
+
+def test_a_temporary_directory_is_gone_at_the_end_or_with_the_next_one(tmp_path: Path) -> None:
+    with durable.temporary_directory(tmp_path) as first:
+        (first / "inside").write_text("content")
+        # That of a living process stays.
+        with durable.temporary_directory(tmp_path) as second:
+            assert (first / "inside").exists()
+            assert second != first
+    assert os.listdir(tmp_path) == []
+
+    def fail() -> None:
+        with durable.temporary_directory(tmp_path) as directory:
+            (directory / "inside").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert os.listdir(tmp_path) == []
+    killed(tmp_path, "with durable.temporary_directory(Path('.')) as made: (made / 'inside').touch(); die()")
+    assert len(os.listdir(tmp_path)) == 1
+    with durable.temporary_directory(tmp_path):
+        assert len(os.listdir(tmp_path)) == 1
+    assert os.listdir(tmp_path) == []

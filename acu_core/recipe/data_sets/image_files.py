@@ -42,6 +42,12 @@ class ImageFilesOptions(Table):
 class ImageFilesData(DataTable):
     """A data set of image files, whose crops are set by its options."""
 
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Of a crop, in colour."""
+        crop = getattr(self.options, "crop", None)
+        return None if crop is None else (3, crop, crop)
+
     @model_validator(mode="after")
     def _crops_of_files(self) -> ImageFilesData:
         if self.crop_padding:

@@ -30,3 +30,8 @@ class PlantedData(DataTable):
     crop_padding: Annotated[int, Field(ge=0, le=16)] = 0
     """Reflected from images of 17 x 17."""
     options: PlantedOptions = Field(default_factory=PlantedOptions)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """One for all."""
+        return 2, 17, 17

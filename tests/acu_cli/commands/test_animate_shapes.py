@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
+from acu_cli.commands import animate_shapes as animate_shapes_module
 from acu_cli.commands.animate_shapes import animate_shapes
 from acu_core.errors import UserError
+from acu_core.render.colours import DARK, THEMES
+from acu_core.render.frame_schedule import Pace
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import LayerEntry
 from acu_core.runs.snapshot_writer import SnapshotWriter
@@ -65,3 +69,41 @@ def test_damaged_snapshots_are_warned_of(run: RunDirectory, tmp_path: Path) -> N
 def test_errors_of_the_user_reach_the_command_line_as_such(run: RunDirectory) -> None:
     result = CliRunner().invoke(app(), [str(run.path), "--layers", "conv9"])
     assert isinstance(result.exception, UserError)
+
+
+def pictures(run: RunDirectory, tmp_path: Path, *options: str) -> Image.Image:
+    output = tmp_path / "still.png"
+    arguments = [str(run.path), "-o", str(output), *options]
+    result = CliRunner().invoke(app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    with Image.open(output) as image:
+        return image.convert("RGB").copy()
+
+
+def test_theme_pace_and_title_reach_the_picture(run: RunDirectory, tmp_path: Path) -> None:
+    plain = pictures(run, tmp_path)
+    paper = tuple(round(255 * part) for part in DARK.paper)
+    assert pictures(run, tmp_path, "--theme", "dark").getpixel((0, 0)) == paper != plain.getpixel((0, 0))
+    titled = pictures(run, tmp_path, "--title", "Some other words")
+    assert ImageChops.difference(plain, titled).getbbox() is not None
+    frames = [tmp_path / f"{pace}.gif" for pace in ("movement", "uniform")]
+    for path in frames:
+        result = CliRunner().invoke(app(), [str(run.path), "-o", str(path), "--frames", "4", "--pace", path.stem])
+        assert result.exit_code == 0
+    assert frames[0].read_bytes() != frames[1].read_bytes()
+    for option in ("--theme", "--pace"):
+        result = CliRunner().invoke(app(), [str(run.path), option, "other"])
+        assert result.exit_code == 2
+
+
+def test_two_runs_go_into_the_first(run: RunDirectory, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app(), [str(run.path), str(run.positions), "--frames", "2", "--width", "400"], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert (run.figures / "shapes.gif").is_file()
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert [theme.value for theme in animate_shapes_module.Theme] == list(THEMES)
+    assert [pace.value for pace in animate_shapes_module.Pace] == [pace.value for pace in Pace]

@@ -17,6 +17,7 @@ from torch import nn
 from acu_core.caffe.import_run import import_caffe
 from acu_core.data.data_set import DataSet
 from acu_core.data.loading import load_data_set
+from acu_core.experiments.stored_receptive_field import StoredReceptiveFields
 from acu_core.learn.evaluation import evaluate_network
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.nn.networks import build_network
@@ -86,3 +87,29 @@ def test_the_warm_up_is_seen(run: RunDirectory) -> None:
         assert (before == np.round(before)).all()
         assert (after[:, 4] == 0).all()
         assert (after != np.round(after)).sum() == 16
+
+
+def test_the_receptive_field_bounds_the_gradients_of_real_images(run: RunDirectory, data: DataSet) -> None:
+    fields = StoredReceptiveFields.open(run.path)
+    model = build_network("plain", in_channels=3, classes=10).double().eval()
+    model.load_state_dict(load_checkpoint(run, 50_000).model)
+    seen: list[torch.Tensor] = []
+    model.pool.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    snapshots = SnapshotFile(run.positions)
+    images = next(data.test_batches(16))[0].double()
+    for number, radius in ((0, 5.94), (1, 8.93)):
+        positions = {layer.name: np.array(snapshots.positions(layer.name)[number]) for layer in snapshots.layers}
+        field = fields.learned(positions)
+        assert field.radius == pytest.approx(radius, abs=0.005)
+        for name, layer in active_layers(model).items():
+            layer.positions.data.copy_(torch.from_numpy(positions[name]))
+        given = images.clone().requires_grad_()
+        model(given)
+        last = seen.pop()
+        assert last.shape[-2:] == (8, 8)
+        (gradient,) = torch.autograd.grad(last[:, :, 4, 4].sum(), given)
+        found = gradient.abs().sum(1)
+        assert bool((found > 0).any())
+        assert bool((found <= field.map * field.total * (1 + 1e-9)).all())
+        # The first of the files is still on the grid.
+        assert (field.radius == fields.fixed_grid().radius) == (number == 0)

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text()
-_, NETWORK, REGISTRATION = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-((GROUP, ENTRY),) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*?)```', README, re.DOTALL)
+PAGE = (ROOT / "docs/recipes.md").read_text()
+NETWORK, REGISTRATION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+((GROUP, ENTRY),) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*?)```', PAGE, re.DOTALL)
 NAMED = ("network.name=mine", "network.options={width=3}")
 
 
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
-    """A folder with a package as pip installs it, the README's."""
+    """A folder with a package as pip installs it, the page's."""
     folder = tmp_path / "packages"
     folder.mkdir()
     (folder / "my_network.py").write_text(NETWORK)

@@ -11,7 +11,8 @@ from PIL import Image
 from acu_core.errors import UserError
 from acu_core.render import animation, picture_file
 from acu_core.render.animation import default_output, load_recordings, render_animation
-from acu_core.render.colours import LIGHT
+from acu_core.render.animation_file import ANIMATIONS, STILLS, VIDEOS
+from acu_core.render.colours import LIGHT, THEMES, Theme
 from acu_core.render.layout import plan_layout
 from acu_core.render.shape_figure import visible_reach
 from acu_core.runs.run_directory import RunDirectory
@@ -115,9 +116,11 @@ def test_y_points_down_and_trails_begin_at_the_start(tmp_path: Path) -> None:
     render_animation(tmp_path / "p.bin", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    accent = np.abs(pixels - rgb(LIGHT.group(0))).max(axis=-1) <= 6
-    centre = np.all(pixels[100:-100] == rgb(LIGHT.ink), axis=-1)
-    assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 100 + 20
+    # Without the legend and the time line.
+    panel = pixels[100:-100]
+    accent = np.abs(panel - rgb(LIGHT.group(0))).max(axis=-1) <= 6
+    centre = np.all(panel == rgb(LIGHT.ink), axis=-1)
+    assert np.nonzero(accent)[0].mean() > np.nonzero(centre)[0].mean() + 20
 
 
 def test_groups_and_the_hidden_shape_have_their_colours(make_recording: MakeRecording, tmp_path: Path) -> None:
@@ -164,15 +167,21 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
     assert report.bytes <= largest
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".svg", ".pdf"])
-def test_every_format_is_written_alike_twice(make_recording: MakeRecording, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "frames"),
+    [*((suffix, 20) for suffix in ANIMATIONS), *((suffix, None) for suffix in STILLS)],
+)
+def test_every_format_is_written_alike_twice(
+    make_recording: MakeRecording, tmp_path: Path, suffix: str, frames: int | None
+) -> None:
+    if suffix in VIDEOS:
+        pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
     path = make_recording(2)
     outputs = [tmp_path / f"{n}{suffix}" for n in "ab"]
-    reports = [render_animation(path, output, frames=None if suffix in ".png.svg.pdf" else 5) for output in outputs]
+    reports = [render_animation(path, output, frames=frames, width=240) for output in outputs]
     assert outputs[0].stat().st_size > 1000
-    if suffix != ".svg":
-        assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    assert reports[0].frames == (1 if suffix in ".png.svg.pdf" else 5)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert reports[0].frames == (frames or 1)
 
 
 def test_one_snapshot_and_one_layer_with_one_synapse_are_enough(tmp_path: Path) -> None:
@@ -242,3 +251,54 @@ def test_the_default_output_is_in_the_run(tmp_path: Path) -> None:
     assert default_output(tmp_path / "positions.bin") == tmp_path / "positions.gif"
     with pytest.raises(UserError, match="there is no run"):
         default_output(tmp_path / "none")
+
+
+def test_runs_are_drawn_side_by_side(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one, other = make_recording(2, name="one.bin"), make_recording(3, iterations=100, name="other.bin")
+    report = render_animation([one, other], tmp_path / "a.gif", frames=6)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(5)
+        # Each run has a colour of its own, and so have its dots.
+        assert count(image, LIGHT.group(0)) > 200
+        assert count(image, LIGHT.group(1)) > 200
+    assert report.frames == 6
+    same = render_animation([one, one], tmp_path / "same.gif", frames=6)
+    assert same.width == report.width == 800
+
+
+def test_what_cannot_be_compared_is_said(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one = make_recording(2, name="one.bin")
+    with SnapshotWriter.create(tmp_path / "far.bin", [LayerEntry("elsewhere", 1, 1)]) as writer:
+        writer.append(0, [np.zeros((1, 1, 2))], [np.ones((1, 1))])
+    for sources, message in (
+        ([one] * 5, "1 to 4 runs are drawn beside each other, got 5"),
+        ([], "1 to 4 runs are drawn beside each other, got 0"),
+        ([one, tmp_path / "far.bin"], "no layer in common: one has conv0, conv1, far has elsewhere"),
+    ):
+        with pytest.raises(UserError, match=message):
+            render_animation(sources, tmp_path / "a.gif")
+    assert not (tmp_path / "a.gif").exists()
+
+
+def test_a_pattern_need_match_a_layer_of_one_run_only(make_recording: MakeRecording, tmp_path: Path) -> None:
+    one, other = make_recording(2, name="one.bin"), make_recording(4, name="other.bin")
+    chosen = load_recordings([one, other], layers=["conv1", "conv3"])
+    assert [list(recording.positions) for recording in chosen] == [["conv1"], ["conv1", "conv3"]]
+    assert [list(recording.weight_norms) for recording in chosen] == [["conv1"], ["conv1", "conv3"]]
+    with pytest.raises(UserError, match="no layer is called 'conv9': the runs have conv0, conv1, conv2, conv3"):
+        load_recordings([one, other], layers=["conv9"])
+    with pytest.raises(UserError, match="no layer was chosen"):
+        load_recordings([one, other], layers=[])
+    with pytest.raises(UserError, match="one has none of the layers conv3"):
+        load_recordings([one, other], layers=["conv3"])
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_a_theme_colours_the_file(make_recording: MakeRecording, tmp_path: Path, theme: Theme) -> None:
+    for suffix in ("png", "gif"):
+        output = tmp_path / f"a.{suffix}"
+        render_animation(make_recording(1, name=f"{suffix}.bin"), output, theme=theme)
+        with Image.open(output) as image:
+            assert count(image, theme.paper, 0) > 10_000
+            assert count(image, theme.panel, 0) > 10_000
+            assert count(image, theme.group(0), 0) > 100

@@ -13,6 +13,7 @@ from acu_core.render.frame_schedule import (
     at_iterations,
     at_moments,
     choose_frame_count,
+    is_sparse,
     plan_frames,
 )
 from acu_core.render.recording import Recording
@@ -80,7 +81,7 @@ def test_an_ordinary_run_shows_only_what_was_recorded() -> None:
     for pace in Pace:
         schedule = plan(recording, frames=140, trail_points=150, pace=pace)
         assert all(iteration == round(iteration) for iteration in shown(schedule))
-        assert not schedule.sparse
+        assert not is_sparse(recording)
         # Trails too go from snapshot to snapshot.
         assert np.all(schedule.moments == np.round(schedule.moments))
 
@@ -88,7 +89,7 @@ def test_an_ordinary_run_shows_only_what_was_recorded() -> None:
 def test_a_record_of_few_snapshots_is_interpolated_and_shows_each_of_them() -> None:
     recording = record(np.array([0.0, 1.0, 5.0]), np.array([0, 10_000, 50_000]))
     schedule = plan(recording, frames=60, trail_points=150)
-    assert schedule.sparse
+    assert is_sparse(recording)
     exact = [i for f, i in zip(schedule.frames, shown(schedule), strict=True) if schedule.recorded(int(f))]
     assert exact == [0, 10_000, 50_000]
     assert len(schedule.frames) == 60
@@ -102,6 +103,12 @@ def test_a_long_way_between_two_snapshots_among_many_is_not_one_jump() -> None:
     between = [i for i in shown(schedule) if 49 < i < 1000]
     assert len(between) > 15
     assert all(i == round(i) for i in shown(schedule) if i <= 49)
+
+
+def test_a_long_way_is_no_jump_after_any_number_of_snapshots() -> None:
+    recording = record(np.append(np.linspace(0, 1, 3000), 3.0), np.append(np.arange(3000), 50_000))
+    between = [i for i in shown(plan(recording, frames=60)) if 2999 < i < 50_000]
+    assert len(between) > 30
 
 
 def test_after_the_warm_up_frames_follow_movement() -> None:

@@ -123,3 +123,19 @@ def test_positions_that_are_not_finite_are_found_behind_damage(make_recording: M
     with pytest.raises(UserError, match="not finite at iteration 30") as error, pytest.warns(UserWarning, match="20,"):
         load_recording(path)
     assert error.value.remedies[0].subject == "29"
+
+
+def test_the_first_iteration_at_which_anything_is_not_finite_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "positions.bin"
+    positions, norms = np.zeros((9, 1, 2, 2)), np.ones((9, 1, 2))
+    later, infinite = positions.copy(), norms.copy()
+    later[7, 0, 1, 0] = np.nan
+    infinite[4, 0, 1] = np.inf
+    with SnapshotWriter.create(path, [LayerEntry("a", 1, 2), LayerEntry("b", 1, 2)]) as writer:
+        writer.append_block(np.arange(9) + 20, [later, positions], [norms, infinite])
+    with pytest.raises(UserError, match="weight norms of b are not finite at iteration 24") as error:
+        load_recording(path)
+    assert error.value.remedies[0].subject == "23"
+    with pytest.raises(UserError, match="positions of a are not finite at iteration 27"):
+        load_recording(path, layers=["a"])
+    assert len(load_recording(path, last=23).iterations) == 4
