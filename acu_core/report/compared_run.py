@@ -73,7 +73,8 @@ class ComparedRun:
             last = recipe.schedule.iterations
             reached, errors, images = _last(run, last) if iteration is None else _at(run, iteration, imported)
         except UserError as error:
-            raise LeftOutError(str(error)) from error
+            # What is wrong with a recipe may be several lines.
+            raise LeftOutError(" ".join(line.strip() for line in str(error).splitlines())) from error
         return cls(
             path,
             recipe.name,

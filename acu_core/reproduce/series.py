@@ -71,14 +71,14 @@ class Series:
             # Another process may have trained some of them while the data was loaded.
             self.runs, self.states = self._look()
             stopped_by = self._train_all(self._pending())
-            self._update()
+            self._update(self.runs)
         return stopped_by
 
     def _pending(self) -> list[PlannedRun]:
         return [run for run in self.runs if not self.states[run.path].done]
 
-    def _update(self) -> None:
-        self.states = {run.path: read_state(run) for run in self.runs}
+    def _update(self, runs: Sequence[PlannedRun]) -> None:
+        self.states = {**self.states, **{run.path: read_state(run) for run in runs}}
         self._written(self)
 
     def _prepare(self, run: PlannedRun) -> Workplace:
@@ -115,7 +115,7 @@ class Series:
                 if report.stopped_by is not None:
                     return report.stopped_by
             before += run.iterations
-            self._update()
+            self._update([run])
         return None
 
     def _train_one(self, run: PlannedRun, events: Events) -> TrainingReport:

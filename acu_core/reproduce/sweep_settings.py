@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
-from acu_core.recipe.recipe_file import load_recipe
+from acu_core.recipe.recipe_file import load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.recipe.short_text import clipped
 from acu_core.reproduce.tables import Row
@@ -77,13 +77,16 @@ def sweep_settings(request: SweepRequest) -> list[tuple[Row, Recipe]]:
     if not request.axes:
         raise UserError("a sweep needs a key with several values, for example optimizer.learning_rate=0.1,0.05")
     rows: dict[str, tuple[Row, Recipe]] = {}
+    known: set[str] = set()
     for point in _points(request):
         recipe = load_recipe(request.recipe, _overrides(request, point))
         _check(recipe)
         values = {key: _value(recipe, key, text) for key, text in point.items()}
         row = Row(_label(values), _folder(recipe.name, values))
-        if any(other == recipe for _, other in rows.values()):
+        text = recipe_toml(recipe)
+        if text in known:
             raise UserError(f"{row.name} is there twice: each setting must be another one")
+        known.add(text)
         if row.recipe in rows:
             row = Row(row.name, f"{row.recipe}-{_hash(row.name)}")
         rows[row.recipe] = row, recipe

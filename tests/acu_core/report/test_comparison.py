@@ -136,6 +136,10 @@ def test_what_is_not_finished_or_damaged_is_left_out_and_named(tmp_path: Path) -
     assert "environment.json is not a JSON object" in left["silent"]
     assert "there is no run at" in left["none"]
     assert len(comparison_text.remarks(found)) == 6
+    (foreign / "recipe.toml").write_text('name = 3\nspeed = 4\n[data]\nname = "planted"\n')
+    (left_out,) = compare([whole, foreign]).left_out
+    assert left_out.reason.count("should be") + left_out.reason.count("missing") > 1
+    assert "\n" not in left_out.reason
 
 
 def test_trainings_of_different_lengths_are_two_groups_and_said(tmp_path: Path) -> None:
