@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs, or directories of runs.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Runs, or directories of runs.", show_default=False)
     ],
     base: Annotated[
         Path | None,

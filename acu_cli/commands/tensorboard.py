@@ -24,7 +24,7 @@ _FROZEN = "frozen"
 
 def tensorboard(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Runs, or directories of runs.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Runs, or directories of runs.", show_default=False)
     ],
     output: Annotated[
         Path,
