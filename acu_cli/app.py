@@ -12,6 +12,7 @@ from acu_cli import terminal
 from acu_cli.commands import (
     animate_shapes,
     bench,
+    compare,
     doctor,
     evaluate,
     export,
@@ -23,6 +24,8 @@ from acu_cli.commands import (
     round_and_finetune,
     runs,
     show,
+    sweep,
+    tensorboard,
     train,
     watch,
 )
@@ -64,11 +67,13 @@ app.command("train", epilog="Example: acu train planted --set schedule.iteration
 app.command("watch", epilog="Example: acu watch runs/planted-1")(watch.watch)
 app.command("runs", epilog="Example: acu runs runs")(runs.runs)
 app.command("show", epilog="Example: acu show runs/planted-1")(show.show)
+app.command("compare", epilog="Example: acu compare runs --frozen")(compare.compare)
 app.command("animate-shapes", epilog="Example: acu animate-shapes runs/planted-1 -o shapes.gif")(
     animate_shapes.animate_shapes
 )
 app.command("positions", epilog="Example: acu positions runs/planted-1 -o positions.csv")(positions.positions)
 app.command("report", epilog="Example: acu report runs/planted-1 -o planted.html")(report.report)
+app.command("tensorboard", epilog="Example: acu tensorboard runs -o events --follow")(tensorboard.tensorboard)
 app.command("round-and-finetune", epilog="Example: acu round-and-finetune runs/planted-1")(
     round_and_finetune.round_and_finetune
 )
@@ -78,6 +83,7 @@ app.command("import-caffe", epilog="Example: acu import-caffe plain_iter_10000.c
 )
 app.command("export", epilog="Example: acu export runs/planted-1 -o planted.onnx")(export.export)
 app.command("reproduce", epilog="Example: acu reproduce ablation --scale 0.01 --data cifar10.npz")(reproduce.reproduce)
+app.command("sweep", epilog="Example: acu sweep planted --over optimizer.learning_rate=0.1,0.05 --seeds 3")(sweep.sweep)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
 app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)

@@ -48,6 +48,19 @@ def announce(
     as_json: bool,
 ) -> None:
     """Prints the runs that a table needs, how far they are, and how long the rest will take."""
+    head = {"table": table.name, "command": request.made_by, "scale": request.scale, "seeds": request.seeds}
+    print_plan(head, table.title, runs, states, as_json=as_json)
+
+
+def print_plan(
+    head: Mapping[str, object],
+    title: str,
+    runs: Sequence[PlannedRun],
+    states: Mapping[Path, RunState],
+    *,
+    as_json: bool,
+) -> None:
+    """Prints planned runs, under `title` or, as JSON, after what `head` says of them."""
     from acu_core.reproduce.estimate import estimate_runs
 
     estimates = estimate_runs(runs, states, note=terminal.note)
@@ -55,10 +68,7 @@ def announce(
     if as_json:
         terminal.json(
             {
-                "table": table.name,
-                "command": request.made_by,
-                "scale": request.scale,
-                "seeds": request.seeds,
+                **head,
                 "seconds": total,
                 "runs": [_run_json(run, states[run.path], estimates[run.path]) for run in runs],
             }
@@ -74,7 +84,7 @@ def announce(
         ]
         for run in runs
     ]
-    terminal.table(["row", "seed", "run", "iterations", "time"], rows, title=table.title)
+    terminal.table(["row", "seed", "run", "iterations", "time"], rows, title=title)
     left = sum(not state.done for state in states.values())
     terminal.print(
         f"{left} of {len(runs)} runs to train, about {terminal.duration(total)} on this machine (estimated from the "

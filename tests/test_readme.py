@@ -235,7 +235,11 @@ def test_a_printed_command_is_one_that_there_is(page: str, line: str) -> None:
 
 def links() -> list[tuple[str, str]]:
     """Every link within the repository, with its page."""
-    found = {(str(p.relative_to(ROOT)), link) for p in PAGES for link in re.findall(r"\]\(([^)#]+)\)", p.read_text())}
+    found = {
+        (str(p.relative_to(ROOT)), link)
+        for p in PAGES
+        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)#"]+)[)"]', p.read_text())
+    }
     return sorted(found)
 
 

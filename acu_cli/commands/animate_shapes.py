@@ -91,7 +91,7 @@ def animate_shapes(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Draw how the shapes of a run's layers changed, one panel a layer; of several runs side by side."""
-    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    wanted = terminal.names(layers)
     if output is not None and output.suffix.lower() == ".html":
         _refuse_for_pages(
             runs,

@@ -31,7 +31,7 @@ def positions(
     """Write the position and weight norm of every synapse at every recorded iteration as numbers."""
     from acu_core.runs.shape_export import export_shapes
 
-    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    wanted = terminal.names(layers)
     report = export_shapes(run, output, first=first, last=last, every=every, layers=wanted, warn=terminal.warning)
     if json:
         terminal.json({**asdict(report), "path": str(report.path)})

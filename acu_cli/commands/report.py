@@ -36,7 +36,7 @@ def report(
     """Write the page of a run that one sends to a colleague: shapes, curves, recipe and environment in one file."""
     from acu_core.report.page import default_page
 
-    wanted = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+    wanted = terminal.names(layers)
     target = default_page(run) if output is None else output
     write_page(run, target, first=first, last=last, layers=wanted, title=title, json=json)
 

@@ -18,6 +18,7 @@ from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, 
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, all_layers, visible_reach
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_selection import check_not_source
 
 Source = RunDirectory | str | os.PathLike[str]
 
@@ -79,6 +80,7 @@ def render_animation(
     check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
     single = isinstance(source, (RunDirectory, str, os.PathLike))
     sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
+    check_not_source(output, *sources)
     recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
     report = write_picture(
         lambda drawn: make_picture(

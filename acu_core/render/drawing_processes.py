@@ -35,19 +35,21 @@ _PATIENCE_SECONDS = 20.0
 def draw_frames(picture: Picture, processes: int | None = None) -> Generator[Pixels, None, None]:
     """Every frame as RGB (H, W, 3), by as many processes as there are cores unless a number is given.
 
-    By this process alone where a fork is not safe: with other threads about, and on other systems than Linux. Closing
-    the generator ends the processes.
+    By this process alone where a fork is not safe: with other threads about, and on other systems than Linux. The forks
+    are made before the first frame is handed out, for who takes it may begin threads. Closing the generator ends the
+    processes.
     """
     if processes is None:
         alone = picture.frames < _FEWEST_FRAMES or sys.platform != "linux" or threading.active_count() > 1
         processes = 1 if alone else min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
     # What rests is drawn before the fork, once.
-    yield picture.pixels(0)
+    first = picture.pixels(0)
     forks: list[_Fork] = []
     try:
         with _uninterrupted():
             for number in range(processes if processes > 1 else 0):
                 forks.append(_Fork(picture, range(1 + number, picture.frames, processes), forks))
+        yield first
         for frame in range(1, picture.frames):
             drawn = forks[(frame - 1) % processes].next_frame() if forks else None
             yield picture.pixels(frame) if drawn is None else drawn

@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 FEWEST_FRAMES = 60
 MOST_FRAMES = 140
 # Below that a picture of recorded snapshots alone would jump.
-_FEWEST_SNAPSHOTS = 24
+FEWEST_SNAPSHOTS = 24
 # Frames between two snapshots that would stand still if only snapshots were shown.
 _WIDEST_JUMP = 6.0
 # Of the frames after the warm-up, this share follows movement and the rest the iterations: by movement alone, the long
@@ -74,7 +74,7 @@ class FrameSchedule:
 
 def is_sparse(recording: Recording) -> bool:
     """Whether most of a trail lies between snapshots, and was never recorded."""
-    return 1 < len(recording.iterations) < _FEWEST_SNAPSHOTS
+    return 1 < len(recording.iterations) < FEWEST_SNAPSHOTS
 
 
 def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) -> int:
@@ -87,7 +87,7 @@ def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) 
         for synapses in _synapses(recordings, iterations[_measured(iterations, 0, len(iterations) - 1)])
     )
     wanted = max(FEWEST_FRAMES, min(MOST_FRAMES, math.ceil(longest * pixels_per_unit)))
-    return min(wanted, len(iterations)) if len(iterations) >= _FEWEST_SNAPSHOTS else wanted
+    return min(wanted, len(iterations)) if len(iterations) >= FEWEST_SNAPSHOTS else wanted
 
 
 def plan_frames(
@@ -147,7 +147,7 @@ def _time_line(recordings: Sequence[Recording]) -> Integers:
         shared &= (iterations < own[0]) | (iterations > own[-1]) | np.isin(iterations, own)
     # The ends stay, so that no run is cut.
     ends = np.isin(iterations, [end for r in recordings for end in (r.iterations[0], r.iterations[-1])])
-    chosen: Integers = iterations[shared | ends] if shared.sum() >= _FEWEST_SNAPSHOTS else iterations
+    chosen: Integers = iterations[shared | ends] if shared.sum() >= FEWEST_SNAPSHOTS else iterations
     return chosen
 
 

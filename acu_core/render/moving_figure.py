@@ -41,7 +41,7 @@ class MovingFigure:
         # Any: the Agg canvas has no types.
         self._canvas: Any = FigureCanvasAgg(self.figure)
         self._background: Any = None
-        self._texts: dict[tuple[int, str], Any] = {}
+        self._texts: dict[int, tuple[str, Any]] = {}
 
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Axes without ticks."""
@@ -90,15 +90,19 @@ class MovingFigure:
         self._texts.clear()
 
     def _draw_text(self, text: Text, renderer: Any) -> None:
-        """Draws letters once: they are the slowest part of a frame. Nothing else moves where a text stands."""
-        key = id(text), text.get_text()
-        if not key[1] or not text.get_visible():
+        """Draws letters when they change: they are the slowest part of a frame. Nothing else moves where a text stands.
+
+        Only the latest are kept, for an iteration's number is seldom seen twice.
+        """
+        content = text.get_text()
+        if not content or not text.get_visible():
             return
-        if key in self._texts:
-            self._canvas.restore_region(self._texts[key])
+        before, region = self._texts.get(id(text), ("", None))
+        if content == before:
+            self._canvas.restore_region(region)
             return
         text.draw(renderer)
-        self._texts[key] = self._canvas.copy_from_bbox(text.get_window_extent(renderer).padded(2))
+        self._texts[id(text)] = content, self._canvas.copy_from_bbox(text.get_window_extent(renderer).padded(2))
 
 
 def drawable(name: str) -> str:

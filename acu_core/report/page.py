@@ -24,6 +24,7 @@ from acu_core.report.run_facts import RunFacts
 from acu_core.report.theme_style import theme_style
 from acu_core.report.training_loss import TrainingLoss
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.runs.snapshot_selection import check_not_source
 
 SUFFIX = ".html"
 # In this order: one that begins the page is the last.
@@ -79,6 +80,7 @@ def write_page(
         raise UserError(f"{path} must end with {SUFFIX}: it becomes a page")
     if path.is_dir():
         raise UserError(f"{path} is a directory: give a file's name")
+    check_not_source(path, source)
     recording = load_recording(source, first=first, last=last, layers=layers, warn=warn)
     facts = RunFacts.of(source, warn)
     begin, end = int(recording.iterations[0]), int(recording.iterations[-1])

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from acu_core.render.frame_schedule import FEWEST_SNAPSHOTS
 from acu_core.render.recording import Recording
 from acu_core.report.packed_recording import PackedRecording
 from acu_core.report.training_loss import TrainingLoss
 
-FEWEST_FOR_A_WAY = 24
-"""With fewer snapshots a trail is mostly what lies between them, and is drawn dashed."""
 _MOST_ERRORS = 1000
 
 
@@ -33,7 +32,7 @@ def page_data(recording: Recording, packed: PackedRecording, loss: TrainingLoss 
         "normStep": packed.norm_step,
         "warmUp": recording.warm_up,
         "drops": drops,
-        "fewestForAWay": FEWEST_FOR_A_WAY,
+        "fewestForAWay": FEWEST_SNAPSHOTS,
         "hidden": None if recording.hidden is None else recording.hidden.tolist(),
         "errors": _errors(recording, first, last),
         "loss": None if loss is None else _loss(loss),

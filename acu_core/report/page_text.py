@@ -7,10 +7,11 @@ from html import escape
 
 import numpy as np
 
+from acu_core.render.frame_schedule import FEWEST_SNAPSHOTS
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.recording import Recording
 from acu_core.report.packed_recording import NEAREST, PackedRecording
-from acu_core.report.page_data import FEWEST_FOR_A_WAY, error_stride
+from acu_core.report.page_data import error_stride
 from acu_core.report.run_facts import RunFacts
 from acu_core.report.training_loss import TrainingLoss
 
@@ -91,7 +92,7 @@ def legend(recording: Recording) -> str:
     marks.insert(0, (sizes, "synapse: its weight norm, 0.8 to 1.2 of the mean"))
     marks.append(('<circle class="ghost" cx="11" cy="7" r="4.5"/>', "where it began"))
     if len(recording.iterations) > 1:
-        if len(recording.iterations) < FEWEST_FOR_A_WAY:
+        if len(recording.iterations) < FEWEST_SNAPSHOTS:
             marks.append(
                 ('<path class="trail dashed" d="M1 11L21 4"/>', "to the next snapshot; between them nothing is known")
             )

@@ -35,6 +35,8 @@ class PlannedRun:
     path: Path
     parent: Path | None = None
     """The run that is rounded to start this one."""
+    may_be_scaled: bool = True
+    """Whether another scale may be why what lies at the path has another schedule."""
 
     @property
     def iterations(self) -> int:
@@ -98,7 +100,7 @@ def read_state(run: PlannedRun) -> RunState:
     differences = recipe_differences(run.recipe, stored.recipe, _FREE)
     different = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in differences]
     if different:
-        by_scale = all(
+        by_scale = run.may_be_scaled and all(
             key.startswith(("schedule.", "round_and_finetune.")) or key in _SCALED for key, *_ in differences
         )
         remedies = [Remedy(Action.SAME_SCALE)] if by_scale else []

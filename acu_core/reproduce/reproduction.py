@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acu_core.durable import write_text_durably
 from acu_core.errors import Action, Remedy, UserError
-from acu_core.experiments.frozen_twin import resume, train
-from acu_core.experiments.report import TrainingReport
-from acu_core.experiments.rounding import round_and_finetune
-from acu_core.learn.workplace import Workplace
 from acu_core.reproduce.plan import PlannedRun, RunState, check_same_data, plan_runs, read_state
 from acu_core.reproduce.result_text import as_json, markdown
 from acu_core.reproduce.results import TableResult, table_result
+from acu_core.reproduce.series import Series
 from acu_core.reproduce.tables import Table, find_table
-from acu_core.runs.run_lock import hold_lock
-from acu_core.train.environment import new_workplace
 from acu_core.train.events import Events, NoEvents
 
 REPRODUCTIONS = Path("reproductions")
@@ -59,7 +53,17 @@ def reproduce(request: Request, *, events: Events | None = None) -> Reproduction
     trained is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the
     directory holds runs of other settings.
     """
-    return _Work(request, events or NoEvents()).run()
+    table = find_table(request.table)
+    written: list[tuple[TableResult, tuple[Path, Path]]] = []
+    series = Series(
+        request,
+        lambda: look(request)[1:],
+        lambda series: written.append(_write(request, table, series)),
+        events or NoEvents(),
+    )
+    stopped_by = series.train()
+    result, files = written[-1]
+    return Reproduction(result, files, stopped_by)
 
 
 def look(request: Request) -> tuple[Table, list[PlannedRun], dict[Path, RunState]]:
@@ -77,123 +81,19 @@ def look(request: Request) -> tuple[Table, list[PlannedRun], dict[Path, RunState
     return table, runs, states
 
 
-class _Work:
-    """The training of a table."""
-
-    def __init__(self, request: Request, events: Events) -> None:
-        self._request = request
-        self._events = events
-        self._table, self._runs, self._states = look(request)
-        self._problems: dict[Path, str] = {}
-        self._place: Workplace | None = None
-
-    def run(self) -> Reproduction:
-        pending = [run for run in self._runs if not self._states[run.path].done]
-        new = [run for run in pending if not self._states[run.path].exists]
-        if new or (pending and self._request.data is not None):
-            # Before anything is written, and before hours are spent: is the data there, and is it the same as before?
-            self._prepare((new or pending)[0])
-        directory = self._request.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        with hold_lock(directory / ".lock"):
-            # Another process may have trained some of them while the data was loaded.
-            _, self._runs, self._states = look(self._request)
-            stopped_by = self._train_all([run for run in self._runs if not self._states[run.path].done])
-            result, files = self._write()
-        return Reproduction(result, files, stopped_by)
-
-    def _prepare(self, run: PlannedRun) -> Workplace:
-        if self._place is None:
-            self._place = new_workplace(
-                run.recipe, data_path=self._request.data, download=self._request.download, events=self._events
-            )
-            check_same_data(self._states, self._place.data.fingerprint)
-        return self._place
-
-    def _train_all(self, pending: Sequence[PlannedRun]) -> str | None:
-        total = sum(run.iterations for run in pending)
-        self._events.begin(total, sum(self._states[run.path].iteration for run in pending))
-        before = 0
-        for number, run in enumerate(pending, start=1):
-            title = f"{number} of {len(pending)}: {run.row.name}, seed {run.seed}"
-            try:
-                report = self._train_one(run, _Share(self._events, title, before))
-            except KeyboardInterrupt:
-                # Between two trainings, or a second time within one: the run's last checkpoint stands.
-                return "SIGINT"
-            except (UserError, RuntimeError, OSError) as error:
-                self._problems[run.path] = " ".join(str(error).split())
-                remedies = error.remedies if isinstance(error, UserError) else ()
-                self._events.warn(
-                    f"{run.row.name}, seed {run.seed}, failed, going on with the others: {error}", *remedies
-                )
-            else:
-                if report.stopped_by is not None:
-                    return report.stopped_by
-            before += run.iterations
-            self._write()
-        return None
-
-    def _train_one(self, run: PlannedRun, events: Events) -> TrainingReport:
-        request = self._request
-        if self._states[run.path].exists:
-            return resume(
-                run.path, data_path=request.data, download=request.download, device=request.device, events=events
-            )
-        if run.parent is None:
-            place = self._prepare(run)
-            return train(run.recipe, run.path, data_path=request.data, place=place, events=events)
-        parent = next(other for other in self._runs if other.path == run.parent)
-        if not read_state(parent).done:
-            raise UserError(f"it starts from {parent.path}, which is not finished")
-        return round_and_finetune(
-            run.parent,
-            run.path,
-            recipe=run.recipe,
-            data_path=request.data,
-            download=request.download,
-            device=request.device,
-            events=events,
-        )
-
-    def _write(self) -> tuple[TableResult, tuple[Path, Path]]:
-        directory = self._request.directory
-        self._states = {run.path: read_state(run) for run in self._runs}
-        result = table_result(
-            self._table,
-            self._runs,
-            self._states,
-            self._problems,
-            scale=self._request.scale,
-            seeds=self._request.seeds,
-            made_by=self._request.made_by,
-        )
-        values = json.dumps(as_json(result, directory), indent=2, allow_nan=False, ensure_ascii=False)
-        return result, (
-            write_text_durably(directory / f"{self._table.name}.json", values + "\n"),
-            write_text_durably(directory / f"{self._table.name}.md", markdown(result, directory)),
-        )
-
-
-class _Share:
-    """One run's part of the whole work: its events, counted on from those of the runs before it."""
-
-    def __init__(self, events: Events, title: str, before: int) -> None:
-        self._events = events
-        self._title = title
-        self._before = before
-
-    def begin_run(self, run: Path) -> None:
-        self._events.begin_run(run)
-
-    def begin(self, total: int, done: int) -> None:
-        """The whole work has begun already."""
-
-    def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
-        self._events.advance(self._before + done, self._title, loss, accuracy)
-
-    def note(self, text: str) -> None:
-        self._events.note(text)
-
-    def warn(self, text: str, *remedies: Remedy) -> None:
-        self._events.warn(f"{self._title}: {text}", *remedies)
+def _write(request: Request, table: Table, series: Series) -> tuple[TableResult, tuple[Path, Path]]:
+    directory = request.directory
+    result = table_result(
+        table,
+        series.runs,
+        series.states,
+        series.problems,
+        scale=request.scale,
+        seeds=request.seeds,
+        made_by=request.made_by,
+    )
+    values = json.dumps(as_json(result, directory), indent=2, allow_nan=False, ensure_ascii=False)
+    return result, (
+        write_text_durably(directory / f"{table.name}.json", values + "\n"),
+        write_text_durably(directory / f"{table.name}.md", markdown(result, directory)),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from acu_core.recipe.schema import Paper
 from acu_core.reproduce.plan import PlannedRun, RunState
 from acu_core.reproduce.tables import Row, Table
 from acu_core.runs.timings import TimingRecord
+from acu_core.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,11 @@ def table_result(
             raise UserError(f"the recipe {row.recipe} has no table [paper]")
         measures.add(paper.measure)
         results = tuple(_run_result(run, states[run.path], paper.measure, problems.get(run.path)) for run in planned)
-        values = [result.value for result in results if result.value is not None]
-        mean = statistics.fmean(values) if values else None
-        spread = statistics.stdev(values) if len(values) >= 2 else None
+        sample = Sample.of(result.value for result in results if result.value is not None)
         base = rows[paper.base].mean if paper.base in rows else None
-        rows[row.recipe] = RowResult(row, paper, results, mean, spread, _improvement(paper.measure, base, mean))
+        rows[row.recipe] = RowResult(
+            row, paper, results, sample.mean, sample.spread, _improvement(paper.measure, base, sample.mean)
+        )
     (measure,) = measures
     return TableResult(table, measure, scale, seeds, made_by, tuple(rows.values()), _conditions(runs, states))
 

@@ -15,7 +15,7 @@ from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.runs.shapes import COLUMNS, Shapes, read_shapes
 from acu_core.runs.shortest_floats import shortest_floats
-from acu_core.runs.snapshot_selection import Source, Warn, python_warning
+from acu_core.runs.snapshot_selection import Source, Warn, check_not_source, python_warning
 
 _BLOCK_ROWS = 1 << 16
 Write = Callable[[Shapes, BinaryIO], object]
@@ -56,6 +56,7 @@ def export_shapes(
     write = _format_of(path)
     if path.is_dir():
         raise UserError(f"{path} is a directory: give the name of a file")
+    check_not_source(path, source)
     shapes = read_shapes(source, first=first, last=last, every=every, layers=layers, warn=warn)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,19 @@ def select_snapshots(
     return SnapshotSelection(file, numbers[wanted], iterations[wanted], tuple(names))
 
 
+def check_not_source(output: str | os.PathLike[str], *sources: Source) -> None:
+    """Raises UserError when `output` would replace what is read: a recorder's file may have any name."""
+    for source in sources:
+        path = source.positions if isinstance(source, RunDirectory) else Path(source)
+        try:
+            same = os.path.samefile(path, output)
+        except (OSError, ValueError):
+            # One of them is not there, or is no path: whoever opens it says so.
+            continue
+        if same:
+            raise UserError(f"{output} is the recording itself, which would be lost: give another name")
+
+
 def run_of(source: Source) -> RunDirectory | None:
     """The run, or None for a file of positions alone."""
     if isinstance(source, RunDirectory):

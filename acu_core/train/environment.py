@@ -18,6 +18,7 @@ from acu_core.learn.processor import processor_name
 from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.conditions import DATA, conditions
 from acu_core.train.events import Events
 
 
@@ -138,23 +139,13 @@ def has_conditions(environment: Mapping[str, Any]) -> bool:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What decides the bits and is not as it was, one phrase each."""
-    names = ["threads", "device", "device_name", "memory_format", "compile", "processor"]
-    pairs = [(name, before.get(name), now.get(name)) for name in names]
-    for table, keys in (
-        ("data", ["fingerprint"]),
-        ("operator", ["compiled", "instruction_set"]),
-        ("versions", ["acu", "torch", "cuda", "numpy"]),
-    ):
-        pairs += [(f"{table} {key}", before.get(table, {}).get(key), now.get(table, {}).get(key)) for key in keys]
-    # Environments from before revisions were recorded are of the first.
-    revisions = [environment.get("operator", {}).get("revision", 1) for environment in (before, now)]
-    pairs.append(("operator revision", *revisions))
-    found = []
-    for name, old, new in pairs:
-        if old != new:
-            # Hashes say nothing to the reader.
-            found.append("the data itself" if name == "data fingerprint" else f"{name} was {old}, is {new}")
-    return found
+    old, new = conditions(before), conditions(now)
+    # Hashes say nothing to the reader.
+    return [
+        "the data itself" if name == DATA else f"{name} was {old[name]}, is {new[name]}"
+        for name in old
+        if old[name] != new[name]
+    ]
 
 
 def _version(distribution: str) -> str | None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,16 @@ from acu_core.render.drawing_processes import draw_frames
 from acu_core.render.packed_pixels import Pixels
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="other systems draw in one process")
+
+
+def children() -> set[int]:
+    """The processes that this one has begun, those that are over and not waited for too."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(status.parent.name))
+    return found
 
 
 class Counted:
@@ -85,13 +97,13 @@ def test_a_process_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_process_and_no_open_file_stays_behind() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before, others = len(os.listdir("/proc/self/fd")), children()
     frames = draw_frames(Counted(40), 3)
     for _ in range(5):
         next(frames)
+    assert len(children() - others) == 3
     frames.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= others
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -106,6 +118,28 @@ def test_beside_other_threads_this_process_draws_alone() -> None:
     finally:
         stop.set()
         other.join()
+
+
+def test_who_takes_the_first_frame_may_begin_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, threads = os.fork, []
+
+    def fork_and_count() -> int:
+        threads.append(threading.active_count())
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fork_and_count)
+    stop = threading.Event()
+    other = threading.Thread(target=stop.wait)
+    with closing(draw_frames(Counted(40), 2)) as frames:
+        next(frames)
+        other.start()
+        try:
+            for _ in frames:
+                pass
+        finally:
+            stop.set()
+            other.join()
+    assert threads == [1, 1]
 
 
 def test_where_no_process_can_be_made_this_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +162,9 @@ def test_ctrl_c_in_the_middle_of_beginning_is_not_lost(monkeypatch: pytest.Monke
         return process
 
     monkeypatch.setattr(os, "fork", fork_and_interrupt)
-    picture = Counted(40)
-    frames = draw_frames(picture, 2)
-    next(frames)
+    picture, others = Counted(40), children()
     with pytest.raises(KeyboardInterrupt):
-        next(frames)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        next(draw_frames(picture, 2))
+    assert children() <= others
     assert picture.drawn == [0]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

@@ -88,7 +88,7 @@ def browser() -> Iterator[Browser]:
     pytest.importorskip("playwright", reason="the page's browser tests need playwright")
     from playwright.sync_api import sync_playwright
 
-    chromium = os.environ.get("ACU_TEST_CHROMIUM") or shutil.which("chromium")
+    chromium = shutil.which(os.environ.get("ACU_TEST_CHROMIUM") or "chromium")
     if chromium is None:
         pytest.skip("the page's browser tests need Chromium: apt-get install chromium")
     # Its sandbox does not work for root.

@@ -1,0 +1,205 @@
+"""Runs beside each other: grouped by recipe, paired by seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acu_core.errors import UserError
+from acu_core.report.compared_run import ComparedRun, LeftOutError
+from acu_core.report.difference import Difference
+from acu_core.runs.conditions import DATA
+from acu_core.sample import Sample
+
+_NAMED_KEYS = 4
+"""Keys in the label of a group; the table of the settings has all."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is compared, of which less is better. `digits` are those after the point in a table."""
+
+    name: str
+    title: str
+    unit: str
+    digits: int
+    value: Callable[[ComparedRun], float | None]
+
+
+ERROR = Measure("test_error", "test error", "%", 2, lambda run: run.test_error)
+DISTANCE = Measure("median_distance", "median distance to the hidden shape", "px", 3, lambda run: run.distance)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that is in no group, and why, in a phrase."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one recipe, one of each seed, in the order of the seeds."""
+
+    label: str
+    runs: tuple[ComparedRun, ...]
+
+    def by_seed(self, measure: Measure) -> dict[int, float]:
+        """The measure of every run that has it."""
+        values = {run.seed: measure.value(run) for run in self.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
+
+    def sample(self, measure: Measure) -> Sample:
+        """The same without the seeds."""
+        return Sample.of(self.by_seed(measure).values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups in the order in which their runs were given; the first is what the others are compared with.
+
+    `settings` are the recipes' keys that differ, each with its value in every group, None where it is absent;
+    `conditions` those of the environments, each with its values and their runs. `remarks` are sentences about what a
+    reader must know before believing a difference. `iteration` is None where each run is compared at its end.
+    """
+
+    groups: tuple[Group, ...]
+    left_out: tuple[LeftOut, ...]
+    settings: tuple[tuple[str, tuple[Any, ...]], ...]
+    conditions: tuple[tuple[str, tuple[tuple[Any, tuple[Path, ...]], ...]], ...]
+    remarks: tuple[str, ...]
+    iteration: int | None
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The test error, and the distance where a run has one."""
+        has_distance = any(group.by_seed(DISTANCE) for group in self.groups)
+        return (ERROR, DISTANCE) if has_distance else (ERROR,)
+
+    def differences(self, measure: Measure) -> list[Difference | None]:
+        """Of every group but the first, from the first."""
+        base = self.groups[0].by_seed(measure)
+        return [Difference.between(base, group.by_seed(measure)) for group in self.groups[1:]]
+
+
+def compare(paths: Iterable[Path], *, iteration: int | None = None, base: Path | None = None) -> Comparison:
+    """Compares the runs at `paths` at their ends, or all at `iteration`; the group of the run `base` comes first.
+
+    Two runs are of one recipe when all settings are the same that decide a training, whatever their names are for.
+    Raises UserError when no run can be compared.
+    """
+    given: dict[Path, Path] = {}
+    for path in paths:
+        given.setdefault(path.resolve(), path)
+    runs: list[ComparedRun] = []
+    left_out: list[LeftOut] = []
+    for path in given.values():
+        try:
+            runs.append(ComparedRun.read(path, iteration))
+        except LeftOutError as error:
+            left_out.append(LeftOut(path, str(error)))
+    if not runs:
+        reasons = "; ".join(f"{run.path}: {run.reason}" for run in left_out[:3])
+        more = f"; and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        raise UserError(f"there is no run to compare: {reasons}{more}" if left_out else "there is no run to compare")
+    grouped: dict[str, dict[int, ComparedRun]] = {}
+    for run in runs:
+        same = grouped.setdefault(run.recipe_key, {})
+        if run.seed in same:
+            reason = f"the same recipe and seed as {same[run.seed].path}, and one seed counts once"
+            left_out.append(LeftOut(run.path, reason))
+        else:
+            same[run.seed] = run
+    parts = [tuple(seeds[seed] for seed in sorted(seeds)) for seeds in grouped.values()]
+    if base is not None:
+        parts.sort(key=lambda part: all(run.path.resolve() != base.resolve() for run in part))
+        if all(run.path.resolve() != base.resolve() for run in parts[0]):
+            raise UserError(f"{base} is not among the runs that are compared")
+    settings = _differing([part[0] for part in parts])
+    groups = tuple(Group(label, part) for label, part in zip(_labels(parts), parts, strict=True))
+    return Comparison(groups, tuple(left_out), settings, _conditions(runs), _remarks(groups, iteration), iteration)
+
+
+def value_text(value: Any) -> str:
+    """A setting as a reader of the recipe knows it."""
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _differing(runs: Sequence[ComparedRun]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
+    return tuple((key, found) for key, found in values.items() if any(value != found[0] for value in found))
+
+
+def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
+    """The recipe's name, and where several have it, what differs between those."""
+    labels: list[str] = []
+    for part in parts:
+        name = part[0].name
+        same = [other[0] for other in parts if other[0].name == name]
+        differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same)]
+        texts = [f"{key}={value_text(value)}" for key, value in differing[:_NAMED_KEYS]]
+        more = [f"and {len(differing) - _NAMED_KEYS} more"] if len(differing) > _NAMED_KEYS else []
+        label = f"{name} ({', '.join([*texts, *more])})" if differing else name
+        # The keys that are not named may be those that tell two of them apart.
+        labels.append(label if label not in labels else f"{label} [{len(labels) + 1}]")
+    return labels
+
+
+def _conditions(
+    runs: Sequence[ComparedRun],
+) -> tuple[tuple[str, tuple[tuple[Any, tuple[Path, ...]], ...]], ...]:
+    found = []
+    for key in runs[0].conditions:
+        # Made-up data are another set for every seed: only those of one seed must be the same.
+        if key == DATA:
+            continue
+        values: dict[str, list[ComparedRun]] = {}
+        for run in runs:
+            values.setdefault(json.dumps(run.conditions[key]), []).append(run)
+        if len(values) > 1:
+            found.append(
+                (key, tuple((same[0].conditions[key], tuple(run.path for run in same)) for same in values.values()))
+            )
+    return tuple(found)
+
+
+def _remarks(groups: Sequence[Group], iteration: int | None) -> tuple[str, ...]:
+    remarks = []
+    lengths = {group.runs[0].iterations: group.label for group in groups}
+    if len(lengths) > 1 and iteration is None:
+        numbers = ", ".join(f"{length:,}" for length in sorted(lengths))
+        remarks.append(
+            f"These trainings differ in length ({numbers} iterations), and each is compared at its own end: compare "
+            "them at an iteration that all of them have, too."
+        )
+    elif iteration is not None and any(run.iterations != iteration for group in groups for run in group.runs):
+        remarks.append(
+            f"Compared at iteration {iteration:,}, which is not the end of every training: a schedule that has not yet "
+            "lowered its rates looks worse than it is."
+        )
+    images = sorted({run.test_images for group in groups for run in group.runs})
+    if len(images) > 1:
+        numbers = ", ".join(f"{count:,}" for count in images)
+        remarks.append(f"The runs were evaluated on different numbers of test images: {numbers}.")
+    sets = dict.fromkeys(str(group.runs[0].settings["data.name"]) for group in groups)
+    if len(sets) > 1:
+        remarks.append(f"These were trained on different data sets ({', '.join(sets)}), so their errors are no match.")
+    first: dict[object, ComparedRun] = {}
+    for run in (run for group in groups for run in group.runs):
+        like = first.setdefault((run.settings["data.name"], run.seed if run.has_made_data else None), run)
+        if run.conditions[DATA] != like.conditions[DATA]:
+            remarks.append(
+                f"{like.path} and {run.path} were trained on different data, which may be all the difference."
+            )
+            break
+    if len(groups) > 2:
+        remarks.append(
+            f"{len(groups) - 1} intervals stand here, each of 95 %: about one in twenty leaves out 0 by luck alone, so "
+            "a single one among many is a reason for more seeds, not for a conclusion."
+        )
+    return tuple(remarks)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compared_runs import ENVIRONMENT, damage, write_run
+
+from acu_core.errors import UserError
+from acu_core.experiments.shape_recovery import shape_recovery
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.report import compared_run, comparison_text
+from acu_core.report.comparison import DISTANCE, ERROR, Comparison, compare
+from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
+
+SLOW = "optimizer.learning_rate=0.05"
+
+
+def labels(comparison: Comparison) -> list[str]:
+    return [group.label for group in comparison.groups]
+
+
+def reasons(comparison: Comparison) -> dict[str, str]:
+    return {run.path.name: run.reason for run in comparison.left_out}
+
+
+def test_grouped_by_recipe_and_paired_by_seed(tmp_path: Path) -> None:
+    # Errors of 10.0, 12.0, 11.0 % and 9.0, 10.0, 10.0 %: the differences of test_difference.py, by hand.
+    ours = [write_run(tmp_path / f"a{seed}", seed, errors) for seed, errors in enumerate((100, 120, 110))]
+    theirs = [write_run(tmp_path / f"b{seed}", seed, errors, SLOW) for seed, errors in enumerate((90, 100, 100))]
+    found = compare([ours[2], theirs[0], *ours[:2], *theirs[1:]])
+    assert labels(found) == ["planted (optimizer.learning_rate=0.1)", "planted (optimizer.learning_rate=0.05)"]
+    assert [[run.seed for run in group.runs] for group in found.groups] == [[0, 1, 2], [0, 1, 2]]
+    samples = [group.sample(ERROR) for group in found.groups]
+    assert [sample.mean for sample in samples] == pytest.approx([11.0, 29 / 3])
+    assert [sample.spread for sample in samples] == pytest.approx([1.0, 1 / 3**0.5])
+    (difference,) = found.differences(ERROR)
+    assert difference is not None
+    assert difference.interval == pytest.approx((-2.767551, 0.100884), abs=1e-6)
+    assert difference.lower is None
+    assert found.settings == (("optimizer.learning_rate", (0.1, 0.05)),)
+    assert (found.conditions, found.remarks, found.left_out) == ((), (), ())
+    assert comparison_text.tables(found)[1].rows == (
+        (
+            "planted (optimizer.learning_rate=0.05)",
+            "-1.33",
+            "-2.77 to +0.10 (paired t, 3 shared seeds)",
+            "no winner: 0 lies within",
+        ),
+    )
+
+
+def test_what_decides_nothing_of_a_training_makes_no_other_recipe(tmp_path: Path) -> None:
+    changes = (
+        "machine.threads=3",
+        "machine.device=cpu",
+        "data.path=elsewhere",
+        "description=words",
+        "schedule.evaluate_every=5",
+        "schedule.checkpoint_every=7",
+        "round_and_finetune.iterations=9",
+    )
+    runs = [write_run(tmp_path / "a", 0, 100), write_run(tmp_path / "b", 1, 100, *changes)]
+    (group,) = compare(runs).groups
+    assert group.label == "planted"
+    for name in ("name=other", SLOW, "data.options={train_count=30}", "schedule.warm_up=6", "data.batch_size=64"):
+        other = write_run(tmp_path / name.partition("=")[0], 0, 100, name)
+        assert len(compare([*runs, other]).groups) == 2
+
+
+def test_every_key_that_a_recipe_has_is_a_setting_or_free() -> None:
+    recipe = load_recipe("planted")
+    free = {"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune"}
+    kept = {key.split(".")[0] for key in compared_run.settings(recipe)}
+    assert kept == {"name", "data", "network", "optimizer", "schedule"}
+    assert set(recipe.model_dump(exclude_none=True)) - kept - free == set()
+
+
+def test_many_keys_that_differ(tmp_path: Path) -> None:
+    more = ("data.batch_size=32", "optimizer.momentum=0.5", "schedule.warm_up=4", "network.batch_norm_fraction=0.1")
+    runs = [write_run(tmp_path / str(n), 0, 100, *more[:n], SLOW) for n in (0, 4)]
+    runs.append(write_run(tmp_path / "5", 0, 100, *more, "optimizer.learning_rate=0.01"))
+    found = labels(compare(runs))
+    assert len(set(found)) == 3
+    assert found[0].endswith("and 1 more)")
+
+
+def test_one_seed_has_no_interval_and_says_so(tmp_path: Path) -> None:
+    found = compare([write_run(tmp_path / "a", 3, 100), write_run(tmp_path / "b", 3, 50, SLOW)])
+    assert comparison_text.tables(found)[1].rows[0][1:] == (
+        "-5.00",
+        "-",
+        "no interval: one shared seed (3) says nothing about luck",
+    )
+    (values,) = comparison_text.as_json(found)["differences"]
+    assert values["test_error"]["interval"] is None
+    assert values["test_error"]["winner"] is None
+
+
+def test_unequal_seeds(tmp_path: Path) -> None:
+    ours = [write_run(tmp_path / f"a{seed}", seed, 100 + 10 * seed) for seed in (0, 1, 2, 5)]
+    theirs = [write_run(tmp_path / f"b{seed}", seed, 60 + 9 * seed, SLOW) for seed in (1, 2, 9)]
+    found = compare([*ours, *theirs])
+    assert [group.sample(ERROR).n for group in found.groups] == [4, 3]
+    (difference,) = found.differences(ERROR)
+    assert difference is not None
+    # Seed 1: 6.9 - 11.0, seed 2: 7.8 - 12.0.
+    assert (difference.seeds, difference.difference) == ((1, 2), pytest.approx(-4.15))
+    (row,) = comparison_text.tables(found)[1].rows
+    assert row[2:] == ("-4.79 to -3.51 (paired t, 2 shared seeds)", "lower")
+    assert comparison_text.tables(found)[0].rows[0][1:3] == ("4", "0-2, 5")
+    apart = compare([*ours, theirs[2], write_run(tmp_path / "b8", 8, 70, SLOW)])
+    assert "Welch's t, no seed shared" in comparison_text.tables(apart)[1].rows[0][2]
+
+
+def test_what_is_not_finished_or_damaged_is_left_out_and_named(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", 0, 100)
+    stopped = write_run(tmp_path / "stopped", 1, {8: 300})
+    fresh = write_run(tmp_path / "fresh", 2, {})
+    flipped = write_run(tmp_path / "flipped", 3, 100)
+    damage(flipped / "metrics.jsonl", -60)
+    foreign = write_run(tmp_path / "foreign", 4, 100)
+    (foreign / "recipe.toml").write_text("name = 3")
+    silent = write_run(tmp_path / "silent", 5, 100)
+    (silent / "environment.json").write_text("[]")
+    found = compare([whole, stopped, fresh, flipped, foreign, silent, tmp_path / "none"])
+    assert [run.path for run in found.groups[0].runs] == [whole]
+    left = reasons(found)
+    assert left["stopped"] == "it is not finished: iteration 8 of 20"
+    assert left["fresh"] == "it is not finished: iteration 3 of 20"
+    assert "metrics.jsonl is damaged near its end" in left["flipped"]
+    assert "recipe.toml cannot be used" in left["foreign"]
+    assert "environment.json is not a JSON object" in left["silent"]
+    assert "there is no run at" in left["none"]
+    assert len(comparison_text.remarks(found)) == 6
+    (foreign / "recipe.toml").write_text('name = 3\nspeed = 4\n[data]\nname = "planted"\n')
+    (left_out,) = compare([whole, foreign]).left_out
+    assert left_out.reason.count("should be") + left_out.reason.count("missing") > 1
+    assert "\n" not in left_out.reason
+
+
+def test_trainings_of_different_lengths_are_two_groups_and_said(tmp_path: Path) -> None:
+    long = [write_run(tmp_path / f"l{seed}", seed, {20: 300 + seed, 40: 100}, iterations=40) for seed in (0, 1)]
+    short = [write_run(tmp_path / f"s{seed}", seed, 200 + seed) for seed in (0, 1)]
+    found = compare([*long, *short])
+    assert labels(found) == ["planted (schedule.iterations=40)", "planted (schedule.iterations=20)"]
+    assert "differ in length (20, 40 iterations)" in found.remarks[0]
+    same = compare([*long, *short], iteration=20)
+    assert [group.sample(ERROR).values for group in same.groups] == [(30.0, 30.1), (20.0, 20.1)]
+    assert "Compared at iteration 20" in same.remarks[0]
+    late = compare([*long, *short], iteration=40)
+    assert reasons(late) == dict.fromkeys(("s0", "s1"), "it was not evaluated at iteration 40 (near it: 20)")
+
+
+def test_an_unfinished_run_can_be_compared_where_it_was_evaluated(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", 0, {5: 400, 10: 300})
+    (group,) = compare([run], iteration=5).groups
+    assert group.sample(ERROR).values == (40.0,)
+
+
+def test_a_log_that_is_damaged_before_its_end_is_noticed_where_all_of_it_is_read(tmp_path: Path) -> None:
+    run, whole = write_run(tmp_path / "a", 0, {5: 400, 200: 300}, iterations=200), write_run(tmp_path / "b", 1, {5: 1})
+    damage(run / "metrics.jsonl", 30)
+    assert "line 1 of" in reasons(compare([run, whole], iteration=5))["a"]
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, 0, errors) for name, errors in (("a", 100), ("b", 900))]
+    found = compare([*runs, tmp_path / "." / "a"])
+    assert [run.path.name for run in found.groups[0].runs] == ["a"]
+    assert reasons(found) == {"b": f"the same recipe and seed as {runs[0]}, and one seed counts once"}
+
+
+def test_the_base_is_chosen(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", 0, 100), write_run(tmp_path / "b", 0, 50, SLOW)]
+    assert labels(compare(runs, base=runs[1]))[0] == "planted (optimizer.learning_rate=0.05)"
+    with pytest.raises(UserError, match="is not among the runs that are compared"):
+        compare(runs, base=tmp_path / "c")
+
+
+def test_environments_and_data_that_differ_are_said(tmp_path: Path) -> None:
+    other = copy.deepcopy(ENVIRONMENT)
+    other["threads"] = 4
+    other["versions"]["torch"] = "2.11.0"
+    other["data"]["fingerprint"] = {"data": "b" * 64}
+    other["data"]["source"] = "/elsewhere"
+    runs = [write_run(tmp_path / f"a{seed}", seed, 100) for seed in (0, 1)]
+    runs.append(write_run(tmp_path / "b0", 0, 50, SLOW, environment=other, images=500))
+    found = compare(runs)
+    assert found.conditions == (
+        ("threads", ((1, tuple(runs[:2])), (4, (runs[2],)))),
+        ("versions torch", (("2.10.0", tuple(runs[:2])), ("2.11.0", (runs[2],)))),
+    )
+    assert found.remarks[0] == "The runs were evaluated on different numbers of test images: 500, 1,000."
+    assert "were trained on different data" in found.remarks[1]
+    # Made-up data are another set for every seed, others are not.
+    alone = compare([runs[0], write_run(tmp_path / "c1", 1, 50, environment=other)])
+    assert not any("different data" in remark for remark in alone.remarks)
+    files = ("data.name=cifar10", "data.options={}")
+    apart = [
+        write_run(tmp_path / "d0", 0, 100, *files),
+        write_run(tmp_path / "d1", 1, 50, *files, environment=other),
+    ]
+    assert any("trained on different data, which" in remark for remark in compare(apart).remarks)
+    assert "different data sets (planted, cifar10)" in compare([runs[0], *apart]).remarks[0]
+
+
+def test_many_intervals_are_said_to_be_many(tmp_path: Path) -> None:
+    rates = (0.1, 0.05, 0.02)
+    runs = [write_run(tmp_path / str(rate), 0, 100, f"optimizer.learning_rate={rate}") for rate in rates]
+    assert "2 intervals stand here" in compare(runs).remarks[0]
+    assert compare(runs[:2]).remarks == ()
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run to compare"):
+        compare([])
+    with pytest.raises(UserError, match=r"there is no run to compare: .*it is not finished"):
+        compare([write_run(tmp_path / "a", 0, {})])
+
+
+def test_the_distance_to_the_hidden_shape(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    hidden = generator.normal(size=(1, 9, 2))
+    shapes = generator.normal(size=(3, 1, 9, 2)).astype(np.float32)
+    run = write_run(tmp_path / "a", 0, {10: 200, 20: 100})
+    facts = TrainingFacts(5, hidden.tolist())
+    with SnapshotWriter.create(run / "positions.bin", [LayerEntry("conv", 1, 9)], facts) as file:
+        numbers = np.arange(21)
+        file.append_block(numbers, [shapes[numbers % 3]], [np.ones((21, 1, 9), np.float32)])
+    for iteration in (10, 20):
+        expected = shape_recovery(torch.from_numpy(shapes[iteration % 3]), torch.from_numpy(hidden)).median_distance
+        (group,) = compare([run], iteration=iteration).groups
+        assert group.sample(DISTANCE).values == pytest.approx((expected,), rel=1e-12)
+    (group,) = compare([run]).groups
+    assert group.sample(DISTANCE).values == pytest.approx((expected,), rel=1e-12)
+    assert compare([run]).measures == (ERROR, DISTANCE)
+
+
+def test_a_hundred_runs_are_read_from_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = (0.1, 0.05)
+    runs = [
+        write_run(tmp_path / f"{rate}-{seed}", seed, 100 + seed, f"optimizer.learning_rate={rate}")
+        for rate in rates
+        for seed in range(50)
+    ]
+
+    def whole(*_: object, **__: object) -> None:
+        raise AssertionError("a whole log was read")
+
+    monkeypatch.setattr(compared_run, "read_metrics", whole)
+    found = compare(runs)
+    assert [len(group.runs) for group in found.groups] == [50, 50]
+    assert comparison_text.tables(found)[0].rows[0][1:3] == ("50", "0-49")
+    assert (
+        comparison_text.tables(found)[1].rows[0][3]
+        == "no interval: the difference is the same for every seed, without a spread"
+    )
+
+
+def test_markdown(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", 0, 100, "name=a"), write_run(tmp_path / "b", 0, 50, "name=b")]
+    stopped = write_run(tmp_path / "a|b", 1, {})
+    text = comparison_text.markdown(compare([*runs, stopped]))
+    assert (
+        "| group | n | seeds | test error, % | spread |\n| --- | --- | --- | --- | --- |\n| a | 1 | 0 | 10.00 | - |\n"
+        in text
+    )
+    assert "a\\|b: it is not finished: iteration 3 of 20." in text
