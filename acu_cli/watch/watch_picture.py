@@ -145,7 +145,7 @@ class WatchPicture:
                 f"Go on with it by {command}",
                 f"Go on: {command}",
                 command,
-                "Go on with it by `acu train --resume`",
+                "Go on by `acu train --resume`",
             )
             page.put(3, 0, first_that_fits(room, texts), Style.MUTED)
 
