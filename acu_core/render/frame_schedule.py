@@ -21,6 +21,9 @@ FEWEST_FRAMES = 60
 MOST_FRAMES = 140
 # Below that a picture of recorded snapshots alone would jump.
 FEWEST_SNAPSHOTS = 24
+# A step this many times as long as those before it and those after it is one in which recording paused.
+_PAUSE = 10
+_STEPS_AROUND = 11
 # Frames between two snapshots that would stand still if only snapshots were shown.
 _WIDEST_JUMP = 6.0
 # Of the frames after the warm-up, this share follows movement and the rest the iterations: by movement alone, the long
@@ -72,9 +75,29 @@ class FrameSchedule:
         return int(self.iterations[math.floor(place)]), int(self.iterations[math.ceil(place)])
 
 
+def gaps(iterations: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """Which steps between ascending recorded `iterations` (T,) leave a way that nobody recorded: (T - 1,).
+
+    In a record of few snapshots all do, in one of many those much longer than the steps around them. Between an
+    iteration and the next there is nothing to record.
+    """
+    steps = np.diff(iterations)
+    if len(iterations) < FEWEST_SNAPSHOTS:
+        few: npt.NDArray[np.bool_] = steps > 1
+        return few
+    # Where recording becomes rarer for good, or did so before, it does not pause.
+    around = np.lib.stride_tricks.sliding_window_view(steps, _STEPS_AROUND)
+    medians = np.median(around, axis=1)
+    usual = np.zeros(len(steps))
+    usual[_STEPS_AROUND:] = medians[: len(steps) - _STEPS_AROUND]
+    usual[: len(steps) - _STEPS_AROUND] = np.maximum(usual[: len(steps) - _STEPS_AROUND], medians[1:])
+    paused: npt.NDArray[np.bool_] = steps > _PAUSE * usual
+    return paused
+
+
 def is_sparse(recording: Recording) -> bool:
-    """Whether most of a trail lies between snapshots, and was never recorded."""
-    return 1 < len(recording.iterations) < FEWEST_SNAPSHOTS
+    """Whether a part of a trail lies between snapshots that are far apart, and was never recorded."""
+    return bool(gaps(recording.iterations).any())
 
 
 def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) -> int:

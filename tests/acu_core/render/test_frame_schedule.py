@@ -13,6 +13,7 @@ from acu_core.render.frame_schedule import (
     at_iterations,
     at_moments,
     choose_frame_count,
+    gaps,
     is_sparse,
     plan_frames,
 )
@@ -174,3 +175,29 @@ def test_the_time_line_goes_from_the_first_start_to_the_last_end() -> None:
         assert (iterations[0], iterations[-1]) == (0, 119)
         # Beyond the end of one run the other goes on.
         assert sum(iteration > 49 for iteration in iterations) > 10
+
+
+@pytest.mark.parametrize(
+    ("iterations", "expected"),
+    [
+        ([5], []),
+        # Of few snapshots every step is unknown; from one iteration to the next there is nothing to know.
+        ([0, 10_000, 50_000], [0, 1]),
+        (range(10), []),
+        ([0, 1, 2, 9], [2]),
+        # Recording paused.
+        ([*range(1, 200), *range(10_000, 10_200)], [198]),
+        ([*range(3000), 10_000, 50_000], [2999, 3000]),
+        ([0, *range(5000, 5100)], [0]),
+        # It was only rarer, from the beginning or from some iteration on.
+        (range(0, 64_000, 500), []),
+        ([*range(1000), *range(1000, 50_000, 100)], []),
+        ([*range(0, 5000, 100), *range(5000, 5100)], []),
+        # A damaged snapshot or two.
+        ([*range(50), *range(53, 100)], []),
+    ],
+)
+def test_a_gap_is_a_step_much_longer_than_those_around_it(iterations: list[int], expected: list[int]) -> None:
+    found = gaps(np.array(iterations))
+    assert found.shape == (len(iterations) - 1,)
+    assert np.flatnonzero(found).tolist() == expected
