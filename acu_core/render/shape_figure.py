@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
 from acu_core.render.error_curve import ErrorCurve, has_errors
-from acu_core.render.frame_schedule import FrameSchedule, at_iterations, is_sparse
+from acu_core.render.frame_schedule import FrameSchedule, at_iterations, crosses_gap, gaps
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
 from acu_core.render.legend import Entry, add_legend, cell, dots, fitting, line, line_width, ring, triangle
@@ -171,7 +171,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    dashed=is_sparse(recording),
+                    unknown=crosses_gap(recording.iterations, iterations),
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)
@@ -213,7 +213,7 @@ class ShapeFigure:
         entries.append(ring(*ghost_ring(side), theme.ghost, "start", rank=4))
         if hidden:
             entries.append(ring(11, 1.8, theme.hidden, "hidden", rank=5))
-        if any(map(is_sparse, self._recordings)):
+        if any(gaps(recording.iterations).any() for recording in self._recordings):
             entries.append(line(theme.fade(accent, np.full(1, 0.7))[0], "interpolated", dashed=True, rank=5))
         if drops:
             entries.append(triangle(theme.ink, "learning rate falls", rank=1))

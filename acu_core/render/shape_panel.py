@@ -59,7 +59,7 @@ class ShapePanel(Artist):
     """A layer in axes of its own, `side` inches wide, `reach` input pixels each way: what moves, as one artist.
 
     Takes positions (M, G, K, 2) and weight norms (M, G, K) at every moment of the schedule, and the colours of the G
-    groups. With `dashed`, trails are broken lines: what lies between few snapshots is not known.
+    groups. Between moments where `unknown` (M - 1,) says so, trails are broken lines: nobody recorded that way.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ShapePanel(Artist):
         side: float,
         theme: Theme,
         tints: tuple[Colour, ...],
-        dashed: bool,
+        unknown: npt.NDArray[np.bool_],
     ) -> None:
         super().__init__()
         moments, groups, synapses = positions.shape[:3]
-        self._axes, self._moment, self._dashed = axes, 0, dashed
+        self._axes, self._moment, self.unknown = axes, 0, unknown
         self._xy = positions[..., ::-1].reshape(moments, groups * synapses, 2)
         self._scale = mark_scale(side)
         self._groups = [slice(group * synapses, (group + 1) * synapses) for group in range(groups)]
@@ -137,9 +137,6 @@ class ShapePanel(Artist):
         gc.restore()
 
     def _draw_trails(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
-        gc.set_capstyle("butt" if self._dashed else "projecting")
-        if self._dashed:
-            gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale])
         for band, ((oldest, newest), _) in enumerate(self._bands):
             step = 1 if band >= len(self._bands) - _FINE_BANDS else self._step
             tracks = self._tracks if step == 1 else self._coarse
@@ -150,13 +147,17 @@ class ShapePanel(Artist):
             if stop <= start:
                 continue
             gc.set_linewidth(self._widths[band])
+            unknown = np.logical_or.reduceat(self.unknown, np.arange(start, stop) * step)
             for group, shades in zip(self._groups, self._shades, strict=True):
                 lines = tracks[group, start : stop + 2].copy()
                 lines[:, -1] = np.nan
                 gc.set_foreground(shades[band], isRGBA=True)
-                path = Path(lines.reshape(-1, 2))
-                path.should_simplify, path.simplify_threshold = True, _SIMPLER
-                renderer.draw_path(gc, path, affine)
+                for dashed in np.unique(unknown):
+                    gc.set_capstyle("butt" if dashed else "projecting")
+                    gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale] if dashed else None)
+                    path = _path(lines, unknown == dashed)
+                    path.should_simplify, path.simplify_threshold = True, _SIMPLER
+                    renderer.draw_path(gc, path, affine)
         gc.set_dashes(0, None)
 
     def _draw_spokes(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
@@ -176,6 +177,17 @@ class ShapePanel(Artist):
         gc.set_foreground(self._edge, isRGBA=True)
         for (x, y), radius, face in zip(places, radii, self._faces, strict=True):
             renderer.draw_path(gc, _CIRCLE, Affine2D.from_values(radius, 0, 0, radius, x, y), face)
+
+
+def _path(lines: Floats, drawn: npt.NDArray[np.bool_]) -> Path:
+    """Lines (S, N + 2, 2) that end with a gap, of whose N steps those are drawn where `drawn` (N,)."""
+    if drawn.all():
+        return Path(lines.reshape(-1, 2))
+    codes = np.full(lines.shape[:2], Path.LINETO, Path.code_type)
+    codes[:, 1:-1][:, ~drawn] = Path.MOVETO
+    codes[:, 0] = Path.MOVETO
+    # Without the gap, which codes make themselves.
+    return Path(lines[:, :-1].reshape(-1, 2), codes[:, :-1].ravel())
 
 
 def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:

@@ -118,13 +118,34 @@ def test_a_frame_says_its_iteration_or_that_it_lies_between_two() -> None:
     assert "iteration | 50,000" in words(figure, -1)
 
 
+def broken(figure: ShapeFigure) -> list[set[bool]]:
+    """What the trails of each panel consist of: solid parts, broken ones, or both."""
+    return [set(panel.unknown.tolist()) for panel in figure.panels]
+
+
 def test_trails_between_few_snapshots_are_broken_lines() -> None:
-    assert all(panel._dashed for panel in draw(PICTURES["two files"]).panels)
-    assert all(panel._dashed for panel in draw(PICTURES["two files"], frames=1).panels)
-    assert not any(panel._dashed for panel in draw(PICTURES["six layers"]).panels)
-    # Of runs beside each other each for itself.
-    both = draw(PICTURES["a run and two files"]).panels
-    assert [panel._dashed for panel in both] == [False, True, False, True]
+    assert broken(draw(PICTURES["two files"])) == [{True}, {True}]
+    assert broken(draw(PICTURES["two files"], frames=1)) == [{True}, {True}]
+    assert broken(draw(PICTURES["six layers"])) == [{False}] * 6
+    # Of runs beside each other each for itself, and only as long as it lasts.
+    assert broken(draw(PICTURES["a run and two files"])) == [{False}, {False, True}] * 2
+
+
+@pytest.mark.parametrize("frames", [1, 24])
+def test_a_trail_is_broken_where_recording_paused(frames: int) -> None:
+    paused = drawn_run(("a",), iterations=[*range(1, 200), *range(10_000, 10_200)], warm_up=0, curve=False)
+    figure = draw([paused], frames=frames)
+    moments = figure.schedule.at_moments()
+    in_gap = (moments[:-1] >= 199) & (moments[1:] <= 10_000)
+    assert in_gap.sum() > 1
+    assert np.array_equal(figure.panels[0].unknown, in_gap)
+    assert "interpolated" in words(figure)
+    # The broken part is drawn: without it the picture lacks something, and solid it looks otherwise.
+    seen = figure.pixels(figure.frames - 1).copy()
+    figure.panels[0].unknown[:] = False
+    assert not np.array_equal(seen, figure.pixels(figure.frames - 1))
+    whole = drawn_run(("a",), iterations=range(1, 200), warm_up=0, curve=False)
+    assert "interpolated" not in words(draw([whole], frames=frames))
 
 
 @pytest.mark.parametrize("pace", Pace)
