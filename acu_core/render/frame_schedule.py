@@ -263,7 +263,7 @@ def _passed(recordings: Sequence[Recording], iterations: Integers, index: Intege
         if moved.sum() > 0:
             movement = np.concatenate([[0.0], np.cumsum(moved)]) / moved.sum()
             # It ascends strictly, because the iterations do.
-            return _MOVEMENT_SHARE * movement + (1 - _MOVEMENT_SHARE) * time
+            time = _MOVEMENT_SHARE * movement + (1 - _MOVEMENT_SHARE) * time
     return time
 
 

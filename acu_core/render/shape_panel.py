@@ -32,9 +32,11 @@ _SIMPLER = 0.5
 _SPOKE = 1.6
 _GHOST = 9.5
 _GHOST_LINE = 1.0
-# A dot's diameter goes with the square of its weight norm beside the layer's mean: norms differ by a few percent.
-_EMPHASIS = 2.0
-_LEAST_NORM, _MOST_NORM = 0.55, 1.5
+# A dot's diameter for its weight norm beside the layer's mean: steep around 1, for norms differ by a few percent, and
+# ever flatter towards the least and the largest dot, which every norm keeps within, and no two norms share.
+_LEAST, _LARGEST = 0.6, 2.25
+_EMPHASIS = 4.0
+_BEND = (_LARGEST - 1) / (1 - _LEAST)
 _CIRCLE = Path.unit_circle()
 
 
@@ -45,9 +47,33 @@ def mark_scale(side: float) -> float:
 
 def dot_diameters(relative_norms: npt.ArrayLike, side: float) -> Floats:
     """Diameters in points for weight norms divided by the mean of their layer."""
-    clipped = np.clip(np.asarray(relative_norms, np.float64), _LEAST_NORM, _MOST_NORM)
-    diameters: Floats = _DOT * mark_scale(side) * clipped**_EMPHASIS
+    # Of the inverse, which no large norm makes overflow.
+    with np.errstate(divide="ignore"):
+        falling = np.asarray(relative_norms, np.float64) ** -_EMPHASIS
+    share = 1 / (1 + _BEND * falling)
+    diameters: Floats = _DOT * mark_scale(side) * (_LEAST + (_LARGEST - _LEAST) * share)
     return diameters
+
+
+def relative_norms(norms: npt.NDArray[Any]) -> Floats:
+    """Weight norms (M, G, K) of a layer divided by their mean at each moment; ones where all are 0."""
+    values = np.asarray(norms, np.float64)
+    means = values.mean(axis=(1, 2), keepdims=True)
+    return np.divide(values, means, out=np.ones_like(values), where=means > 0)
+
+
+def reach_of_dots(positions: npt.NDArray[Any], norms: npt.NDArray[Any], side: float, known: float) -> float:
+    """Half the side in input pixels of a panel of `side` inches that holds every dot, `known` at least.
+
+    Takes positions (T, G, K, 2) and weight norms (T, G, K).
+    """
+    distances = np.abs(positions).max(axis=-1)
+    largest = _LARGEST * _DOT * mark_scale(side) / 72 / side
+    near_edge = np.any(distances > known * (1 - largest), axis=(1, 2))
+    if not near_edge.any():
+        return known
+    shares = dot_diameters(relative_norms(norms[near_edge]), side) / 72 / side
+    return max(known, float((distances[near_edge] / (1 - shares)).max()))
 
 
 def ghost_ring(side: float) -> tuple[float, float]:
@@ -81,9 +107,7 @@ class ShapePanel(Artist):
         self._xy = positions[..., ::-1].reshape(moments, groups * synapses, 2)
         self._scale = mark_scale(side)
         self._groups = [slice(group * synapses, (group + 1) * synapses) for group in range(groups)]
-        means = norms.mean(axis=(1, 2), keepdims=True)
-        relative = np.divide(norms, means, out=np.ones_like(norms), where=means > 0)
-        self._diameters = dot_diameters(relative, side).reshape(moments, groups * synapses)
+        self._diameters = dot_diameters(relative_norms(norms), side).reshape(moments, groups * synapses)
         # Where each synapse is at every moment, with room for the gap between two synapses' lines.
         self._tracks = np.full((groups * synapses, moments + 1, 2), np.nan)
         self._tracks[:, :moments] = np.swapaxes(self._xy, 0, 1)
