@@ -194,6 +194,12 @@ def test_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     [
         (("nowhere",), "there is no run at nowhere"),
         ((".",), "is not a run, it has no recipe.toml"),
+        (
+            ("run/positions.bin",),
+            "run/positions.bin is a file and not the directory of a run: "
+            "`acu animate-shapes run/positions.bin` draws it\n",
+        ),
+        (("run/recipe.toml",), "run/recipe.toml is a file and not the directory of a run\n"),
         ((), "there is no run in runs"),
         (("run", "--layers", "conv9"), "no layer is called 'conv9'"),
     ],
