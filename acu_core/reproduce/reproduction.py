@@ -19,7 +19,7 @@ from acu_core.reproduce.results import TableResult, table_result
 from acu_core.reproduce.tables import Table, find_table
 from acu_core.runs.run_lock import hold_lock
 from acu_core.train.environment import new_workplace
-from acu_core.train.events import Events, NoEvents
+from acu_core.train.events import Events, NoEvents, tell_run
 
 REPRODUCTIONS = Path("reproductions")
 
@@ -184,7 +184,7 @@ class _Share:
         self._before = before
 
     def begin_run(self, run: Path) -> None:
-        self._events.begin_run(run)
+        tell_run(self._events, run)
 
     def begin(self, total: int, done: int) -> None:
         """The whole work has begun already."""
