@@ -207,7 +207,7 @@ def _open(path: Path, layers: list[LayerEntry], facts: TrainingFacts, after: int
     lock = RecordingLock(path)
     try:
         if not after:
-            # Begun in the meantime.
+            # It may have been begun in the meantime.
             _refuse_recording(path)
         return _go_on(path, layers, facts, after, lock)
     except BaseException:
