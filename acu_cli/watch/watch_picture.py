@@ -6,8 +6,6 @@ import fnmatch
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from acu_cli.shell_words import quoted
 from acu_cli.terminal import duration
 from acu_cli.watch.condition import Condition
@@ -268,5 +266,5 @@ class WatchPicture:
                 page.put(other_row, place + 1, text, Style.MUTED)
             values = joined(log.evaluated, log.errors, end, bins)
             put_curve(page, other_row + 1, other_column, rows, columns, values, Style.ERROR, digits=1)
-        elif np.isfinite(end):
+        else:
             page.put(other_row, other_column, "no test error yet", Style.MUTED)
