@@ -33,6 +33,13 @@ _NO_FIELD = "no receptive field of this network can be computed"
 _NEVER = -1
 # What is computed again in the backward pass would be computed by the network's own functions.
 _COMPUTED_AGAIN = "it computes maps again in its backward pass (checkpointing), which must be turned off first"
+_VIEWS = "Alias AsStrided Diagonal Expand Permute Select Slice Split SplitWithSizes Squeeze T Transpose Unbind Unfold"
+# Autograd makes views anew when what they are of was changed in place.
+_MADE_BY_AUTOGRAD = {
+    "torch::autograd::AccumulateGrad",
+    "AccumulateGrad",
+    *(f"{view}Backward" for view in f"{_VIEWS} Unsqueeze View".split()),
+}
 _TO_VECTORS = {"flatten", "view", "reshape", "squeeze"}
 
 
@@ -117,12 +124,7 @@ class GradientBound:
         dominated = _Dominated(self._last)
         image = self._run(dominated, state, torch.float64)
         assert dominated.map is not None
-        self._refuse_unseen(dominated.map)
-        if dominated.hidden is not None:
-            raise UserError(
-                f"{_NO_FIELD}: {type(self._model).__name__} calls {dominated.hidden} where it cannot be seen here "
-                "(in TorchScript or an extension)"
-            )
+        self._refuse_unseen(dominated.map, dominated)
         height, width = dominated.map.shape[-2:]
         unit = dominated.map[0, :, height // 2, width // 2].sum()
         (gradient,) = torch.autograd.grad(unit, image, allow_unused=True)
@@ -166,22 +168,31 @@ class GradientBound:
             trace = trace.tb_next
         return _place(names[id(found)], found)
 
-    def _refuse_unseen(self, last: Tensor) -> None:
-        """Raises UserError for a step that only autograd knows, since nothing of PyTorch's was called for it."""
-        seen: set[Any] = set()
+    def _refuse_unseen(self, last: Tensor, dominated: _Dominated) -> None:
+        """Raises UserError for what was called, or what autograd would do, without a call that was seen."""
+        hidden = dominated.hidden
+        met: set[Any] = set()
         waiting: list[Any] = [last.grad_fn]
         while waiting:
             step: Any = waiting.pop()
-            if step is None or step in seen:
+            if step is None or step in met:
                 continue
-            seen.add(step)
-            own = isinstance(step, torch.autograd.function.BackwardCFunction)
-            name = type(step).__name__.removesuffix("Backward")
-            if own and "acu_active_conv2d" not in name:
-                raise UserError(
-                    f"{_NO_FIELD}: {name} is an autograd function of its own, for which no bound is known here"
-                )
+            met.add(step)
+            name = step.name()
+            if isinstance(step, torch.autograd.function.BackwardCFunction):
+                if "acu_active_conv2d" not in name:
+                    raise UserError(
+                        f"{_NO_FIELD}: {name.removesuffix('Backward')} is an autograd function of its own, for which no "
+                        "bound is known here"
+                    )
+            elif step not in dominated.steps and name.rstrip("0123456789") not in _MADE_BY_AUTOGRAD:
+                hidden = hidden or name
             waiting += [before for before, _ in step.next_functions]
+        if hidden is not None:
+            raise UserError(
+                f"{_NO_FIELD}: {type(self._model).__name__} calls {hidden} where it cannot be seen here (in TorchScript, "
+                "another thread or an extension)"
+            )
 
 
 class _Reached(Exception):
@@ -231,11 +242,11 @@ class _Mode(TorchFunctionMode):
         raise NotImplementedError
 
 
-class _Unseen(TorchDispatchMode):
+class _Unseen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees what runs without a call that `_Mode` sees: TorchScript's functions and those of extensions."""
 
     def __init__(self, mode: _Mode) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._mode = mode
 
     def __torch_dispatch__(
@@ -290,6 +301,8 @@ class _Dominated(_Mode):
         super().__init__()
         self._last = last
         self.map: Tensor | None = None
+        self.steps: set[Any] = set()
+        """What autograd does for the calls that were seen."""
         # Kept, so that no other storage takes the place of one that was freed.
         self._written: dict[int, torch.UntypedStorage] = {}
         self._maybe_copied: dict[int, torch.UntypedStorage] = {}
@@ -300,6 +313,14 @@ class _Dominated(_Mode):
                 raise NotDominatedError(f"calls {name} in torch.vmap or torch.func, for which no bound is known here")
             if self._written and not leaf.requires_grad and _storage(leaf).keys() & self._written.keys():
                 raise NotDominatedError(f"calls {name} on what shares its memory with a map, out of the gradient")
+
+    def _remember(self, changed: list[Any], earlier: set[Any]) -> None:
+        waiting = [leaf.grad_fn for leaf in changed if isinstance(leaf, Tensor)]
+        while waiting:
+            step = waiting.pop()
+            if step is not None and step not in earlier and step not in self.steps:
+                self.steps.add(step)
+                waiting += [before for before, _ in step.next_functions]
 
     def candidate(self, func: Callable[..., Any], given: Tensor, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if self.calls == self._last:
@@ -312,8 +333,11 @@ class _Dominated(_Mode):
         if options.get("out") is not None:
             raise NotDominatedError(f"calls {name} with out=, which is not known here")
         given = [(leaf, _version(leaf)) for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
+        bases = [leaf._base for leaf, _ in given if leaf._base is not None]
+        earlier = {leaf.grad_fn for leaf in (*(leaf for leaf, _ in given), *bases)}
         result = dominating(func)(*args, **options)
         results = tree_leaves(result)
+        self._remember([*results, *(leaf for leaf, _ in given), *bases], earlier)
         for leaf, before in given:
             if _version(leaf) != before:
                 self._written |= _storage(leaf)
