@@ -33,13 +33,10 @@ _NO_FIELD = "no receptive field of this network can be computed"
 _NEVER = -1
 # What is computed again in the backward pass would be computed by the network's own functions.
 _COMPUTED_AGAIN = "it computes maps again in its backward pass (checkpointing), which must be turned off first"
-_VIEWS = "Alias AsStrided Diagonal Expand Permute Select Slice Split SplitWithSizes Squeeze T Transpose Unbind Unfold"
+_VIEWS = """Alias AsStrided Diagonal Expand Permute Select Slice Split SplitWithSizes Squeeze T Transpose Unbind Unfold
+    Unsqueeze View"""
 # Autograd makes views anew when what they are of was changed in place.
-_MADE_BY_AUTOGRAD = {
-    "torch::autograd::AccumulateGrad",
-    "AccumulateGrad",
-    *(f"{view}Backward" for view in f"{_VIEWS} Unsqueeze View".split()),
-}
+_MADE_BY_AUTOGRAD = {"torch::autograd::AccumulateGrad", *(f"{view}Backward" for view in _VIEWS.split())}
 _TO_VECTORS = {"flatten", "view", "reshape", "squeeze"}
 
 
@@ -87,11 +84,6 @@ class GradientBound:
         self._run(finder, self._state, dtype)
         self._last = finder.last or _NEVER
         self._state = {name: t.double() if t.is_floating_point() else t for name, t in self._state.items()}
-        for name in self._layers:
-            # Spread bilinearly on the pixels, weights of both signs would cancel.
-            weight = self._owners.get(f"{name}.weight")
-            if weight is not None:
-                self._state[weight] = self._state[weight].abs()
         if finder.last is None:
             # A function that has no bound says more than that the last map was not found behind it.
             self._run(_Dominated(_NEVER), self._state, torch.float64)
@@ -181,17 +173,17 @@ class GradientBound:
             name = step.name()
             if isinstance(step, torch.autograd.function.BackwardCFunction):
                 if "acu_active_conv2d" not in name:
+                    own = name.removesuffix("Backward")
                     raise UserError(
-                        f"{_NO_FIELD}: {name.removesuffix('Backward')} is an autograd function of its own, for which no "
-                        "bound is known here"
+                        f"{_NO_FIELD}: {own} is an autograd function of its own, for which no bound is known here"
                     )
             elif step not in dominated.steps and name.rstrip("0123456789") not in _MADE_BY_AUTOGRAD:
                 hidden = hidden or name
             waiting += [before for before, _ in step.next_functions]
         if hidden is not None:
             raise UserError(
-                f"{_NO_FIELD}: {type(self._model).__name__} calls {hidden} where it cannot be seen here (in TorchScript, "
-                "another thread or an extension)"
+                f"{_NO_FIELD}: {type(self._model).__name__} calls {hidden} where it cannot be seen here (in "
+                "TorchScript, another thread or an extension)"
             )
 
 
@@ -373,10 +365,19 @@ def _storage(value: Any) -> dict[int, torch.UntypedStorage]:
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     before = [(module, module.training) for module in model.modules()]
+    operators = [(layer, layer.__dict__.get("operator"), layer.operator) for layer in active_layers(model).values()]
     model.eval()
     try:
+        for layer, _, operator in operators:
+            # Spread bilinearly on the pixels, weights of both signs would cancel.
+            layer.operator = lambda batch, weight, *others, by=operator: by(batch, weight.abs(), *others)
         yield
     finally:
+        for layer, own, _ in operators:
+            if own is None:
+                del layer.operator
+            else:
+                layer.operator = own
         for module, training in before:
             module.training = training
 
