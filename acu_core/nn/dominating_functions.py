@@ -65,10 +65,10 @@ def _constant(value: Any, name: str) -> Any:
 
 
 def _absolute(value: Any, like: torch.dtype) -> Any:
+    if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+        raise NotDominatedError("calls a product with complex numbers, for which no bound is known here")
     if isinstance(value, Tensor):
         return value if value.requires_grad else value.detach().to(like).abs()
-    if isinstance(value, complex):
-        raise NotDominatedError("calls a product with complex numbers, for which no bound is known here")
     # NumPy's numbers too.
     return abs(value) if hasattr(value, "__abs__") else value
 

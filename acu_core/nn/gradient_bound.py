@@ -114,8 +114,12 @@ class GradientBound:
             moved[owner] = given
         state = self._state | moved
         dominated = _Dominated(self._last)
+        drawn = torch.get_rng_state()
         image = self._run(dominated, state, torch.float64)
         assert dominated.map is not None
+        if not drawn.equal(torch.get_rng_state()):
+            torch.set_rng_state(drawn)
+            raise UserError(f"{_NO_FIELD}: it draws random numbers in evaluation mode too, so its gradient is random")
         self._refuse_unseen(dominated.map, dominated)
         height, width = dominated.map.shape[-2:]
         unit = dominated.map[0, :, height // 2, width // 2].sum()

@@ -122,6 +122,9 @@ def in_another_thread(x: Tensor) -> Tensor:
         (lambda x: x[x.to(torch.bool)].view_as(x), "casts to torch.bool, which has no gradient"),
         (lambda x: x.view(torch.int32) + x, "views the numbers of a map as those of another dtype"),
         (lambda x: (x * -1j).imag.relu() + x, "calls a product with complex numbers"),
+        (lambda x: (x * torch.tensor(-1j)).imag.relu() + x, "calls a product with complex numbers"),
+        (lambda x: x.register_hook(lambda gradient: 5 * gradient) and x, "calls register_hook, for which"),
+        (lambda x: torch.utils.dlpack.from_dlpack(x.detach()) * x, "calls detach, for which"),
         (lambda x: x.view(size=x.shape), "calls view with arguments that are not known here"),
     ],
 )
@@ -129,6 +132,20 @@ def test_what_has_no_bound_or_cannot_be_seen_is_refused(step: Step, sentence: st
     with pytest.raises(UserError, match=f"can be computed: Network {sentence}") as caught:
         GradientBound(Network(step), (2, 8, 8)).gradient()
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_draws_random_numbers_is_refused() -> None:
+    with pytest.raises(UserError, match="it draws random numbers in evaluation mode too, so its gradient is random"):
+        GradientBound(Network(lambda x: x * (torch.rand(x.shape, dtype=x.dtype) > 0.5)), (2, 8, 8)).gradient()
+
+
+def test_what_is_hidden_without_torchscript_is_refused() -> None:
+    def step(x: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            return x * -3
+
+    with pytest.raises(UserError, match=r"calls aten\.mul\.Tensor where it cannot be seen here .*an extension"):
+        GradientBound(Network(lambda x: step(x) + x), (2, 8, 8)).gradient()
 
 
 @pytest.mark.parametrize("calls_before", [0, 4])
