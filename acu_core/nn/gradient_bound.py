@@ -33,6 +33,8 @@ _NO_FIELD = "no receptive field of this network can be computed"
 _NEVER = -1
 # What is computed again in the backward pass would be computed by the network's own functions.
 _COMPUTED_AGAIN = "it computes maps again in its backward pass (checkpointing), which must be turned off first"
+# What then reads or writes a tensor's memory, no call tells.
+_OUT_OF_SIGHT = {"numpy", "array", "dlpack", "data_ptr", "storage", "untyped_storage"}
 _VIEWS = """Alias AsStrided Diagonal Expand Permute Select Slice Split SplitWithSizes Squeeze T Transpose Unbind Unfold
     Unsqueeze View"""
 # Autograd makes views anew when what they are of was changed in place.
@@ -241,6 +243,8 @@ class _Mode(TorchFunctionMode):
 class _Unseen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees what runs without a call that `_Mode` sees: TorchScript's functions and those of extensions."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, mode: _Mode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._mode = mode
@@ -305,6 +309,8 @@ class _Dominated(_Mode):
 
     def check(self, name: str, given: list[Tensor]) -> None:
         for leaf in given:
+            if name in _OUT_OF_SIGHT:
+                self._maybe_copied |= _storage(leaf)
             if is_functorch_wrapped_tensor(leaf):
                 raise NotDominatedError(f"calls {name} in torch.vmap or torch.func, for which no bound is known here")
             if self._written and not leaf.requires_grad and _storage(leaf).keys() & self._written.keys():
@@ -338,7 +344,7 @@ class _Dominated(_Mode):
             if _version(leaf) != before:
                 self._written |= _storage(leaf)
                 if _storage(leaf).keys() & self._maybe_copied.keys():
-                    raise NotDominatedError(f"changes by {name}, in place, what a cast or a view may have copied")
+                    raise NotDominatedError(f"changes by {name}, in place, what something else may share")
         if name in MAYBE_COPIES:
             for leaf in (*(leaf for leaf, _ in given), *results):
                 self._maybe_copied |= _storage(leaf)

@@ -94,6 +94,13 @@ def written_into_a_view(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
+def written_behind_numpy(x: Tensor) -> Tensor:
+    made = torch.zeros(x.shape, dtype=x.dtype)
+    array = made.numpy()
+    made[...] = x
+    return x * torch.from_numpy(array.copy())
+
+
 def in_another_thread(x: Tensor) -> Tensor:
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: x * -3 + x).result()
@@ -111,8 +118,9 @@ def in_another_thread(x: Tensor) -> Tensor:
         (lambda x: x * float(x[0, 0, 0, 0]), "calls float, for which no bound is known"),
         (written_without_gradient, "takes what setitem returns out of the gradient"),
         (written_behind_an_alias, "calls mul on what shares its memory with a map, out of the gradient"),
-        (written_into_a_cast, "changes by mul, in place, what a cast or a view may have copied"),
-        (written_into_a_view, "changes by mul, in place, what a cast or a view may have copied"),
+        (written_into_a_cast, "changes by mul, in place, what something else may share"),
+        (written_into_a_view, "changes by mul, in place, what something else may share"),
+        (written_behind_numpy, "changes by setitem, in place, what something else may share"),
         (in_another_thread, "calls .*Backward0 where it cannot be seen here"),
         (lambda x: functional.celu(x, -0.3), "calls celu with a negative alpha, whose slope has no bound"),
         (lambda x: torch._C._nn.elu(x, 1, 3, 2), "calls elu with scales"),
