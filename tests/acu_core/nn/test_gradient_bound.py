@@ -131,6 +131,7 @@ def in_another_thread(x: Tensor) -> Tensor:
         (lambda x: x.view(torch.int32) + x, "views the numbers of a map as those of another dtype"),
         (lambda x: (x * -1j).imag.relu() + x, "calls a product with complex numbers"),
         (lambda x: (x * torch.tensor(-1j)).imag.relu() + x, "calls a product with complex numbers"),
+        (lambda x: torch.cond(torch.tensor(True), lambda y: y * -3, lambda y: y + 0, (x,)), "calls cond, for which"),
         (lambda x: x.register_hook(lambda gradient: 5 * gradient) and x, "calls register_hook, for which"),
         (lambda x: torch.utils.dlpack.from_dlpack(x.detach()) * x, "calls detach, for which"),
         (lambda x: x.view(size=x.shape), "calls view with arguments that are not known here"),
