@@ -7,8 +7,6 @@ import fnmatch
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from acu_cli.shell_words import quoted
 from acu_cli.terminal import duration
 from acu_cli.watch.condition import Condition
@@ -325,7 +323,7 @@ class WatchPicture:
                 page.put(other_row, place + 1, text, Style.MUTED)
             values = joined(evaluated, errors, end, bins)
             put_curve(page, other_row + 1, other_column, rows, columns, values, Style.ERROR, digits=1, bounds=PERCENT)
-        elif np.isfinite(end):
+        else:
             texts = ("no test error yet", "no error yet")
             page.put(other_row, other_column, first_that_fits(columns, texts), Style.MUTED)
 
