@@ -66,7 +66,7 @@ def panels(recording: Recording) -> str:
         return "".join(map(_panel, names, short_names(names, _LETTERS)))
     parts = []
     for title, stage in found:
-        inner = [name[len(title) :].removeprefix(".") for name in stage]
+        inner = [name.removeprefix(f"{title}.") for name in stage]
         parts.append(f"<h3>{escape(title)}</h3>" if title else "")
         parts += map(_panel, stage, short_names(inner, _FEW_LETTERS))
     return "".join(parts)
@@ -219,7 +219,11 @@ def _shared_parts(names: Sequence[str]) -> str:
         if len(set(level)) > 1:
             break
         shared.append(level[0])
-    return ".".join(shared)
+    if shared or len(names) < 2:
+        return ".".join(shared)
+    # Of block1_1 and block1_2, as stages are told apart.
+    found = {match[1] if match else "" for match in (re.match(r"([^.]*\d)[_-]\d+\.", name) for name in names)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _panel(name: str, short: str) -> str:

@@ -267,10 +267,17 @@ def test_layers_of_many_stages_stand_under_their_stages_names(make_run: MakeRun)
 
 
 def test_short_stages_share_rows_and_keep_their_whole_names(make_run: MakeRun) -> None:
-    blocks = [f"part{s}_{b}.conv{c}" for s in (1, 2) for b in range(4) for c in (1, 2)]
+    blocks = [f"part{b}.conv{c}" for b in range(8) for c in (1, 2)]
     page = page_of(make_run(layers=("stem", *blocks), iterations=20))
     assert not [element for element, _ in page.elements if element == "h3"]
-    assert "part1_0.conv1moved" in words(page)
+    assert "part5.conv1moved" in words(page)
+
+
+def test_numbered_blocks_stand_under_their_stage_and_keep_their_names(make_run: MakeRun) -> None:
+    blocks = [f"block{s}_{b}.body.conv{c}" for s in (1, 2) for b in range(4) for c in (1, 2)]
+    text = words(page_of(make_run(layers=("stem", *blocks), iterations=20)))
+    assert "block1block1_0" in text
+    assert "block2block2_0" in text
 
 
 def test_rows_are_nearly_full() -> None:
