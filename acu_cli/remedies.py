@@ -38,6 +38,7 @@ def _wording(remedy: Remedy) -> str:
         Action.SET_KEY: f"give --set {subject}=VALUE",
         Action.SAME_DATA: "give the same --data as then",
         Action.SAME_SCALE: "give the same --scale as then",
+        Action.DRAW_FILE: f"`acu animate-shapes {subject}` draws it",
         Action.DRAW_SHAPES: "draw the shapes by --view shapes",
         Action.SHORTEN: f"draw the part before that with --to {subject}",
     }[remedy.action]

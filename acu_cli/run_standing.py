@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from acu_cli.watch.condition import Condition
 from acu_cli.watch.run_plan import RunPlan
 from acu_core.errors import UserError
 from acu_core.runs.log_end import LogEnd, read_log_end
@@ -48,15 +47,25 @@ class RunStanding:
         problem = end.damage or snapshots.damage
         iteration = _whole(end.last, "iteration") or snapshots.last_iteration
         evaluated, error_rate = _evaluation(end)
-        done = evaluated is not None and evaluated >= plan.iterations
-        if done and plan.has_twin:
+        twin_evaluated = None
+        if plan.has_twin and plan.is_done(evaluated):
             twin = read_log_end(path / "frozen" / "metrics.jsonl", _ERRORS)
             problem = problem or twin.damage
-            done = (_evaluation(twin)[0] or 0) >= plan.iterations
-        begun = Condition.TRAINING if is_locked else Condition.FINISHED if done else Condition.STOPPED
-        condition = "damaged" if problem else (begun if iteration else Condition.WAITING).value
+            twin_evaluated, _ = _evaluation(twin)
+        condition = plan.condition(
+            iteration=iteration, is_locked=is_locked, evaluated=evaluated, twin_evaluated=twin_evaluated
+        )
         return cls(
-            path, plan.recipe, condition, iteration, plan.iterations, error_rate, evaluated, written, size, problem
+            path,
+            plan.recipe,
+            "damaged" if problem else condition.value,
+            iteration,
+            plan.iterations,
+            error_rate,
+            evaluated,
+            written,
+            size,
+            problem,
         )
 
 

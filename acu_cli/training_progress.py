@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class TrainingProgress:
-    """An `acu_core.train.events.Events`. Leaving `with` takes the progress line down, whatever happens.
+    """`Events`, and the `RunListener`, of `acu_core.train.events`.
 
+    Leaving `with` takes the progress line down, whatever happens.
     With `watch` a live view of the run's shapes stands in its place, where standard error is a terminal.
     """
 

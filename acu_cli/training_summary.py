@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import typer
@@ -63,7 +66,8 @@ def _print(report: TrainingReport) -> None:
         for line in sketch(report.learned_positions[0], report.hidden_positions[0], columns=terminal.width() - 2):
             terminal.print("  " + line)
         terminal.print()
-    _line("run", report.run)
+    # A path is copied: it stays whole.
+    terminal.print(f"  {'run':<17} {report.run}")
     if report.rounding is None and report.active_layers:
         terminal.print("Next: " + f"acu animate-shapes {quoted(report.run)}", style="bold")
     else:
@@ -94,7 +98,16 @@ def _error(evaluation: Evaluation, part: str) -> str:
 
 
 def _line(name: str, value: str) -> None:
-    terminal.print(f"  {name:<17} {value}")
+    head = f"  {name:<17} "
+    if not sys.stdout.isatty():
+        terminal.print(head + value)
+        return
+    # Between words, and not between a number and its unit: a terminal's own breaks would part its digits.
+    joined = re.sub(r"(?<=\d) (?=[%(a-z])", "\N{NO-BREAK SPACE}", value)
+    room = max(20, terminal.width() - len(head))
+    lines = textwrap.wrap(joined, room, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        terminal.print((" " * len(head) if number else head) + line.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def _stopped(report: TrainingReport) -> str:

@@ -28,6 +28,7 @@ class Action(enum.Enum):
     SAME_DATA = "a run: use the data set that it was trained on"
     SAME_SCALE = "a run: use the scale that it was trained with"
     SHORTEN = "the last good iteration: draw the part up to it"
+    DRAW_FILE = "a file of recorded shapes: draw it"
     DRAW_SHAPES = "what cannot be drawn otherwise: draw its shapes"
 
 

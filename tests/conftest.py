@@ -82,9 +82,6 @@ class Recorded:
         self.advanced: list[tuple[int, str]] = []
         self._on_advance = on_advance
 
-    def begin_run(self, run: Path) -> None:
-        pass
-
     def begin(self, total: int, done: int) -> None:
         self.begun = (total, done)
 

@@ -58,7 +58,9 @@ def write_page(
     if json:
         terminal.json({**asdict(written), "path": str(written.path)})
         return
-    terminal.print(
-        f"{written.path}: {written.snapshots:,} snapshots, iterations {written.first:,} to {written.last:,}, "
-        f"{written.bytes / 1e6:.2f} MB"
+    held = (
+        f"one snapshot, iteration {written.first:,}"
+        if written.snapshots == 1
+        else f"{written.snapshots:,} snapshots, iterations {written.first:,} to {written.last:,}"
     )
+    terminal.print(f"{written.path}: {held}, {written.bytes / 1e6:.2f} MB")

@@ -63,7 +63,7 @@ def show(
 
 
 def _print_errors(run: FollowedRun) -> None:
-    from acu_cli.watch.curve_panel import dots_across, joined, put_curve
+    from acu_cli.watch.curve_panel import PERCENT, dots_across, joined, put_curve
     from acu_cli.watch.live_screen import is_ascii
     from acu_cli.watch.page import Page, Style
 
@@ -80,7 +80,7 @@ def _print_errors(run: FollowedRun) -> None:
         columns = min(terminal.width(), 80)
         page = Page(_CURVE_ROWS, columns, ascii_only=is_ascii(sys.stdout.encoding))
         values = joined(evaluated, errors, evaluated[-1], dots_across(columns))
-        put_curve(page, 0, 0, _CURVE_ROWS, columns, values, Style.ERROR, digits=1)
+        put_curve(page, 0, 0, _CURVE_ROWS, columns, values, Style.ERROR, digits=1, bounds=PERCENT)
         terminal.print("\n".join(page.lines()))
 
 

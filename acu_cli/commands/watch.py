@@ -53,8 +53,12 @@ def watch(
         if not once and followed.condition is not Condition.FINISHED:
             # A training has more use for the processor.
             os.nice(19)
-            with screen:
-                watch_run(picture, screen, _sleep)
+            picture.way_out = "Ctrl-C ends the view"
+            try:
+                with screen:
+                    watch_run(picture, screen, _sleep)
+            finally:
+                picture.way_out = ""
         terminal.print("\n".join(last_lines(picture, screen)))
     except KeyboardInterrupt:
         # How one ends it: nothing went wrong.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from acu_cli.watch.dots import ACROSS, DOWN, characters, set_dots
-from acu_cli.watch.page import Page, Style
+from acu_cli.watch.page import Page, Style, first_that_fits
 
 GUTTER = 7
 """Columns left of a curve, for the values at its top and bottom."""
+PERCENT = (0.0, 100.0)
+"""Bounds of an error."""
 
 
 def binned(
@@ -48,12 +51,16 @@ def put_curve(
     style: Style,
     *,
     digits: int,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> None:
-    """Draws values (dots,) into rows x columns characters, the gutter included, as a line without gaps."""
+    """Draws values (dots,) into rows x columns characters, the gutter included, as a line without gaps.
+
+    Its axis stays within `bounds`, between which alone there are such values.
+    """
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return
-    low, high = _range(values[known])
+    low, high = _range(values[known], bounds, 10.0**-digits)
     height = rows * DOWN
     level = np.clip((high - values[known]) / max(high - low, 1e-12) * (height - 1), 0, height - 1)
     level = level.round().astype(np.int64)
@@ -68,9 +75,9 @@ def put_curve(
     set_dots(cells, np.zeros(len(x), np.int64), y, x)
     drawn = characters(cells, "*" if page.ascii_only else None)[0]
     page.put_cells(row, column + GUTTER, drawn, np.full(drawn.shape, style, np.uint8))
-    page.put_right(row, column + GUTTER - 1, f"{high:.{digits}f}", Style.MUTED)
+    page.put_right(row, column + GUTTER - 1, _number(high, digits), Style.MUTED)
     if rows > 1:
-        page.put_right(row + rows - 1, column + GUTTER - 1, f"{low:.{digits}f}", Style.MUTED)
+        page.put_right(row + rows - 1, column + GUTTER - 1, _number(low, digits), Style.MUTED)
 
 
 def dots_across(columns: int) -> int:
@@ -78,9 +85,18 @@ def dots_across(columns: int) -> int:
     return max(1, columns - GUTTER) * ACROSS
 
 
-def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _number(value: float, digits: int) -> str:
+    """`value` in the gutter's letters, with fewer digits behind the point where it is large."""
+    plain = (f"{value:.{places}f}" for places in range(digits, -1, -1))
+    return first_that_fits(GUTTER - 1, (*plain, f"{value:.1e}", f"{value:.0e}"))
+
+
+def _range(values: npt.NDArray[np.float64], bounds: tuple[float, float], smallest: float) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     # A few wild values at the start must not press the rest flat.
     if len(values) > 20:
         high = min(high, max(float(np.quantile(values, 0.95)) * 1.25, low))
-    return (low, high) if high > low else (low - 0.5 * abs(low) - 1e-3, high + 0.5 * abs(high) + 1e-3)
+    if high > low:
+        return low, high
+    around = max(0.5 * abs(low), smallest)
+    return max(low - around, bounds[0]), min(high + around, bounds[1])

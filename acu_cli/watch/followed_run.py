@@ -56,16 +56,19 @@ class FollowedRun:
     @property
     def trains_twin(self) -> bool:
         """Whether the run itself is done, and its twin is not."""
-        return self.plan.has_twin and self._is_done(self.log) and self.twin is not None and not self._is_done(self.twin)
+        if self.twin is None or not self.plan.has_twin:
+            return False
+        return self.plan.is_done(self.log.last_evaluated) and not self.plan.is_done(self.twin.last_evaluated)
 
     @property
     def condition(self) -> Condition:
         """How it is doing."""
-        if self.is_locked:
-            return Condition.TRAINING if self.done else Condition.WAITING
-        if self._is_done(self.log) and (self.twin is None or self._is_done(self.twin)):
-            return Condition.FINISHED
-        return Condition.STOPPED if self.done else Condition.WAITING
+        return self.plan.condition(
+            iteration=self.iteration,
+            is_locked=self.is_locked,
+            evaluated=self.log.last_evaluated,
+            twin_evaluated=self.twin.last_evaluated if self.twin is not None else None,
+        )
 
     @property
     def speed(self) -> float | None:
@@ -129,9 +132,6 @@ class FollowedRun:
         while self.is_behind:
             begins = self.poll() or begins
         return begins
-
-    def _is_done(self, log: TrainingLog) -> bool:
-        return bool(log.evaluated) and log.evaluated[-1] >= self.plan.iterations
 
     def _read_timings(self) -> None:
         for entry in self._timings.poll().entries:

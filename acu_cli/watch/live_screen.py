@@ -9,6 +9,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
+from acu_cli.watch.echo import Echo
 from acu_cli.watch.page import Page, Style, palette
 
 # The other screen, no cursor, no wrapping at the right edge; and back.
@@ -26,7 +27,8 @@ class TerminalGoneError(Exception):
 class LiveScreen:
     """The terminal at a descriptor. While entered it shows what `show` is given, and only changes are written.
 
-    Ctrl-Z leaves the screen and stops; going on in the foreground enters it again. SIGTERM and SIGHUP raise SystemExit.
+    Keys that are typed meanwhile are not seen. Ctrl-Z leaves the screen and stops; going on in the foreground enters it
+    again. SIGTERM and SIGHUP raise SystemExit.
     """
 
     def __init__(self, descriptor: int, *, encoding: str | None) -> None:
@@ -34,6 +36,7 @@ class LiveScreen:
         self.attributes, self.ascii_only = _abilities(descriptor, encoding)
         self._shown: Page | None = None
         self._is_active = self._entered = False
+        self._echo: Echo | None = None
         self._previous: dict[int, Any] = {}
         self.written = 0
         """Bytes written so far."""
@@ -80,6 +83,9 @@ class LiveScreen:
         if not self._entered:
             self._enter()
         before = self._shown
+        if before is None and self._echo is not None:
+            # A shell may have changed it while this process was stopped.
+            self._echo.switch_off()
         if before is None or (before.rows, before.columns) != (page.rows, page.columns):
             before = None
             text = "\x1b[0m\x1b[2J" + page.changes(None, self.attributes)
@@ -93,11 +99,14 @@ class LiveScreen:
 
     def _enter(self) -> None:
         self._entered, self._shown = True, None
+        self._echo = Echo(self._descriptor)
         self._write(_ENTER)
 
     def _leave(self) -> None:
         if self._entered:
             self._entered = False
+            if self._echo is not None:
+                self._echo.restore()
             with suppress(TerminalGoneError):
                 self._write(LEAVE)
 

@@ -17,7 +17,7 @@ _CLOCK_SECONDS = 1.0
 PLAIN_ROWS = 24
 _LAST_ROWS = 30
 _REPAIR_SECONDS = 10.0
-"""What others write onto the screen, such as keys that are typed, is gone after so long."""
+"""What others write onto the screen is gone after so long."""
 
 
 def last_lines(picture: WatchPicture, screen: LiveScreen) -> list[str]:

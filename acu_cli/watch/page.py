@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -93,6 +93,19 @@ def _is_one_column(character: str) -> bool:
         and unicodedata.east_asian_width(character) not in "WF"
         and not unicodedata.combining(character)
     )
+
+
+def first_that_fits(room: int, texts: Iterable[str]) -> str:
+    """The first of the texts that is no longer than `room`, whole: a number that was cut would be another one."""
+    return next((text for text in texts if len(text) <= room), "")
+
+
+def shortened(text: str, room: int) -> str:
+    """As many words of `text` as have room, and an ellipsis for the others."""
+    if len(text) <= room:
+        return text
+    words = text[: max(0, room - 1)].rpartition(" ")[0]
+    return f"{words} \N{HORIZONTAL ELLIPSIS}".lstrip()[:room]
 
 
 class Page:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from acu_cli.watch.condition import Condition
 from acu_core.errors import UserError
 from acu_core.runs.run_directory import RunDirectory
 
@@ -46,6 +47,21 @@ class RunPlan:
             raise UserError(
                 f"the recipe of {run.path} is damaged ({error}): restore recipe.toml from a copy"
             ) from error
+
+    def is_done(self, evaluated: int | None) -> bool:
+        """Whether a training whose last evaluation was after iteration `evaluated` is at its end."""
+        return evaluated is not None and evaluated >= self.iterations
+
+    def condition(
+        self, *, iteration: int, is_locked: bool, evaluated: int | None, twin_evaluated: int | None
+    ) -> Condition:
+        """How a run is doing that has come to `iteration`, with the last evaluations of itself and of its twin."""
+        if not iteration:
+            return Condition.WAITING
+        if is_locked:
+            return Condition.TRAINING
+        is_done = self.is_done(evaluated) and (not self.has_twin or self.is_done(twin_evaluated))
+        return Condition.FINISHED if is_done else Condition.STOPPED
 
 
 def _whole(value: Any) -> int:

@@ -37,8 +37,12 @@ class TrainingLog:
     @property
     def iteration(self) -> int:
         """The last iteration of which there is a record."""
-        evaluated = int(self.evaluated[-1]) if self.evaluated else 0
-        return max(int(self._steps[self._count - 1]) if self._count else 0, evaluated)
+        return max(int(self._steps[self._count - 1]) if self._count else 0, self.last_evaluated or 0)
+
+    @property
+    def last_evaluated(self) -> int | None:
+        """The iteration that was evaluated last."""
+        return self.evaluated[-1] if self.evaluated else None
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from acu_cli.watch.echo import Echo
 from acu_cli.watch.live_screen import LEAVE
 
 _SECONDS_TO_END = 5.0
@@ -21,6 +22,7 @@ class TrainingView:
     def __init__(self, run: Path) -> None:
         # The same modules as here, whatever lies in the working directory.
         program = f"import sys; sys.path[:] = {sys.path!r}; from acu_cli.watch.beside_training import main; main()"
+        self._echo = Echo(sys.stderr.fileno())
         # Blocked there for good: Ctrl-C is for the training alone, which saves and then ends the view.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGQUIT})
         try:
@@ -62,6 +64,7 @@ class TrainingView:
             self._put_in_order()
 
     def _put_in_order(self) -> None:
+        self._echo.restore()
         sys.stderr.write(LEAVE)
         sys.stderr.flush()
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from acu_cli.shell_words import quoted
 from acu_cli.terminal import duration
 from acu_cli.watch.condition import Condition
-from acu_cli.watch.curve_panel import binned, dots_across, joined, put_curve
+from acu_cli.watch.curve_panel import PERCENT, binned, dots_across, joined, put_curve
 from acu_cli.watch.followed_run import FollowedRun
-from acu_cli.watch.page import Page, Style, one_column
+from acu_cli.watch.page import Page, Style, first_that_fits, one_column, shortened
 from acu_cli.watch.panel_grid import PanelGrid
 from acu_cli.watch.playback import Playback
 from acu_cli.watch.shape_panels import ASCII_MARKS, ShapePanels, layer_parts, movement
+from acu_cli.watch.training_log import TrainingLog
 from acu_core.errors import UserError
 from acu_core.render.layer_names import short_names
 
@@ -45,12 +45,16 @@ _WORDS = {
 
 
 class WatchPicture:
-    """Draws a run as it is; `patterns` choose the layers, `message` is a line at its foot."""
+    """Draws a run as it is; `patterns` choose the layers, `message` is a line at its foot.
+
+    `way_out` says how one leaves the view, where it is one. Where there is little room, words give way and no number is
+    cut.
+    """
 
     def __init__(self, run: FollowedRun, patterns: Sequence[str] | None = None) -> None:
         self.run = run
         self.playback = Playback(run.snapshots)
-        self.message = ""
+        self.message = self.way_out = ""
         self._patterns = patterns
         self._panels: ShapePanels | None = None
         self._panels_key: object = None
@@ -77,7 +81,8 @@ class WatchPicture:
             return page
         chosen = self.chosen()
         if not chosen:
-            page.put(_HEAD, 0, "This network has ordinary convolutions only: no shapes to show.", Style.MUTED)
+            text = "This network has ordinary convolutions only: no shapes to show."
+            page.put(_HEAD, 0, shortened(text, columns), Style.MUTED)
             self._put_curves(page, _HEAD + 2, 0, room - 2, columns, stacked=False)
             return page
         below = room - (_CURVE_ROWS + 2 if room < 30 else 2 * _CURVE_ROWS + 2)
@@ -95,6 +100,9 @@ class WatchPicture:
             self._put_curves(page, first, 0, rows - 1 - first, columns, stacked=False)
         else:
             self._put_curves(page, _HEAD, 0, room, columns, stacked=False)
+            if _is_empty(page, rows - 1):
+                texts = ("The shapes need a larger terminal", "Too small for shapes", "no shapes")
+                page.put(rows - 1, 0, first_that_fits(columns, texts), Style.MUTED)
         return page
 
     def chosen(self) -> list[int]:
@@ -122,26 +130,53 @@ class WatchPicture:
         good = condition in (Condition.TRAINING, Condition.FINISHED)
         page.put_right(0, page.columns, text, Style.GOOD if good else Style.WARNING)
         iteration = self.playback.iteration if self.playback.iteration is not None else run.iteration
-        column = page.put(1, 0, "iteration ", Style.MUTED)
-        column = page.put(1, column, f"{iteration:,}", Style.STRONG)
-        column = page.put(1, column, f" of {run.plan.iterations:,}", Style.MUTED)
-        for figure in self._figures(iteration):
-            column = page.put(1, column + 3, figure)
+        self._put_progress(page, iteration)
         self._put_bar(page, iteration)
+        room = page.columns
+        if 2 + len(self.way_out) <= room:
+            page.put_right(3, room, self.way_out, Style.MUTED)
+            room -= len(self.way_out) + (2 if self.way_out else 0)
         if condition is Condition.STOPPED:
-            page.put(3, 0, f"Go on with it by `acu train --resume {quoted(run.directory.path)}`", Style.MUTED)
+            command = f"`acu train --resume {quoted(run.directory.path)}`"
+            # A path that was cut would be another one.
+            texts = (
+                f"Go on with it by {command}",
+                f"Go on: {command}",
+                command,
+                "Go on by `acu train --resume`",
+            )
+            page.put(3, 0, first_that_fits(room, texts), Style.MUTED)
 
-    def _figures(self, iteration: int) -> list[str]:
+    def _put_progress(self, page: Page, iteration: int) -> None:
+        """How far it is, in as many figures as have room."""
+        word, number, end = "iteration ", f"{iteration:,}", f" of {self.run.plan.iterations:,}"
+        phase, speed, left = self._figures(iteration)
+        gap = "   "
+        for shown in ((phase, speed, left), (speed, left), (left,), ()):
+            figures = "".join(gap + figure for figure in shown if figure)
+            if len(word + number + end + figures) <= page.columns:
+                break
+        else:
+            word, figures = "", ""
+            end = first_that_fits(page.columns - len(number), (end,))
+        column = page.put(1, 0, word, Style.MUTED)
+        if column + len(number) > page.columns:
+            return
+        column = page.put(1, column, number, Style.STRONG)
+        page.put(1, page.put(1, column, end, Style.MUTED), figures)
+
+    def _figures(self, iteration: int) -> tuple[str, str, str]:
+        """What it does, how fast, and how long still; empty where that is not known."""
         run = self.run
-        found = []
+        phase = ""
         if run.trains_twin and run.twin is not None:
-            found.append(f"twin {run.twin.iteration:,}")
+            phase = f"twin {run.twin.iteration:,}"
         elif iteration < run.plan.iterations or run.condition is not Condition.FINISHED:
-            found.append("warm-up" if iteration < run.plan.warm_up else "learning shapes")
+            phase = "warm-up" if iteration < run.plan.warm_up else "learning shapes"
         speed, left = run.speed, run.seconds_left
-        if speed is not None and left is not None:
-            found += [f"{speed:.1f} it/s", f"{duration(left)} left"]
-        return found
+        if speed is None or left is None:
+            return phase, "", ""
+        return phase, f"{speed:.1f} it/s", f"{duration(left)} left"
 
     def _put_bar(self, page: Page, iteration: int) -> None:
         plan, columns = self.run.plan, page.columns
@@ -164,21 +199,24 @@ class WatchPicture:
             text = "Waiting for the first iteration ..."
         else:
             text = "Waiting for its training to begin ..."
-        page.put(_HEAD, 0, text, Style.MUTED)
+        page.put(_HEAD, 0, shortened(text, page.columns), Style.MUTED)
 
     def _put_foot(self, page: Page) -> None:
         row, problems = page.rows - 1, self.run.problems
         if problems:
-            page.put(row, 0, f"warning: {problems[0]}", Style.WARNING)
+            page.put(row, 0, shortened(f"warning: {problems[0]}", page.columns), Style.WARNING)
         elif self.message:
-            page.put(row, 0, self.message)
+            page.put(row, 0, shortened(self.message, page.columns))
 
     def _put_legend(self, page: Page, shown: int, chosen: int) -> None:
         """What the marks mean, and which layers are not there; where the foot has nothing more urgent to say."""
         row = page.rows - 1
-        if (page.characters[row] != ord(" ")).any():
+        if not _is_empty(page, row):
             return
-        text = f"{shown} of {chosen} layers, those that moved most; others by --layers" if shown < chosen else ""
+        text, count = "", f"{shown} of {chosen} layers"
+        if shown < chosen:
+            most = f"{count}, those that moved most"
+            text = first_that_fits(page.columns, (f"{most}; others by --layers", most, count))
         page.put_right(row, page.columns, text, Style.MUTED)
         marks = _ASCII_LEGEND if page.ascii_only else _LEGEND
         column = 0
@@ -238,8 +276,8 @@ class WatchPicture:
         return list(self._ranked)
 
     def _put_curves(self, page: Page, row: int, column: int, rows: int, columns: int, *, stacked: bool) -> None:
-        log = self.run.twin if self.run.trains_twin and self.run.twin is not None else self.run.log
-        key = (row, column, rows, columns, stacked, page.ascii_only, len(log.losses), len(log.errors), id(log))
+        log, errors = self._shown_log()
+        key = (row, column, rows, columns, stacked, page.ascii_only, len(log.losses), errors, id(log))
         if self._curves is None or key != self._curves_key:
             self._curves_key = key
             self._curves = Page(max(0, rows), max(0, columns), ascii_only=page.ascii_only)
@@ -249,24 +287,46 @@ class WatchPicture:
                 self._draw_curves(self._curves, places, each)
         page.put_cells(row, column, self._curves.characters, self._curves.styles)
 
+    def _shown_log(self) -> tuple[TrainingLog, int]:
+        """The log that the curves are of, and how many of its errors were known at the iteration that is shown."""
+        run, shown = self.run, self.playback.iteration
+        if run.trains_twin and run.twin is not None:
+            return run.twin, len(run.twin.errors)
+        # The log comes before the snapshots, and those are played one after the other.
+        if shown is None or run.condition is not Condition.TRAINING:
+            return run.log, len(run.log.errors)
+        return run.log, bisect.bisect_right(run.log.evaluated, shown)
+
     def _draw_curves(self, page: Page, places: Sequence[tuple[int, int]], size: tuple[int, int]) -> None:
-        log = self.run.twin if self.run.trains_twin and self.run.twin is not None else self.run.log
+        log, known = self._shown_log()
+        evaluated, errors = log.evaluated[:known], log.errors[:known]
         rows, columns = size
         (row, column), (other_row, other_column) = places
         bins, end = dots_across(columns), max(1, log.iteration)
-        of_twin = " of the twin" if self.run.trains_twin else ""
+        is_twin = self.run.trains_twin
         if log.loss is not None:
-            place = page.put(row, column, f"loss{of_twin} ", Style.MUTED)
-            page.put(row, place, f"{log.loss:.4f}", Style.LOSS)
+            number = first_that_fits(columns, (f"{log.loss:.4f}", f"{log.loss:.3g}"))
+            labels = ("loss of the twin ", "twin's loss ") if is_twin else ()
+            label = first_that_fits(columns - len(number), (*labels, "loss "))
+            place = page.put(row, column, label, Style.MUTED)
+            page.put(row, place, number, Style.LOSS)
             values = binned(log.steps, log.losses, end, bins)
             put_curve(page, row + 1, column, rows, columns, values, Style.LOSS, digits=2)
-        if log.errors:
-            place = page.put(other_row, other_column, f"test error{of_twin} ", Style.MUTED)
-            place = page.put(other_row, place, f"{log.errors[-1]:.2f} %", Style.ERROR)
-            text = f"at {log.evaluated[-1]:,}"
+        if errors:
+            number = f"{errors[-1]:.2f} %"
+            labels = ("test error of the twin ", "twin's test error ") if is_twin else ()
+            label = first_that_fits(columns - len(number), (*labels, "test error ", "error "))
+            place = page.put(other_row, other_column, label, Style.MUTED)
+            place = page.put(other_row, place, number, Style.ERROR)
+            text = f"at {evaluated[-1]:,}"
             if place + 1 + len(text) <= other_column + columns:
                 page.put(other_row, place + 1, text, Style.MUTED)
-            values = joined(log.evaluated, log.errors, end, bins)
-            put_curve(page, other_row + 1, other_column, rows, columns, values, Style.ERROR, digits=1)
-        elif np.isfinite(end):
-            page.put(other_row, other_column, "no test error yet", Style.MUTED)
+            values = joined(evaluated, errors, end, bins)
+            put_curve(page, other_row + 1, other_column, rows, columns, values, Style.ERROR, digits=1, bounds=PERCENT)
+        else:
+            texts = ("no test error yet", "no error yet")
+            page.put(other_row, other_column, first_that_fits(columns, texts), Style.MUTED)
+
+
+def _is_empty(page: Page, row: int) -> bool:
+    return not (page.characters[row] != ord(" ")).any()

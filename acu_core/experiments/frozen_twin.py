@@ -26,7 +26,7 @@ from acu_core.runs.checkpoints import Checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.begin import create_run, prepare
 from acu_core.train.environment import describe
-from acu_core.train.events import Events, NoEvents
+from acu_core.train.events import Events, NoEvents, tell_run
 from acu_core.train.interruption import Interruption
 from acu_core.train.resume import (
     Session,
@@ -96,7 +96,7 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
     with Interruption() as interruption, ExitStack() as held:
         twin = held.enter_context(_Twin(session, events)) if recipe.compare_frozen else None
         done = [reached.iteration if reached else 0 for reached in (session.checkpoint, twin and twin.checkpoint)]
-        events.begin_run(session.run.path)
+        tell_run(events, session.run.path)
         events.begin(iterations * (2 if twin is not None else 1), sum(done))
 
         def train_one(part: Session, stage: str, elsewhere: int) -> TrainedNetwork:

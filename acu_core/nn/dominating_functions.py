@@ -8,7 +8,7 @@ whatever depends on the image has it, and nothing else.
 
 from __future__ import annotations
 
-import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,12 +37,25 @@ def function_name(function: Function) -> str:
 def dominating(function: Function) -> Function:
     """The function to call in the place of `function`. Raises NotDominatedError where there is none."""
     name = function_name(function)
-    found = _FUNCTIONS.get(name)
+    # `float(x)` is a number, `x.float()` a cast.
+    number = name in _CASTS and str(getattr(function, "__name__", "")).startswith("__")
+    found = None if number else _FUNCTIONS.get(name)
     namespace = str(getattr(function, "_qualified_op_name", "aten::")).partition("::")[0]
     if found is None or namespace not in ("aten", "acu"):
         reason = _REASONS.get(name, "for which no bound is known here")
         raise NotDominatedError(f"calls {name}, {reason}")
-    return functools.partial(found, function)
+    known = inspect.signature(found)
+
+    def call(*args: Any, **options: Any) -> Any:
+        if not args and "input" in options:
+            args = (options.pop("input"),)
+        try:
+            known.bind(function, *args, **options)
+        except TypeError as error:
+            raise NotDominatedError(f"calls {name} with arguments that are not known here") from error
+        return found(function, *args, **options)
+
+    return call
 
 
 def _constant(value: Any, name: str) -> Any:
@@ -52,9 +65,12 @@ def _constant(value: Any, name: str) -> Any:
 
 
 def _absolute(value: Any, like: torch.dtype) -> Any:
+    if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+        raise NotDominatedError("calls a product with complex numbers, for which no bound is known here")
     if isinstance(value, Tensor):
         return value if value.requires_grad else value.detach().to(like).abs()
-    return abs(value) if isinstance(value, int | float) else value
+    # NumPy's numbers too.
+    return abs(value) if hasattr(value, "__abs__") else value
 
 
 def _precision(*values: Any) -> torch.dtype:
@@ -74,13 +90,25 @@ def _as_it_is(function: Function, *args: Any, **options: Any) -> Any:
 
 def _unchanged(function: Function, tensor: Tensor, *args: Any, **options: Any) -> Tensor:
     """A change of dtype, device or layout: everything stays in the precision that the bound needs."""
+    for leaf in tree_leaves((args, options)):
+        dtype = leaf.dtype if isinstance(leaf, Tensor) else leaf
+        if isinstance(dtype, torch.dtype) and not dtype.is_floating_point:
+            raise NotDominatedError(f"casts to {dtype}, which has no gradient")
     # A view may be taken of it where one could be of the real one.
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _reshaped(function: Function, tensor: Tensor, *shape: Any) -> Tensor:
     """A view, also where the dominating functions lay their results out otherwise than the real ones."""
+    if any(isinstance(size, torch.dtype) for size in shape):
+        raise NotDominatedError("views the numbers of a map as those of another dtype")
     return tensor.reshape(*shape)
+
+
+def _constant_like(function: Function, tensor: Any, *args: Any, **options: Any) -> Any:
+    """A constant that has its shape or dtype from a map, but none of its values."""
+    _constant((args, options), function_name(function))
+    return function(tensor, *args, **options)
 
 
 _FACTORS = ("input", "weight", "other", "mat2")
@@ -106,24 +134,38 @@ def _product(function: Function, *args: Any, **options: Any) -> Any:
     return function(*given, **named)
 
 
-def _quotient(function: Function, dividend: Any, divisor: Any, **options: Any) -> Any:
+def _quotient(function: Function, dividend: Any, other: Any, **options: Any) -> Any:
     if options.get("rounding_mode") is not None:
         raise NotDominatedError("divides and rounds, which has no gradient")
-    _constant(divisor, "a division")
-    return function(dividend, _absolute(divisor, _precision(dividend)), **options)
+    _constant(other, "a division")
+    return function(dividend, _absolute(other, _precision(dividend)), **options)
 
 
-def _sum_of_two(function: Function, first: Any, second: Any, *, alpha: float = 1, **options: Any) -> Any:
+def _sum_of_two(function: Function, first: Any, other: Any, *, alpha: float = 1, **options: Any) -> Any:
     """Of a sum or a difference: `alpha` times the second, of `rsub` the first."""
     if function_name(function) == "rsub":
-        first, second = second, first
+        first, other = other, first
     if _in_place(function, options):
-        return first.add_(second, alpha=abs(alpha))
-    return torch.add(torch.as_tensor(first, dtype=_precision(first, second)), second, alpha=abs(alpha))
+        return first.add_(other, alpha=abs(alpha))
+    return torch.add(torch.as_tensor(first, dtype=_precision(first, other)), other, alpha=abs(alpha))
 
 
 def _negative(function: Function, tensor: Tensor, **options: Any) -> Tensor:
-    return tensor
+    return tensor if _in_place(function, options) else tensor.clone()
+
+
+def _average(
+    function: Function,
+    tensor: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    divisor = {} if divisor_override is None else {"divisor_override": abs(divisor_override)}
+    return function(tensor, kernel_size, stride, padding, ceil_mode, count_include_pad, **divisor)
 
 
 def _batch_norm(
@@ -191,10 +233,24 @@ def _slope(largest: float | Callable[..., float]) -> Function:
         parameters = {key: value for key, value in options.items() if key != "inplace"}
         steepest = largest(*args, **parameters) if callable(largest) else largest
         if steepest == 1:
-            return tensor
+            # What the network then changes in place is not what it had before.
+            return tensor if inplace else tensor.clone()
         return tensor.mul_(steepest) if inplace else tensor * steepest
 
     return dominated
+
+
+def _celu(alpha: float = 1.0, *_: Any) -> float:
+    if alpha < 0:
+        raise NotDominatedError("calls celu with a negative alpha, whose slope has no bound")
+    return 1
+
+
+def _elu(alpha: float = 1.0, *others: Any, **scales: Any) -> float:
+    # Only whether it works in place.
+    if scales or any(not isinstance(other, bool) for other in others):
+        raise NotDominatedError("calls elu with scales, for which no bound is known here")
+    return max(1.0, abs(alpha))
 
 
 def _prelu(function: Function, tensor: Tensor, weight: Tensor) -> Tensor:
@@ -228,21 +284,23 @@ _LINEAR = """
     repeat_interleave permute transpose swapaxes swapdims t movedim moveaxis flip roll rot90
     getitem setitem copy narrow select index_select take_along_dim chunk split split_with_sizes tensor_split unbind
     cat concat concatenate stack hstack vstack dstack clone pad constant_pad_nd
-    mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+    mean sum adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
     pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle unfold fold
 """
-_CASTS = "to float double half bfloat16 type_as contiguous cpu cuda"
+_CASTS = frozenset(["to", "float", "double", "half", "bfloat16", "type_as", "contiguous", "cpu", "cuda"])
 _PRODUCTS = """
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul mm bmm mul multiply
     active_conv2d
 """
 _AT_MOST_ONE = """
-    relu relu6 hardtanh clamp clip clamp_min clamp_max threshold celu tanh softplus logsigmoid log_sigmoid softsign
+    relu relu6 hardtanh clamp clip clamp_min clamp_max threshold tanh softplus logsigmoid log_sigmoid softsign
     tanhshrink abs absolute
 """
 _FUNCTIONS: dict[str, Function] = {
-    **dict.fromkeys(f"{_METADATA} {_CONSTANTS} {_LINEAR}".split(), _as_it_is),
-    **dict.fromkeys(_CASTS.split(), _unchanged),
+    **dict.fromkeys(f"{_METADATA} {_LINEAR}".split(), _as_it_is),
+    **dict.fromkeys(_CONSTANTS.split(), _constant_like),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), _average),
+    **dict.fromkeys(_CASTS, _unchanged),
     "view": _reshaped,
     **dict.fromkeys(_PRODUCTS.split(), _product),
     **dict.fromkeys(("div", "divide", "true_divide"), _quotient),
@@ -255,7 +313,8 @@ _FUNCTIONS: dict[str, Function] = {
     "prelu": _prelu,
     **dict.fromkeys(_AT_MOST_ONE.split(), _slope(1)),
     "leaky_relu": _slope(lambda negative_slope=0.01, *_: max(1.0, abs(negative_slope))),
-    "elu": _slope(lambda alpha=1.0, *_: max(1.0, abs(alpha))),
+    "elu": _slope(_elu),
+    "celu": _slope(_celu),
     "selu": _slope(1.7581),
     "sigmoid": _slope(0.25),
     # A sixth; PyTorch's own is one of float32.
@@ -267,6 +326,8 @@ _FUNCTIONS: dict[str, Function] = {
 }
 CONSTANT_NAMES = frozenset(_CONSTANTS.split())
 """Functions whose result is a constant although they are given a tensor that depends on the image."""
+MAYBE_COPIES = _CASTS | {"view", "reshape", "reshape_as", "flatten", "ravel"}
+"""Functions whose result may be a copy of what they are given or not, by its layout and dtype."""
 
 _OWN_STATISTICS = "which divides by the image's own statistics, so no bound holds for every image"
 _REASONS = {

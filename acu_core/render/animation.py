@@ -161,7 +161,7 @@ def _automatic_frames(recordings: Sequence[Recording], width: int | None, suffix
         return 1
     layout = plan_layout([len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings))
     side = layout.panel * (100.0 if width is None else width / layout.width)
-    wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings)))
+    wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings, layout.panel)))
     # Only a first guess, which saves drawing twice.
     synapses = sum(p.shape[1] * p.shape[2] for recording in recordings for p in recording.positions.values())
     return min(wanted, int(LARGEST_BYTES / (_BYTES_PER_LINE_PIXEL[suffix] * synapses * side)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,10 @@ FEWEST_FRAMES = 60
 MOST_FRAMES = 140
 # Below that a picture of recorded snapshots alone would jump.
 FEWEST_SNAPSHOTS = 24
-# Frames between two snapshots that would stand still if only snapshots were shown.
+# A step this many times as long as those before it and those after it is one in which recording paused.
+_PAUSE = 10
+_STEPS_AROUND = 11
+# Frames for which a snapshot may stand still outside a gap, where the next one is far.
 _WIDEST_JUMP = 6.0
 # Of the frames after the warm-up, this share follows movement and the rest the iterations: by movement alone, the long
 # calm after the last division of the learning rate would pass in one frame.
@@ -29,6 +31,9 @@ _MOVEMENT_SHARE = 0.75
 _WARM_UP_SHARE = 0.07
 # The path is measured on this many points: between neighbouring iterations it is mostly the optimiser's jitter.
 _MEASURED_POINTS = 400
+_MOST_TRIES = 12
+
+_Progress = tuple[Floats, Floats]
 
 
 class Pace(enum.Enum):
@@ -72,13 +77,42 @@ class FrameSchedule:
         return int(self.iterations[math.floor(place)]), int(self.iterations[math.ceil(place)])
 
 
-def is_sparse(recording: Recording) -> bool:
-    """Whether most of a trail lies between snapshots, and was never recorded."""
-    return 1 < len(recording.iterations) < FEWEST_SNAPSHOTS
+def gaps(iterations: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """Which steps between ascending recorded `iterations` (T,) leave a way that nobody recorded: (T - 1,).
+
+    In a record of few snapshots all do, in one of many those much longer than the steps around them. Between an
+    iteration and the next there is nothing to record.
+    """
+    steps = np.diff(iterations)
+    if len(iterations) < FEWEST_SNAPSHOTS:
+        few: npt.NDArray[np.bool_] = steps > 1
+        return few
+    # Where recording becomes rarer for good, or did so before, it does not pause.
+    around = np.lib.stride_tricks.sliding_window_view(steps, _STEPS_AROUND)
+    medians = np.median(around, axis=1)
+    usual = np.zeros(len(steps))
+    usual[_STEPS_AROUND:] = medians[: len(steps) - _STEPS_AROUND]
+    usual[: len(steps) - _STEPS_AROUND] = np.maximum(usual[: len(steps) - _STEPS_AROUND], medians[1:])
+    paused: npt.NDArray[np.bool_] = steps > _PAUSE * usual
+    return paused
+
+
+def crosses_gap(iterations: npt.NDArray[np.integer[Any]], moments: Floats) -> npt.NDArray[np.bool_]:
+    """Which ways between ascending iterations `moments` (M,) lie in a gap of the recorded `iterations` (T,): (M - 1,).
+
+    Before the first and after the last recorded iteration nothing moves, and nothing is unknown.
+    """
+    middles = (moments[:-1] + moments[1:]) / 2
+    if len(iterations) < 2:
+        return np.zeros(len(middles), np.bool_)
+    step = np.searchsorted(iterations, middles, side="right") - 1
+    inside = (step >= 0) & (step < len(iterations) - 1)
+    crossed: npt.NDArray[np.bool_] = inside & gaps(iterations)[np.clip(step, 0, len(iterations) - 2)]
+    return crossed
 
 
 def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) -> int:
-    """Frames for a motion of about one picture's pixel each; no more than snapshots where those are many."""
+    """Frames for a motion of about one picture's pixel each; no more than snapshots unless there are gaps between."""
     iterations = _time_line(recordings)
     if len(iterations) < 2:
         return 1
@@ -87,7 +121,7 @@ def choose_frame_count(recordings: Sequence[Recording], pixels_per_unit: float) 
         for synapses in _synapses(recordings, iterations[_measured(iterations, 0, len(iterations) - 1)])
     )
     wanted = max(FEWEST_FRAMES, min(MOST_FRAMES, math.ceil(longest * pixels_per_unit)))
-    return min(wanted, len(iterations)) if len(iterations) >= FEWEST_SNAPSHOTS else wanted
+    return wanted if gaps(iterations).any() else min(wanted, len(iterations))
 
 
 def plan_frames(
@@ -96,8 +130,9 @@ def plan_frames(
     """Spreads `frames` frames over the iterations of all recordings together.
 
     By movement: evenly by the way that the synapses go, for the most part; the warm-up, in which nothing moves, gets a
-    few frames of its own, so that it is seen and does not bore. Where snapshots are close enough together every frame
-    is one of them; where they are not, every one of them is a frame, and the frames between lie between snapshots.
+    few frames of its own, so that it is seen and does not bore. Every frame is the snapshot nearest to its moment. Only
+    a step without snapshots that takes longer than frames may wait has frames between: in a gap, and by movement in any
+    step of more than one iteration that takes many frames. Where neither gives enough, there are fewer frames.
     """
     iterations = _time_line(recordings)
     count = len(iterations)
@@ -105,22 +140,16 @@ def plan_frames(
         return FrameSchedule(iterations, np.zeros(1), np.zeros(1, np.int64), pace)
     stride = max(1, math.ceil((trail_points - 1) / max(1, frames - 1)))
     points = (frames - 1) * stride + 1 if frames > 1 else max(2, trail_points)
-    warm_up = min(recording.warm_up for recording in recordings)
-    still = min(max(int(np.searchsorted(iterations, warm_up, side="right")) - 1, 0), count - 1)
-    if pace is Pace.UNIFORM or still == count - 1 or still == 0 or points < 4:
-        pieces = [(0, count - 1, points)]
-    else:
-        calm = max(2, round(_WARM_UP_SHARE * points))
-        pieces = [(0, still, calm), (still, count - 1, points - calm + 1)]
-    spread = [_spread(recordings, iterations, *piece, pace) for piece in pieces]
-    wanted = np.concatenate([spread[0], *(part[1:] for part in spread[1:])])
+    progress = _progress(recordings, iterations, points, pace)
+    wanted = _spread(progress, points)
     wanted[-1] = count - 1
-    chosen = wanted[::stride] if frames > 1 else wanted[-1:]
-    shown = _settle(chosen, count) if frames > 1 else chosen
+    shown = _choose(progress, iterations, frames, pace) if frames > 1 else wanted[-1:]
     # A trail is a line from snapshot to snapshot; where those are few, it has points between to fade by.
-    between = np.round(wanted) if count >= len(wanted) else np.concatenate([wanted, np.arange(count)])
-    moments = np.unique(np.concatenate([shown, between]))
-    moments = moments[moments <= shown[-1]]
+    paused = np.append(gaps(iterations), False)
+    inside = paused[wanted.astype(np.int64)]
+    ends = np.flatnonzero(paused)
+    between = np.where(inside, wanted, np.round(wanted)) if count >= len(wanted) else np.append(wanted, range(count))
+    moments = np.unique(np.concatenate([shown, between, ends, ends + 1]))
     return FrameSchedule(iterations, moments, np.searchsorted(moments, shown), pace)
 
 
@@ -151,40 +180,40 @@ def _time_line(recordings: Sequence[Recording]) -> Integers:
     return chosen
 
 
-def _settle(wanted: Floats, count: int) -> Floats:
-    """Ascending `wanted` (F,) from 0 to count - 1, put on whole numbers wherever those are close enough together."""
-    # The frame at which each whole number would come.
-    due = np.interp(np.arange(count), wanted, np.arange(len(wanted)))
-    wide = np.flatnonzero(np.diff(due) > _WIDEST_JUMP)
-    settled: Floats = wanted.copy()
-    for start, end in zip([0, *(wide + 1)], [*wide, count - 1], strict=True):
-        first, last = round(due[start]), round(due[end]) + 1
-        fit = _snap if last - first <= end - start + 1 else _meet
-        settled[first:last] = start + fit(wanted[first:last] - start, end - start + 1)
-    return settled
+def _choose(progress: _Progress, iterations: Integers, frames: int, pace: Pace) -> Floats:
+    """The moments (F,) of up to `frames` frames, the first and the last of the time line among them."""
+    asked, chosen = frames, np.zeros(0)
+    for _ in range(_MOST_TRIES):
+        found = _settle(progress, iterations, asked, pace)
+        if len(found) <= len(chosen):
+            break
+        chosen = found
+        if len(chosen) >= frames:
+            break
+        # Some steps had no snapshot for each of their frames: the others get them.
+        asked += max(frames - len(chosen), asked * (frames - len(chosen)) // len(chosen))
+    while len(chosen) > frames:
+        due = np.interp(chosen, *progress[::-1])
+        chosen = np.delete(chosen, 1 + int(np.argmin(due[2:] - due[:-2]))) if frames > 2 else chosen[[0, -1]]
+    return chosen
 
 
-def _snap(wanted: Floats, count: int) -> Floats:
-    """The whole numbers 0 to count - 1 that are nearest to ascending `wanted` (F,), F <= count, no number twice."""
-    steps = np.arange(len(wanted))
-    nearest = np.maximum(0, np.maximum.accumulate(np.round(wanted) - steps)) + steps
-    snapped: Floats = np.minimum(nearest, count - len(wanted) + steps)
-    return snapped
-
-
-def _meet(wanted: Floats, count: int) -> Floats:
-    """Ascending `wanted` (F,) with the nearest number put on each of the fewer whole numbers 0 to count - 1."""
-    met = wanted.copy()
-    places = _snap(np.interp(np.arange(count), wanted, np.arange(len(wanted))), len(wanted)).astype(np.int64)
-    met[places] = np.arange(count)
-    # Those between whole numbers stay between them.
-    gap = np.searchsorted(places, np.arange(len(wanted)), side="right") - 1
-    inside: Floats = np.clip(met, gap, np.minimum(gap + 1, count - 1))
-    for first, second in itertools.pairwise(places):
-        part = inside[first : second + 1]
-        if np.any(np.diff(part) <= 0):
-            inside[first : second + 1] = np.linspace(part[0], part[-1], len(part))
-    return inside
+def _settle(progress: _Progress, iterations: Integers, frames: int, pace: Pace) -> Floats:
+    """The moments of `frames` frames put on the nearest snapshots, none twice, or between those of a long step."""
+    count = len(iterations)
+    steps = np.arange(frames)
+    wanted = _spread(progress, frames)
+    # The frame, no whole number, at which each snapshot would come.
+    due = np.interp(np.arange(count), *progress[::-1]) * (frames - 1)
+    before = np.clip(np.floor(wanted).astype(np.int64), 0, count - 2)
+    nearest = np.where(steps - due[before] <= due[before + 1] - steps, before, before + 1)
+    nearest[[0, -1]] = 0, count - 1
+    longest = np.where(gaps(iterations) | (pace is Pace.UNIFORM), 1.0 + 1e-9, _WIDEST_JUMP)
+    between = (np.diff(iterations) > 1) & (np.diff(due) > longest)
+    # Each snapshot is within half a frame of one frame only.
+    far = between[before] & (np.floor(due[nearest] + 0.5) != steps)
+    far[[0, -1]] = False
+    return np.unique(np.where(far, wanted, nearest))
 
 
 def _measured(iterations: Integers, start: int, end: int) -> Integers:
@@ -205,17 +234,39 @@ def _synapses(recordings: Sequence[Recording], iterations: Integers) -> list[Flo
     ]
 
 
-def _spread(
-    recordings: Sequence[Recording], iterations: Integers, start: int, end: int, points: int, pace: Pace
-) -> Floats:
-    index = _measured(iterations, start, end)
-    time = (iterations[index] - iterations[start]) / float(iterations[end] - iterations[start])
-    progress = time
+def _progress(recordings: Sequence[Recording], iterations: Integers, points: int, pace: Pace) -> _Progress:
+    """How much of the animation, 0 to 1, has passed at which moments: both ascend strictly."""
+    count = len(iterations)
+    if pace is Pace.UNIFORM:
+        return _passed(recordings, iterations, np.arange(count), pace), np.arange(count, dtype=np.float64)
+    warm_up = min(recording.warm_up for recording in recordings)
+    still = min(max(int(np.searchsorted(iterations, warm_up, side="right")) - 1, 0), count - 1)
+    if still in (0, count - 1) or points < 4:
+        index = _measured(iterations, 0, count - 1)
+        return _passed(recordings, iterations, index, pace), index.astype(np.float64)
+    calm = (max(2, round(_WARM_UP_SHARE * points)) - 1) / (points - 1)
+    waiting, moving = _measured(iterations, 0, still), _measured(iterations, still, count - 1)
+    parts = [
+        calm * _passed(recordings, iterations, waiting, pace),
+        calm + (1 - calm) * _passed(recordings, iterations, moving, pace)[1:],
+    ]
+    return np.concatenate(parts), np.concatenate([waiting, moving[1:]]).astype(np.float64)
+
+
+def _passed(recordings: Sequence[Recording], iterations: Integers, index: Integers, pace: Pace) -> Floats:
+    """How much of the way between the first and the last of the snapshots `index` (P,) is done at each: 0 to 1."""
+    first, last = iterations[index[[0, -1]]]
+    time: Floats = (iterations[index] - first) / float(last - first)
     if pace is Pace.MOVEMENT:
         synapses = np.concatenate(_synapses(recordings, iterations[index]), axis=1)
         moved = np.hypot(*np.moveaxis(np.diff(synapses, axis=0), -1, 0)).mean(axis=1)
         if moved.sum() > 0:
             movement = np.concatenate([[0.0], np.cumsum(moved)]) / moved.sum()
-            progress = _MOVEMENT_SHARE * movement + (1 - _MOVEMENT_SHARE) * time
-    # `progress` ascends strictly, because the iterations do.
-    return np.interp(np.linspace(0.0, 1.0, points), progress, index.astype(np.float64))
+            # It ascends strictly, because the iterations do.
+            time = _MOVEMENT_SHARE * movement + (1 - _MOVEMENT_SHARE) * time
+    return time
+
+
+def _spread(progress: _Progress, points: int) -> Floats:
+    """`points` moments, evenly through the animation."""
+    return np.interp(np.linspace(0.0, 1.0, points), *progress)

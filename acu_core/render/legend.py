@@ -51,8 +51,8 @@ def dots(diameters: Sequence[float], colour: Colour, label: str, rank: int = 1, 
     return Entry(label, sum(inches) + gap * (len(inches) - 1), draw, rank, brief)
 
 
-def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 1) -> Entry:
-    """An empty circle, `diameter` and line `width` in points."""
+def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 1, *, filled: bool = True) -> Entry:
+    """A circle, `diameter` and line `width` in points, in the panel's colour or empty."""
     inches = diameter / 72
 
     def draw(figure: MovingFigure, left: float, middle: float) -> None:
@@ -60,7 +60,7 @@ def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 
             Circle(
                 (left + inches / 2, middle),
                 inches / 2,
-                facecolor=figure.theme.panel,
+                facecolor=figure.theme.panel if filled else "none",
                 edgecolor=colour,
                 linewidth=width,
             )
@@ -69,8 +69,21 @@ def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 
     return Entry(label, inches, draw, rank)
 
 
+def first_place(diameter: float, width: float, colour: Colour, label: str, rank: int = 1) -> Entry:
+    """A ring in the shaded cell in which it lies."""
+    around = ring(diameter, width, colour, label, rank, filled=False)
+    side = around.width + 0.05
+
+    def draw(figure: MovingFigure, left: float, middle: float) -> None:
+        corner = left, middle - side / 2
+        figure.add_patch(Rectangle(corner, side, side, facecolor=figure.theme.first_cells, edgecolor=figure.theme.grid))
+        around.draw(figure, left + (side - around.width) / 2, middle)
+
+    return Entry(label, side, draw, rank)
+
+
 def cell(label: str, rank: int = 0) -> Entry:
-    """A square with the grid's lines."""
+    """An empty square between the grid's lines."""
     side = 0.11
 
     def draw(figure: MovingFigure, left: float, middle: float) -> None:
@@ -79,7 +92,7 @@ def cell(label: str, rank: int = 0) -> Entry:
                 (left, middle - side / 2),
                 side,
                 side,
-                facecolor=figure.theme.first_cells,
+                facecolor="none",
                 edgecolor=figure.theme.border,
                 linewidth=0.9,
             )

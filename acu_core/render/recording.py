@@ -33,6 +33,8 @@ class Recording:
     hidden: npt.NDArray[np.float64] | None
     curve: TrainingCurve | None = None
     title: str = ""
+    shortened: bool = False
+    """Whether it begins later than what was recorded, as was asked for."""
 
     def require(self, iteration: int) -> None:
         """Raises UserError that names the nearest recorded ones, unless there is a snapshot of `iteration`."""
@@ -75,6 +77,7 @@ def load_recording(
         chosen.file.facts.hidden,
         _curve(source, warn),
         _title(source),
+        first is not None and int(chosen.numbers[0]) > 0,
     )
 
 

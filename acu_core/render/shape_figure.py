@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
 from acu_core.render.error_curve import ErrorCurve, has_errors
-from acu_core.render.frame_schedule import FrameSchedule, at_iterations, is_sparse
+from acu_core.render.frame_schedule import FrameSchedule, at_iterations, crosses_gap, gaps
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
-from acu_core.render.legend import Entry, add_legend, cell, dots, fitting, line, line_width, ring, triangle
+from acu_core.render.legend import Entry, add_legend, cell, dots, first_place, fitting, line, line_width, ring, triangle
 from acu_core.render.moving_figure import MovingFigure, drawable, text_width
 from acu_core.render.recording import Recording
 from acu_core.render.run_key import RunKey
-from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring
+from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring, reach_of_dots
 from acu_core.render.timeline import Timeline
 
 _NAME_SIZES = (10.0, 9.0, TEXT_SIZE)
@@ -28,14 +28,17 @@ _LEGEND_NORMS = (0.8, 1.0, 1.2)
 _LEGEND_SIDE = 2.0
 
 
-def visible_reach(recordings: Sequence[Recording]) -> float:
-    """Half the side of every panel in input pixels, one for all: it holds every position of every frame."""
+def visible_reach(recordings: Sequence[Recording], side: float) -> float:
+    """Half the side of every panel in input pixels, one for all: panels of `side` inches hold every dot of every frame."""
     reach = max(float(np.abs(p).max()) for recording in recordings for p in recording.positions.values())
     for recording in recordings:
         if recording.hidden is not None:
             reach = max(reach, float(np.abs(recording.hidden).max()))
-    # A part of a cell beyond the outermost synapse, so that its dot is not cut.
-    return max(1.8, 1.06 * reach + 0.3)
+    reach = max(1.8, 1.06 * reach + 0.3)
+    for recording in recordings:
+        for name, positions in recording.positions.items():
+            reach = reach_of_dots(positions, recording.weight_norms[name], side, reach)
+    return reach
 
 
 def all_layers(recordings: Sequence[Recording]) -> list[str]:
@@ -148,7 +151,7 @@ class ShapeFigure:
         for left, right, height in layout.brackets:
             drawing.add_line([(left, height), (right, height)], theme.border, 1.2)
         shown, size = fit_names([drawable(name) for name in names], layout.cell)
-        reach = visible_reach(self._recordings)
+        reach = visible_reach(self._recordings, layout.panel)
         iterations = self.schedule.at_moments()
         panels = []
         for index, (name, short) in enumerate(zip(names, shown, strict=True)):
@@ -171,7 +174,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    dashed=is_sparse(recording),
+                    unknown=crosses_gap(recording.iterations, iterations),
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)
@@ -207,15 +210,22 @@ class ShapeFigure:
             for group in range(min(self._groups, _LEGEND_GROUPS)):
                 entries.append(dots([7.6], theme.group(group), f"group {group + 1}", rank=2))
         sizes = dot_diameters(_LEGEND_NORMS, side)
-        low, _, high = _LEGEND_NORMS
-        norms = f"weight norm, {low:g} to {high:g} of the mean"
+        norms = f"weight norm: {', '.join(f'{norm:g}' for norm in _LEGEND_NORMS)} of the mean"
         entries.append(dots(list(sizes), accent, norms, rank=4, brief="weight norm"))
-        entries.append(ring(*ghost_ring(side), theme.ghost, "start", rank=4))
+        entries.append(first_place(*ghost_ring(side), theme.ghost, _first_place(self._recordings), rank=4))
         if hidden:
             entries.append(ring(11, 1.8, theme.hidden, "hidden", rank=5))
-        if any(map(is_sparse, self._recordings)):
+        if any(gaps(recording.iterations).any() for recording in self._recordings):
             entries.append(line(theme.fade(accent, np.full(1, 0.7))[0], "interpolated", dashed=True, rank=5))
         if drops:
             entries.append(triangle(theme.ink, "learning rate falls", rank=1))
         entries.append(cell("input pixel", rank=0))
         return entries
+
+
+def _first_place(recordings: Sequence[Recording]) -> str:
+    """What the rings show: where recording began, or where the drawn part of it does."""
+    if not any(recording.shortened for recording in recordings):
+        return "start"
+    first, *others = {int(recording.iterations[0]) for recording in recordings}
+    return "first shown" if others else f"at {first:,}"

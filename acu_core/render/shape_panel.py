@@ -32,9 +32,11 @@ _SIMPLER = 0.5
 _SPOKE = 1.6
 _GHOST = 9.5
 _GHOST_LINE = 1.0
-# A dot's diameter goes with the square of its weight norm beside the layer's mean: norms differ by a few percent.
-_EMPHASIS = 2.0
-_LEAST_NORM, _MOST_NORM = 0.55, 1.5
+# A dot's diameter for its weight norm beside the layer's mean: steep around 1, for norms differ by a few percent, and
+# ever flatter towards the least and the largest dot, which every norm keeps within, and no two norms share.
+_LEAST, _LARGEST = 0.6, 2.25
+_EMPHASIS = 4.0
+_BEND = (_LARGEST - 1) / (1 - _LEAST)
 _CIRCLE = Path.unit_circle()
 
 
@@ -45,9 +47,33 @@ def mark_scale(side: float) -> float:
 
 def dot_diameters(relative_norms: npt.ArrayLike, side: float) -> Floats:
     """Diameters in points for weight norms divided by the mean of their layer."""
-    clipped = np.clip(np.asarray(relative_norms, np.float64), _LEAST_NORM, _MOST_NORM)
-    diameters: Floats = _DOT * mark_scale(side) * clipped**_EMPHASIS
+    # Of the inverse, which no large norm makes overflow.
+    with np.errstate(divide="ignore"):
+        falling = np.asarray(relative_norms, np.float64) ** -_EMPHASIS
+    share = 1 / (1 + _BEND * falling)
+    diameters: Floats = _DOT * mark_scale(side) * (_LEAST + (_LARGEST - _LEAST) * share)
     return diameters
+
+
+def relative_norms(norms: npt.NDArray[Any]) -> Floats:
+    """Weight norms (M, G, K) of a layer divided by their mean at each moment; ones where all are 0."""
+    values = np.asarray(norms, np.float64)
+    means = values.mean(axis=(1, 2), keepdims=True)
+    return np.divide(values, means, out=np.ones_like(values), where=means > 0)
+
+
+def reach_of_dots(positions: npt.NDArray[Any], norms: npt.NDArray[Any], side: float, known: float) -> float:
+    """Half the side in input pixels of a panel of `side` inches that holds every dot, `known` at least.
+
+    Takes positions (T, G, K, 2) and weight norms (T, G, K).
+    """
+    distances = np.abs(positions).max(axis=-1)
+    largest = _LARGEST * _DOT * mark_scale(side) / 72 / side
+    near_edge = np.any(distances > known * (1 - largest), axis=(1, 2))
+    if not near_edge.any():
+        return known
+    shares = dot_diameters(relative_norms(norms[near_edge]), side) / 72 / side
+    return max(known, float((distances[near_edge] / (1 - shares)).max()))
 
 
 def ghost_ring(side: float) -> tuple[float, float]:
@@ -59,7 +85,7 @@ class ShapePanel(Artist):
     """A layer in axes of its own, `side` inches wide, `reach` input pixels each way: what moves, as one artist.
 
     Takes positions (M, G, K, 2) and weight norms (M, G, K) at every moment of the schedule, and the colours of the G
-    groups. With `dashed`, trails are broken lines: what lies between few snapshots is not known.
+    groups. Between moments where `unknown` (M - 1,) says so, trails are broken lines: nobody recorded that way.
     """
 
     def __init__(
@@ -73,17 +99,15 @@ class ShapePanel(Artist):
         side: float,
         theme: Theme,
         tints: tuple[Colour, ...],
-        dashed: bool,
+        unknown: npt.NDArray[np.bool_],
     ) -> None:
         super().__init__()
         moments, groups, synapses = positions.shape[:3]
-        self._axes, self._moment, self._dashed = axes, 0, dashed
+        self._axes, self._moment, self.unknown = axes, 0, unknown
         self._xy = positions[..., ::-1].reshape(moments, groups * synapses, 2)
         self._scale = mark_scale(side)
         self._groups = [slice(group * synapses, (group + 1) * synapses) for group in range(groups)]
-        means = norms.mean(axis=(1, 2), keepdims=True)
-        relative = np.divide(norms, means, out=np.ones_like(norms), where=means > 0)
-        self._diameters = dot_diameters(relative, side).reshape(moments, groups * synapses)
+        self._diameters = dot_diameters(relative_norms(norms), side).reshape(moments, groups * synapses)
         # Where each synapse is at every moment, with room for the gap between two synapses' lines.
         self._tracks = np.full((groups * synapses, moments + 1, 2), np.nan)
         self._tracks[:, :moments] = np.swapaxes(self._xy, 0, 1)
@@ -137,9 +161,6 @@ class ShapePanel(Artist):
         gc.restore()
 
     def _draw_trails(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
-        gc.set_capstyle("butt" if self._dashed else "projecting")
-        if self._dashed:
-            gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale])
         for band, ((oldest, newest), _) in enumerate(self._bands):
             step = 1 if band >= len(self._bands) - _FINE_BANDS else self._step
             tracks = self._tracks if step == 1 else self._coarse
@@ -150,13 +171,17 @@ class ShapePanel(Artist):
             if stop <= start:
                 continue
             gc.set_linewidth(self._widths[band])
+            unknown = np.logical_or.reduceat(self.unknown, np.arange(start, stop) * step)
             for group, shades in zip(self._groups, self._shades, strict=True):
                 lines = tracks[group, start : stop + 2].copy()
                 lines[:, -1] = np.nan
                 gc.set_foreground(shades[band], isRGBA=True)
-                path = Path(lines.reshape(-1, 2))
-                path.should_simplify, path.simplify_threshold = True, _SIMPLER
-                renderer.draw_path(gc, path, affine)
+                for dashed in np.unique(unknown):
+                    gc.set_capstyle("butt" if dashed else "projecting")
+                    gc.set_dashes(0, [3.6 * self._scale, 3.0 * self._scale] if dashed else None)
+                    path = _path(lines, unknown == dashed)
+                    path.should_simplify, path.simplify_threshold = True, _SIMPLER
+                    renderer.draw_path(gc, path, affine)
         gc.set_dashes(0, None)
 
     def _draw_spokes(self, renderer: Any, gc: Any, affine: Affine2D) -> None:
@@ -176,6 +201,17 @@ class ShapePanel(Artist):
         gc.set_foreground(self._edge, isRGBA=True)
         for (x, y), radius, face in zip(places, radii, self._faces, strict=True):
             renderer.draw_path(gc, _CIRCLE, Affine2D.from_values(radius, 0, 0, radius, x, y), face)
+
+
+def _path(lines: Floats, drawn: npt.NDArray[np.bool_]) -> Path:
+    """Lines (S, N + 2, 2) that end with a gap, of whose N steps those are drawn where `drawn` (N,)."""
+    if drawn.all():
+        return Path(lines.reshape(-1, 2))
+    codes = np.full(lines.shape[:2], Path.LINETO, Path.code_type)
+    codes[:, 1:-1][:, ~drawn] = Path.MOVETO
+    codes[:, 0] = Path.MOVETO
+    # Without the gap, which codes make themselves.
+    return Path(lines[:, :-1].reshape(-1, 2), codes[:, :-1].ravel())
 
 
 def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:

@@ -47,8 +47,9 @@ class PackedRecording:
     """The bytes, and what they hold: steps of a position and of a norm's logarithm, and how far off they are at most.
 
     `position_error` is a distance in input pixels, `norm_error` a share of the norm; both were measured at every
-    snapshot. `series` is how many there are; `displacements` how far each layer's synapses are from where they began at
-    the last snapshot, summed, in input pixels and as the packed positions have it, so that the page says one number.
+    snapshot. `series` is how many there are; `moved` how far each layer's synapses are from where they began at the
+    last snapshot, their root mean square in input pixels and as the packed positions have it, so that the page says one
+    number.
     """
 
     content: bytes
@@ -57,7 +58,7 @@ class PackedRecording:
     position_error: float
     norm_error: float
     series: int
-    displacements: dict[str, float]
+    moved: dict[str, float]
 
 
 def pack(recording: Recording) -> PackedRecording:
@@ -115,12 +116,11 @@ def _pack(recording: Recording, distance: float) -> PackedRecording:
         norm_error = max(norm_error, float(np.abs(np.expm1(off)).max()))
     content = zlib.compress(_encode(recording.iterations, knots), 9)
     moved = np.array([k.values[-1] - k.values[0] for k in knots[: 2 * len(knots) // 3]]) * position_step
-    lengths = np.hypot(moved[0::2], moved[1::2])
+    squares = moved[0::2] ** 2 + moved[1::2] ** 2
     ends = np.cumsum([values[0].size for values in recording.weight_norms.values()])
-    displacements = {
-        name: float(part.sum()) for name, part in zip(recording.positions, np.split(lengths, ends[:-1]), strict=True)
-    }
-    return PackedRecording(content, position_step, norm_step, position_error, norm_error, len(knots), displacements)
+    of_layers = zip(recording.positions, np.split(squares, ends[:-1]), strict=True)
+    movement = {name: float(np.sqrt(part.mean())) for name, part in of_layers}
+    return PackedRecording(content, position_step, norm_step, position_error, norm_error, len(knots), movement)
 
 
 def _blocks(layers: dict[str, npt.NDArray[np.float32]]) -> Iterator[Floats]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from acu_core.render.frame_schedule import FEWEST_SNAPSHOTS
+from acu_core.render.frame_schedule import gaps
 from acu_core.render.recording import Recording
 from acu_core.report.packed_recording import PackedRecording
 from acu_core.report.training_loss import TrainingLoss
@@ -32,7 +32,8 @@ def page_data(recording: Recording, packed: PackedRecording, loss: TrainingLoss 
         "normStep": packed.norm_step,
         "warmUp": recording.warm_up,
         "drops": drops,
-        "fewestForAWay": FEWEST_SNAPSHOTS,
+        # The snapshots after which nothing was recorded for long.
+        "gaps": np.flatnonzero(gaps(recording.iterations)).tolist(),
         "hidden": None if recording.hidden is None else recording.hidden.tolist(),
         "errors": _errors(recording, first, last),
         "loss": None if loss is None else _loss(loss),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-from acu_core.render.frame_schedule import FEWEST_SNAPSHOTS
+from acu_core.render.frame_schedule import gaps
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.recording import Recording
 from acu_core.report.packed_recording import NEAREST, PackedRecording
@@ -19,6 +20,7 @@ _LETTERS, _FEW_LETTERS = 20, 14
 _OPEN_LAYERS = 8
 _MOST_WITHOUT_STAGES = 12
 _LEGEND_GROUPS = 8
+_FEWEST_OF_A_STAGE = 3
 
 
 def status(recording: Recording, facts: RunFacts) -> str:
@@ -52,7 +54,7 @@ def figures(recording: Recording, packed: PackedRecording, facts: RunFacts) -> s
         "one snapshot" if count == 1 else f"{count:,} snapshots, {first:,} {'to' if count > 2 else 'and'} {last:,}"
     )
     parts.append(_figure("Iterations", f"{last:,}", planned + recorded))
-    parts.append(_moved(packed.displacements))
+    parts.append(_moved(packed.moved))
     return f'<dl class="figures">{"".join(parts)}</dl>'
 
 
@@ -64,7 +66,7 @@ def panels(recording: Recording) -> str:
         return "".join(map(_panel, names, short_names(names, _LETTERS)))
     parts = []
     for title, stage in found:
-        inner = [name[len(title) :].removeprefix(".") for name in stage]
+        inner = [name.removeprefix(f"{title}.") for name in stage]
         parts.append(f"<h3>{escape(title)}</h3>" if title else "")
         parts += map(_panel, stage, short_names(inner, _FEW_LETTERS))
     return "".join(parts)
@@ -88,16 +90,16 @@ def legend(recording: Recording) -> str:
         for x, norm in ((4, 0.8), (14, 1.0), (28, 1.2))
     )
     groups = min(max(values.shape[1] for values in recording.positions.values()), _LEGEND_GROUPS)
-    marks = [(dot.format(group), f"group {group + 1}") for group in range(groups)] if groups > 1 else []
+    marks = [(dot.format(group), f"group {group}") for group in range(groups)] if groups > 1 else []
     marks.insert(0, (sizes, "synapse: its weight norm, 0.8 to 1.2 of the mean"))
     marks.append(('<circle class="ghost" cx="11" cy="7" r="4.5"/>', "where it began"))
     if len(recording.iterations) > 1:
-        if len(recording.iterations) < FEWEST_SNAPSHOTS:
-            marks.append(
-                ('<path class="trail dashed" d="M1 11L21 4"/>', "to the next snapshot; between them nothing is known")
-            )
-        else:
+        unknown = gaps(recording.iterations)
+        if not unknown.all():
             marks.append(('<path class="trail" d="M1 11Q8 1 21 6"/>', "the way it came"))
+        if unknown.any():
+            text = "interpolated: between these snapshots nothing was recorded"
+            marks.append(('<path class="trail dashed" d="M1 11L21 4"/>', text))
     if recording.hidden is not None:
         marks.append(('<circle class="hidden" cx="11" cy="7" r="5.5"/>', "hidden shape that made the data"))
     marks.append(('<rect class="cell" x="5.5" y="1.5" width="11" height="11"/>', "one input pixel"))
@@ -180,20 +182,35 @@ def _moved(distances: dict[str, float]) -> str:
         f'<rect width="{100 * distance / largest:.1f}" height="6"/></svg><span>{distance:.2f} px</span></li>'
         for (name, distance), short in zip(distances.items(), names, strict=True)
     )
-    rows = f"<ul>{rows}</ul>" if len(distances) > 1 else ""
+    value, most = f"{max(distances.values()):.2f} px", ""
+    if len(distances) > 1:
+        name = max(distances, key=distances.__getitem__)
+        rows, most = f"<ul>{rows}</ul>", f" <small>{escape(name)}, which moved most</small>"
+    else:
+        rows = ""
     if len(distances) > _OPEN_LAYERS:
         rows = f"<details><summary>by layer</summary>{rows}</details>"
     return (
-        f'<div class="moved-by-layer"><dt>Displacement from start to end, all synapses</dt>'
-        f"<dd>{sum(distances.values()):.2f} px{rows}</dd></div>"
+        f'<div class="moved-by-layer"><dt>Moved from start to end, root mean square of a layer&#39;s synapses</dt>'
+        f"<dd>{value}{most}{rows}</dd></div>"
     )
 
 
 def _titled_stages(names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """The stages, each with what begins all its names; none where a page needs no order, or stages have no names."""
-    found = [(_shared_parts(stage), stage) for stage in stages(names)]
+    """The stages, each with what begins all its names; none where a page needs no order, or stages have no names.
+
+    Neighbours that would leave most of a row empty are one without a title, whose layers have their whole names.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for stage in stages(names):
+        if len(stage) >= _FEWEST_OF_A_STAGE:
+            found.append((_shared_parts(stage), stage))
+        elif found and not found[-1][0]:
+            found[-1][1].extend(stage)
+        else:
+            found.append(("", list(stage)))
     several = len(names) > _MOST_WITHOUT_STAGES and len(found) > 1
-    return found if several and any(title for title, stage in found if len(stage) > 1) else []
+    return found if several and any(title for title, _ in found) else []
 
 
 def _shared_parts(names: Sequence[str]) -> str:
@@ -202,15 +219,20 @@ def _shared_parts(names: Sequence[str]) -> str:
         if len(set(level)) > 1:
             break
         shared.append(level[0])
-    return ".".join(shared)
+    if shared or len(names) < 2:
+        return ".".join(shared)
+    # Of block1_1 and block1_2, as stages are told apart.
+    found = {match[1] if match else "" for match in (re.match(r"([^.]*\d)[_-]\d+\.", name) for name in names)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _panel(name: str, short: str) -> str:
-    full, label = escape(name), escape(short)
+    # It breaks between its parts, where it breaks.
+    full, label = escape(name), re.sub("([.\N{HORIZONTAL ELLIPSIS}])", r"\1<wbr>", escape(short))
     return (
         f'<figure class="panel"><figcaption><span class="name" title="{full}">{label}</span>'
-        f'<span class="moved" title="displacement from the start, all synapses"><span class="moved-word">moved </span>'
-        f'<span class="moved-value"></span></span></figcaption>'
+        f'<span class="moved" title="from the start, root mean square of its synapses">'
+        f'<span class="moved-word">moved </span><span class="moved-value"></span></span></figcaption>'
         f'<canvas role="img" aria-label="Shape of {full}" width="300" height="300"></canvas></figure>'
     )
 

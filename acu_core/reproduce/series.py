@@ -15,7 +15,7 @@ from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.plan import PlannedRun, RunState, check_same_data, read_state
 from acu_core.runs.run_lock import hold_lock
 from acu_core.train.environment import new_workplace
-from acu_core.train.events import Events
+from acu_core.train.events import Events, tell_run
 
 Look = Callable[[], tuple[Sequence[PlannedRun], Mapping[Path, RunState]]]
 """Says which runs there are to be, and how far they are. Raises UserError where other settings were used for one."""
@@ -158,7 +158,7 @@ class _Share:
         self._before = before
 
     def begin_run(self, run: Path) -> None:
-        self._events.begin_run(run)
+        tell_run(self._events, run)
 
     def begin(self, total: int, done: int) -> None:
         """The whole work has begun already."""

@@ -159,7 +159,7 @@ def _flat_entries(content: bytes) -> list[dict[str, Any]] | None:
             return None
     try:
         found: list[dict[str, Any]] = json.loads(
-            f"[{content[:-1].decode()}]".replace("\n", ",\n"), parse_constant=_refuse
+            f"[{content[:-1].decode()}]".replace("\n", ",\n"), parse_constant=refuse_constant
         )
     except (ValueError, RecursionError):
         return None
@@ -189,7 +189,7 @@ class LineReader:
                 if self._checksum != int(match[1], 16):
                     raise damaged_line(self._path, number, "its checksum does not fit it and the lines before it")
             try:
-                entry = json.loads(line, parse_constant=_refuse)
+                entry = json.loads(line, parse_constant=refuse_constant)
             except (ValueError, RecursionError) as error:
                 raise damaged_line(self._path, number, f"it is not JSON ({error})") from error
             if not isinstance(entry, dict):
@@ -206,5 +206,6 @@ def damaged_line(path: Path, number: int, reason: str) -> UserError:
     return UserError(f"line {number} of {path} is damaged: {reason}; restore the file from a copy")
 
 
-def _refuse(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
+    """As `parse_constant` of `json.loads`: raises ValueError for NaN and infinities."""
     raise ValueError(f"{constant} is not strict JSON")

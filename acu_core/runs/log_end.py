@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from acu_core.errors import UserError
-from acu_core.runs.json_lines import CHECKSUM, CHECKSUM_BYTES
+from acu_core.runs.json_lines import CHECKSUM, CHECKSUM_BYTES, refuse_constant
 from acu_core.runs.regular_file import open_regular
 
 _BLOCK = 1 << 13
@@ -89,7 +89,7 @@ def _entry(content: bytes, end: int, is_whole: bool) -> dict[str, Any]:
         if checksum != int(match[1], 16):
             raise _DamagedEndError("a line's checksum does not fit it and the line before it")
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise _DamagedEndError(f"a line is not JSON ({error})") from error
     if not isinstance(entry, dict):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
-from acu_core.runs.json_lines import LineReader
+from acu_core.runs.json_lines import LineReader, damaged_line
 from acu_core.runs.regular_file import open_regular
 
 _MOST_BYTES = 1 << 20
+_LONGEST_LINE = 1 << 23
+"""In bytes. No line of ours comes near it, and what claims to be one must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class LogFollower:
         self._reader = LineReader(self._path)
         # Bytes: read as whole lines, looked at, in the file.
         self._read = self._seen = self._size = 0
-        self._doubted = False
+        # How many lines were right before one that may be damaged, or may be of a log that has begun again.
+        self._doubted: int | None = None
         self.damage: str | None = None
 
     def poll(self) -> NewEntries:
-        """The whole lines that are new, at most about a megabyte of them: the rest comes with the next call."""
+        """The whole lines that are new, at most about a megabyte of them or one that is longer.
+
+        The rest comes with the next call.
+        """
         try:
             status = os.stat(self._path)
         except OSError:
@@ -47,16 +53,20 @@ class LogFollower:
         anew = False
         if file != self._file or status.st_size < self._seen:
             anew = self._begin(file)
-            self._doubted = False
+            self._doubted = None
         elif status.st_size == self._seen or self.damage is not None:
+            self._size = status.st_size
             return NewEntries([])
         self._size = status.st_size
         entries = self._advance()
-        if self.damage is not None and self._reader.lines and not self._doubted:
+        self._settle()
+        if self.damage is not None and self._reader.lines and self._doubted is None:
             # It may have been cut and have grown again since: its beginning can tell.
+            self._doubted = self._reader.lines
             self._begin(file)
-            self._doubted, self._size, anew = True, status.st_size, True
+            self._size, anew = status.st_size, True
             entries = self._advance()
+            self._settle()
         return NewEntries(entries, anew)
 
     @property
@@ -71,11 +81,17 @@ class LogFollower:
         self._read = self._seen = self._size = 0
         return known
 
+    def _settle(self) -> None:
+        """Doubts no more what was read anew and is right: damage that is found later is another matter."""
+        if self._doubted is None:
+            return
+        if self._reader.lines > self._doubted or (self.damage is None and not self.is_behind):
+            self._doubted = None
+
     def _advance(self) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = []
         try:
-            with open_regular(self._path) as file:
-                content = os.pread(file.fileno(), _MOST_BYTES, self._read)
+            content = self._next_lines()
             self._seen = self._read + len(content)
             whole = content[: content.rfind(b"\n") + 1]
             entries.extend(self._reader.entries(whole))
@@ -86,3 +102,16 @@ class LogFollower:
         except UserError as error:
             self.damage = str(error)
         return entries
+
+    def _next_lines(self) -> bytes:
+        """What follows, to the file's end or with at least one whole line. Raises UserError where a line has no end."""
+        count = _MOST_BYTES
+        with open_regular(self._path) as file:
+            while True:
+                content = os.pread(file.fileno(), count, self._read)
+                if len(content) < count or b"\n" in content:
+                    return content
+                if count >= _LONGEST_LINE:
+                    reason = f"it has no end within {_LONGEST_LINE:,} bytes"
+                    raise damaged_line(self._path, self._reader.lines + 1, reason)
+                count = min(2 * count, _LONGEST_LINE)

@@ -14,6 +14,7 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.runs.environment_file import Environment, decode_environment, encode_environment
 from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_lock import hold_lock, hold_lock_to_read, is_held
+from acu_core.runs.snapshot_header import is_snapshot_file
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
@@ -79,6 +80,9 @@ class RunDirectory:
     def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
         """An existing run. Raises UserError when `path` is none."""
         path = Path(path)
+        if path.is_file():
+            remedies = [Remedy(Action.DRAW_FILE, str(path))] if is_snapshot_file(path) else []
+            raise UserError(f"{path} is a file and not the directory of a run", *remedies)
         if not path.is_dir():
             raise UserError(f"there is no run at {path}")
         if not (path / _RECIPE).is_file():

@@ -11,20 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from acu_core.errors import UserError
+from acu_core.runs.inherited_descriptors import close_ours, is_ours, keep_from_children
 
 _ASKING_SECONDS = 0.05
-_held: set[int] = set()
-
-
-def _close_in_child() -> None:
-    # The lock belongs to the open file, not the process: a forked worker that outlives a killed run would keep it.
-    for descriptor in _held:
-        with suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager
@@ -43,7 +32,7 @@ def hold_lock(path: Path) -> Iterator[None]:
             yield
         finally:
             # Not held in a forked child, whose copy is closed already.
-            if descriptor in _held:
+            if is_ours(descriptor):
                 _write(descriptor, "")
 
 
@@ -123,10 +112,8 @@ def _locked(path: Path, descriptor: int, kind: int) -> Iterator[None]:
     except BaseException:
         os.close(descriptor)
         raise
-    _held.add(descriptor)
+    keep_from_children(descriptor)
     try:
         yield
     finally:
-        if descriptor in _held:
-            _held.discard(descriptor)
-            os.close(descriptor)
+        close_ours(descriptor)

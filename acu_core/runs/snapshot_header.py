@@ -102,6 +102,15 @@ class SnapshotHeader:
         return head + _CHECKSUM.pack(zlib.crc32(head))
 
 
+def is_snapshot_file(path: Path) -> bool:
+    """Whether the regular file at `path` begins as one of snapshots does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def read_header(file: BinaryIO, path: Path) -> tuple[SnapshotHeader, int]:
     """The header at the file's start, and its length in bytes. Raises UserError unless it is whole and ours."""
     prefix = file.read(_PREFIX.size)

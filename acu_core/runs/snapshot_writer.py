@@ -51,7 +51,14 @@ class SnapshotWriter:
             raise UserError(f"{path} exists already and is not overwritten: choose another run directory") from error
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
-        file.append(content)
+        try:
+            file.append(content)
+        except BaseException:
+            file.close()
+            # An empty file would be refused by the next one that begins here.
+            if not replace:
+                path.unlink(missing_ok=True)
+            raise
         return cls(file, header, last_iteration=-1)
 
     @classmethod

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from acu_core.errors import Remedy
 
 
 class Events(Protocol):
     """Told while training goes on; each call must return quickly."""
-
-    def begin_run(self, run: Path) -> None:
-        """The run in the directory `run` is locked, and trained from now on."""
 
     def begin(self, total: int, done: int) -> None:
         """The whole work is `total` iterations, all stages together, of which `done` were done earlier."""
@@ -27,11 +24,22 @@ class Events(Protocol):
         """Something that the user should know although the work goes on, and what would help."""
 
 
-class NoEvents:
-    """Nobody watches."""
+@runtime_checkable
+class RunListener(Protocol):
+    """What `Events` may have besides."""
 
     def begin_run(self, run: Path) -> None:
-        """Does nothing."""
+        """The run in the directory `run` is locked, and trained from now on: called before `begin`."""
+
+
+def tell_run(events: Events, run: Path) -> None:
+    """Tells the run to events that listen for it."""
+    if isinstance(events, RunListener):
+        events.begin_run(run)
+
+
+class NoEvents:
+    """Nobody watches."""
 
     def begin(self, total: int, done: int) -> None:
         """Does nothing."""

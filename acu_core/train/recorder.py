@@ -73,10 +73,11 @@ class Recorder:
             return None
         iterations = self._iterations
         figures = torch.stack(self._figures).cpu().numpy()
-        self._iterations, self._figures = [], []
         finite = np.isfinite(figures[:, 0])
         good = len(iterations) if finite.all() else int(finite.argmin())
         self._shapes.write(self._snapshots, good)
+        # Only now: what the disk refuses is kept, the shapes and the figures alike.
+        self._iterations, self._figures = [], []
         for iteration, (loss, accuracy) in zip(iterations[:good], figures[:good], strict=True):
             record = TrainingRecord(
                 iteration=iteration,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -41,19 +43,25 @@ class ShapeCollector:
         self._iterations.append(iteration)
 
     def write(self, snapshots: SnapshotWriter, count: int | None = None) -> None:
-        """Writes the first `count` of what was collected, by default all of it, and forgets the rest."""
+        """Writes the first `count` of what was collected, by default all of it, and forgets the rest.
+
+        Where the disk refuses it, all that was collected is kept for another try.
+        """
         iterations, shapes = self._iterations[:count], self._shapes[:count]
+        if iterations:
+            snapshots.append_block(iterations, *self._blocks(shapes))
         self._iterations, self._shapes = [], []
-        if not iterations:
-            return
+
+    def _blocks(self, shapes: list[Tensor]) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
+        """For each layer positions (T, G, K, 2), and weight norms (T, G, K)."""
         values = _stacked(shapes)
         sizes = [layer.positions.numel() for layer in self._layers.values()]
         pieces = torch.split(values, [*sizes, *(size // 2 for size in sizes)], dim=1) if sizes else ()
         positions, norms = [], []
         for index, layer in enumerate(self._layers.values()):
-            positions.append(pieces[index].reshape(len(iterations), *layer.positions.shape).numpy())
-            norms.append(pieces[len(sizes) + index].reshape(len(iterations), *layer.positions.shape[:2]).numpy())
-        snapshots.append_block(iterations, positions, norms)
+            positions.append(pieces[index].reshape(len(shapes), *layer.positions.shape).numpy())
+            norms.append(pieces[len(sizes) + index].reshape(len(shapes), *layer.positions.shape[:2]).numpy())
+        return positions, norms
 
     def _shape(self) -> Tensor:
         parts = [layer.positions.detach().float().reshape(-1) for layer in self._layers.values()]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import operator
 import os
 import time
+import warnings
 import weakref
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import SupportsIndex
 
+import numpy as np
 import torch
 from torch import nn
 
 from acu_core.errors import UserError
 from acu_core.nn.unwrapped_layers import unwrapped_layers
+from acu_core.runs.recording_lock import RecordingLock
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts, TruncatedHeaderError
 from acu_core.runs.snapshot_writer import SnapshotWriter
@@ -35,13 +40,15 @@ class ShapeRecorder:
     half a second after the last block, or when 256 are pending, by `flush` and by `close`. What is written survives the
     process, `kill -9` included. A killed process loses what is pending: at most 256 snapshots, all recorded within half
     a second. What is flushed survives a power failure too: flush when you save a checkpoint, and the file will never
-    end before it. A half-written end is ignored by readers. Without `with` or `close`, the rest is written when the
+    end before it. A half-written end is ignored by readers. What the disk refuses is an OSError and kept for the next
+    try; with the one of `close` it is lost. Without `with` or `close`, the rest is written when the
     recorder is collected or Python exits.
 
     Names of layers are those in the network itself: without the `module.` of DistributedDataParallel and DataParallel
-    and the `_orig_mod.` of `torch.compile`. Where torch.distributed is initialised already, only rank 0 writes; the
-    recorders of the others do nothing. Layers may be of any dtype, on several devices, move between them, share or
-    freeze their positions.
+    and the `_orig_mod.` of `torch.compile`. Where torch.distributed is initialised already, only rank 0 writes. The
+    recorders of the others refuse the same arguments and iterations, but look at no file: none is refused because of
+    what it holds, and after `resume_after` their `last_iteration` is -1 until they record. Layers may be of any dtype,
+    on several devices, move between them, share or freeze their positions.
 
     Args:
         model: any network with at least one ActiveConv2d. Its layers are looked up once, here.
@@ -49,12 +56,14 @@ class ShapeRecorder:
         warm_up: how many iterations the positions rest, for those who draw the file.
         every: `record` keeps the iterations that are multiples of it.
         resume_after: the iteration after which a resumed training goes on. What the file holds beyond it is cut off,
-            and `record` appends; where there is no file, one begins. With None or 0 a training begins: an existing file
-            is refused, so that no recording is lost by a script that is started twice.
+            and `record` appends; where there is no file, one begins. Where the file ends earlier, so that shapes are
+            missing, a warning says so. With None or 0 a training begins: an existing file is refused, so that no
+            recording is lost by a script that is started twice, unless it ends inside its header.
 
     Raises:
-        UserError: the network has no active layer; the file exists already, cannot be written, or, with
-            `resume_after`, is damaged or of another network; a number is out of range. Then nothing on disk changed.
+        UserError: the network has no active layer; the file exists already, cannot be written, is being recorded into
+            by another recorder, or, with `resume_after`, is damaged or of another network; a number is out of range.
+            Then nothing on disk changed.
     """
 
     def __init__(
@@ -79,14 +88,17 @@ class ShapeRecorder:
         self._latest = -1
         self._file: _OpenFile | None = None
         if _is_first_process():
-            entries = layer_entries(layers)
-            snapshots = _go_on(self.path, entries, facts, after) if after else None
-            if snapshots is None:
-                snapshots = _begin(self.path, entries, facts)
-            self._latest = snapshots.last_iteration
-            self._file = _OpenFile(snapshots, ShapeCollector(layers))
+            opened = _open(self.path, layer_entries(layers), facts, after)
+            self._latest = opened.snapshots.last_iteration
+            self._file = _OpenFile(opened, ShapeCollector(layers))
             # Also runs when Python exits.
             self._finalizer = weakref.finalize(self, self._file.close)
+            if after >= opened.found + max(self._every, opened.usual):
+                held = f"ends with iteration {opened.found}" if opened.found >= 0 else "has no snapshot"
+                warnings.warn(
+                    f"{self.path} {held}, and the training goes on after {after}: the shapes in between are missing",
+                    stacklevel=2,
+                )
         self._closed = False
 
     @property
@@ -100,14 +112,13 @@ class ShapeRecorder:
         Raises UserError for an iteration that does not come after those before, and after `close`.
         """
         self._check_open()
-        if self._file is None:
-            return
         number = _whole("iteration", iteration)
         if number <= self._latest:
             raise UserError(f"iterations must ascend: {number} was to be recorded after {self._latest} in {self.path}")
-        if number % self._every == 0:
-            self._file.collect(number)
+        # First: what cannot be written now is kept, and must not be recorded again.
         self._latest = number
+        if self._file is not None and number % self._every == 0:
+            self._file.collect(number)
 
     def flush(self) -> None:
         """Returns when all that was recorded is on the disk: before a checkpoint is saved, for example."""
@@ -139,8 +150,9 @@ class ShapeRecorder:
 class _OpenFile:
     """What must be written and closed even when the recorder is forgotten."""
 
-    def __init__(self, snapshots: SnapshotWriter, shapes: ShapeCollector) -> None:
-        self.snapshots = snapshots
+    def __init__(self, opened: _Opened, shapes: ShapeCollector) -> None:
+        self.snapshots = opened.snapshots
+        self._lock = opened.lock
         self._shapes = shapes
         self._written = time.monotonic()
         self._process = os.getpid()
@@ -162,6 +174,7 @@ class _OpenFile:
                 self.snapshots.sync()
         finally:
             self.snapshots.close()
+            self._lock.release()
 
 
 def _is_first_process() -> bool:
@@ -169,32 +182,71 @@ def _is_first_process() -> bool:
     return not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank() != 0)
 
 
-def _begin(path: Path, layers: list[LayerEntry], facts: TrainingFacts, *, replace: bool = False) -> SnapshotWriter:
-    if not replace and os.path.lexists(path):
-        raise UserError(
-            f"{path} exists already and is not overwritten: choose another file, or, where a training is resumed, "
-            "give resume_after, the iteration after which it goes on"
-        )
-    return SnapshotWriter.create(path, layers, facts, replace=replace)
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is locked: the last iteration that was found in it, and how many it took between the last two."""
+
+    snapshots: SnapshotWriter
+    lock: RecordingLock
+    found: int
+    usual: int = 1
 
 
-def _go_on(path: Path, layers: list[LayerEntry], facts: TrainingFacts, after: int) -> SnapshotWriter | None:
-    """The file, cut after an iteration; None where there is none."""
+def _open(path: Path, layers: list[LayerEntry], facts: TrainingFacts, after: int) -> _Opened:
     if not os.path.lexists(path):
-        return None
+        snapshots = SnapshotWriter.create(path, layers, facts)
+        try:
+            return _Opened(snapshots, RecordingLock(path), found=after)
+        except BaseException:
+            snapshots.close()
+            raise
+    if not path.exists():
+        raise UserError(f"{path} is a link to a file that is not there: remove the link or choose another file")
+    if not after:
+        _refuse_recording(path)
+    lock = RecordingLock(path)
+    try:
+        if not after:
+            # It may have been begun in the meantime.
+            _refuse_recording(path)
+        return _go_on(path, layers, facts, after, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _refuse_recording(path: Path) -> None:
+    with suppress(UserError):
+        try:
+            SnapshotFile(path)
+        except TruncatedHeaderError:
+            return
+    raise UserError(
+        f"{path} exists already and is not overwritten: choose another file, or, where a training is resumed, "
+        "give resume_after, the iteration after which it goes on"
+    )
+
+
+def _go_on(path: Path, layers: list[LayerEntry], facts: TrainingFacts, after: int, lock: RecordingLock) -> _Opened:
+    """The file, cut after an iteration."""
     try:
         file = SnapshotFile(path)
     except TruncatedHeaderError:
         # Killed when it began: it holds nothing yet.
-        return _begin(path, layers, facts, replace=True)
+        return _Opened(SnapshotWriter.create(path, layers, facts, replace=True), lock, found=after)
     if difference := _difference(file, layers, facts):
         raise UserError(f"{path} cannot be gone on with, it was recorded {difference}: choose another file")
     good = file.iterations <= after
     good[file.damaged] = False
     kept = int(good.nonzero()[0][-1]) + 1 if good.any() else 0
+    last = [int(iteration) for iteration in np.delete(file.iterations, file.damaged)[-2:]]
     snapshots = SnapshotWriter.open_for_append(path, file.length_of(kept))
-    snapshots.cut()
-    return snapshots
+    try:
+        snapshots.cut()
+    except BaseException:
+        snapshots.close()
+        raise
+    return _Opened(snapshots, lock, found=last[-1] if last else -1, usual=last[-1] - last[0] if last else 1)
 
 
 def _difference(file: SnapshotFile, layers: list[LayerEntry], facts: TrainingFacts) -> str:

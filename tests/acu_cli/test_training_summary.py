@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -43,3 +46,24 @@ def test_json_keeps_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
     values = json.loads(capsys.readouterr().out)
     assert values["evaluation"] == {"loss": 0.5, "errors": 25, "images": 100, "accuracy": 0.75}
     assert values["test_part"] == "validation"
+
+
+def test_lines_break_between_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = Evaluation(loss=0.5, errors=58, images=100, top5_errors=5)
+    found = replace(report("test"), frozen=frozen, run="a run " * 30)
+    conclude(found, as_json=False)
+    whole = capsys.readouterr().out
+    (long,) = [line for line in whole.splitlines() if "behind" in line]
+    assert long.endswith("lies 33.0 points behind")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for columns in (40, 60, 79, 80, 81, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        conclude(found, as_json=False)
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+        # What is typed or copied is one line, whatever its length.
+        assert all(len(line) <= columns for line in lines if "a run" not in line)
+        assert sum("a run" in line for line in lines) == 2
+        assert "33.0 points" in "\n".join(lines)
+        assert " ".join(" ".join(lines).split()) == " ".join(whole.split())

@@ -64,6 +64,16 @@ class PseudoTerminal:
         """What is on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display)
 
+    @property
+    def is_as_before(self) -> bool:
+        """Whether its settings are those that it began with."""
+        return termios.tcgetattr(self._terminal) == self.settings
+
+    @property
+    def echoes(self) -> bool:
+        """Whether it shows what is typed."""
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
+
     def type(self, keys: bytes) -> None:
         """Types on its keyboard."""
         os.write(self._controller, keys)

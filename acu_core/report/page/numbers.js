@@ -12,12 +12,13 @@ class Numbers {
     const norm = recording.weightNorm(number, index);
     return {
       layer: panel.layer.name,
-      group: panel.group(synapse) + 1,
-      synapse: (synapse % panel.layer.synapses) + 1,
+      // Counted from 0, as the files and the other commands do.
+      group: panel.group(synapse),
+      synapse: synapse % panel.layer.synapses,
       y: recording.y(number, index).toFixed(3),
       x: recording.x(number, index).toFixed(3),
       moved: recording.moved(number, index).toFixed(3),
-      norm: norm < Infinity ? String(Number(norm.toPrecision(3))) : "not finite",
+      norm: norm < Infinity ? inFigures(norm) : "not finite",
     };
   }
 
@@ -33,12 +34,12 @@ class Numbers {
     title.textContent = numbers.layer;
     const list = document.createElement("dl");
     const rows = [
-      ["synapse", `${numbers.synapse} of ${panel.layer.synapses}`],
+      ["synapse", `${numbers.synapse} (0 to ${panel.layer.synapses - 1})`],
       ["y, x", `${numbers.y}, ${numbers.x} px`],
       ["moved", `${numbers.moved} px ${first ? `since ${inWords(first)}` : "from the start"}`],
       ["weight norm", numbers.norm],
     ];
-    if (panel.layer.groups > 1) rows.splice(1, 0, ["group", `${numbers.group} of ${panel.layer.groups}`]);
+    if (panel.layer.groups > 1) rows.splice(1, 0, ["group", `${numbers.group} (0 to ${panel.layer.groups - 1})`]);
     for (const [name, text] of rows) {
       const term = document.createElement("dt");
       term.textContent = name;

@@ -262,8 +262,8 @@ class Page {
     else if (event.key === "ArrowRight" || (event.key === "ArrowUp" && target === this.slider)) this.step(1);
     else if (event.key === "Home") this.step(-this.recording.count);
     else if (event.key === "End") this.step(this.recording.count);
-    else if (event.key === "PageUp" && target === this.slider) this.step(50);
-    else if (event.key === "PageDown" && target === this.slider) this.step(-50);
+    else if (event.key === "PageUp") this.step(50);
+    else if (event.key === "PageDown") this.step(-50);
     else if (event.key === "Escape") this.select(null, -1);
     else return;
     event.preventDefault();

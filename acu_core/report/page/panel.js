@@ -155,8 +155,9 @@ class Panel {
 
   drawTrails(context, index, places, colours, line) {
     const count = this.moments.length;
-    // Between few snapshots the way is not known.
-    if (this.recording.sparse) context.setLineDash([5 * line, 4 * line]);
+    // Where nothing was recorded the way is not known. Both sides of a gap are moments.
+    const unknown = this.moments.map((moment, m) => m > 0 && this.recording.paused[this.moments[m - 1]] === 1);
+    const kinds = unknown.includes(true) ? [false, true] : [false];
     let newest = 0;
     while (newest + 1 < count && this.moments[newest + 1] <= index) newest++;
     TRAIL_BANDS.forEach(([oldestShare, strength, width], band) => {
@@ -166,20 +167,22 @@ class Panel {
       if (to < 0 || (to <= from && youngestShare > 0)) return;
       context.globalAlpha = strength;
       context.lineWidth = width * line * this.bold;
-      for (let group = 0; group < this.layer.groups; group++) {
-        context.strokeStyle = colours.groups[group % colours.groups.length];
-        context.beginPath();
-        for (let k = 0; k < this.layer.synapses; k++) {
-          const s = group * this.layer.synapses + k;
-          if (!this.learned[s]) continue;
-          const row = 2 * s * count;
-          context.moveTo(this.place(this.trail[row + 2 * from]), this.place(this.trail[row + 2 * from + 1]));
-          for (let m = from + 1; m <= to; m++) {
-            context.lineTo(this.place(this.trail[row + 2 * m]), this.place(this.trail[row + 2 * m + 1]));
+      for (const dashed of kinds) {
+        context.setLineDash(dashed ? [5 * line, 4 * line] : []);
+        for (let group = 0; group < this.layer.groups; group++) {
+          context.strokeStyle = colours.groups[group % colours.groups.length];
+          context.beginPath();
+          for (let k = 0; k < this.layer.synapses; k++) {
+            const s = group * this.layer.synapses + k;
+            if (!this.learned[s]) continue;
+            const row = 2 * s * count;
+            const go = (move, m) => context[move](this.place(this.trail[row + 2 * m]), this.place(this.trail[row + 2 * m + 1]));
+            go("moveTo", from);
+            for (let m = from + 1; m <= to; m++) go(unknown[m] === dashed ? "lineTo" : "moveTo", m);
+            if (youngestShare === 0 && !dashed) context.lineTo(places[s][0], places[s][1]);
           }
-          if (youngestShare === 0) context.lineTo(places[s][0], places[s][1]);
+          context.stroke();
         }
-        context.stroke();
       }
     });
     context.globalAlpha = 1;

@@ -6,7 +6,9 @@ class Recording {
     this.knots = knots;
     this.iterations = knots.iterations;
     this.count = knots.iterations.length;
-    this.sparse = this.count < data.fewestForAWay;
+    // Whether the way from a snapshot to the next one was not recorded.
+    this.paused = new Uint8Array(this.count);
+    for (const before of data.gaps) this.paused[before] = 1;
     this.synapses = 0;
     this.layers = data.layers.map((layer) => {
       const size = layer.groups * layer.synapses;
@@ -53,10 +55,11 @@ class Recording {
     return Math.hypot(this.y(synapse, index) - this.y(synapse, 0), this.x(synapse, index) - this.x(synapse, 0));
   }
 
+  // The root mean square of its synapses.
   movedOfLayer(layer, index) {
     let sum = 0;
-    for (let s = layer.first; s < layer.first + layer.size; s++) sum += this.moved(s, index);
-    return sum;
+    for (let s = layer.first; s < layer.first + layer.size; s++) sum += this.moved(s, index) ** 2;
+    return Math.sqrt(sum / layer.size);
   }
 
   // Half the side of every panel in input pixels, one for all: it holds every position of every snapshot.
@@ -89,7 +92,7 @@ class Recording {
     return iteration - this.iterations[before] <= this.iterations[after] - iteration ? before : after;
   }
 
-  // At most `points` snapshots for trails, near each other where much moves.
+  // About `points` snapshots for trails, near each other where much moves, and both sides of every gap.
   trailMoments(points) {
     const steps = Math.min(this.count - 1, 1000);
     if (steps < 1) return [0];
@@ -116,6 +119,7 @@ class Recording {
         wanted = Math.floor(share * (points - 1)) + 1;
       }
     }
-    return chosen;
+    for (const before of this.data.gaps) chosen.push(before, before + 1);
+    return [...new Set(chosen)].sort((a, b) => a - b);
   }
 }

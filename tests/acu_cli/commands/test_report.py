@@ -70,6 +70,11 @@ def test_a_page_of_a_part(app: typer.Typer, run: RunDirectory, tmp_path: Path, c
     assert '"name":"conv1"' not in output.read_text()
 
 
+def test_one_snapshot_is_one(app: typer.Typer, run: RunDirectory, tmp_path: Path) -> None:
+    arguments = ["report", str(run.path), "-o", str(tmp_path / "one.html"), "--from", "5", "--to", "5"]
+    assert ": one snapshot, iteration 5, " in CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+
+
 @pytest.mark.parametrize("option", ["--frames=300", "--fps=10", "--width=300", "--theme=dark"])
 def test_what_a_page_has_no_use_for_is_refused(
     app: typer.Typer, run: RunDirectory, tmp_path: Path, option: str

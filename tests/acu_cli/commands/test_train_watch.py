@@ -130,6 +130,7 @@ def test_the_view_ends_with_a_training_that_is_killed(tmp_path: Path) -> None:
             assert "warning: mark this" in terminal.text
             assert terminal.written.count(ENTER) == terminal.written.count(LEAVE) == 1
             assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
+            assert terminal.is_as_before
 
 
 def test_the_training_goes_on_with_its_bar_when_the_view_is_killed(tmp_path: Path) -> None:
@@ -138,10 +139,12 @@ def test_the_training_goes_on_with_its_bar_when_the_view_is_killed(tmp_path: Pat
         with PseudoTerminal(events(written.run.path, said=["mark this"])) as terminal:
             terminal.wait_for(lambda text: "iteration 30 of" in text, "the picture")
             (view,) = views(written.run.path)
+            assert not terminal.echoes
             os.kill(view, signal.SIGKILL)
             terminal.wait_for(lambda text: "accuracy" in text and "left" in text, "the bar")
             assert "warning: mark this" in terminal.text
             assert LEAVE in terminal.written
+            assert terminal.is_as_before
 
 
 def test_what_is_said_stays_in_its_order(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def assert_sane(terminal: PseudoTerminal) -> None:
     for begin, end in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h"), (b"\x1b[?7l", b"\x1b[?7h")):
         assert written.count(begin) == written.count(end)
         assert written.rfind(end) >= written.rfind(begin)
+    assert terminal.is_as_before
 
 
 def test_a_run_that_is_cut_back_begins_again(tmp_path: Path) -> None:
@@ -92,8 +93,14 @@ def test_ctrl_c_ends_the_view_quietly(tmp_path: Path) -> None:
         written.go_on(30)
         with PseudoTerminal([*WATCH, str(written.run.path)]) as terminal:
             terminal.wait_for(lambda text: "iteration 30 of" in text, "iteration 30")
+            assert "Ctrl-C ends the view" in terminal.text
+            # Whoever does not know that tries some keys.
+            terminal.type(b"seen\n")
+            terminal.read(0.3)
+            assert b"seen" not in terminal.written
             terminal.type(b"\x03")
             assert terminal.wait() == 0
+            assert "Ctrl-C" not in terminal.text
             assert b"Traceback" not in terminal.written
             assert "iteration 30 of" in terminal.text
             assert_sane(terminal)
@@ -187,6 +194,12 @@ def test_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     [
         (("nowhere",), "there is no run at nowhere"),
         ((".",), "is not a run, it has no recipe.toml"),
+        (
+            ("run/positions.bin",),
+            "run/positions.bin is a file and not the directory of a run: "
+            "`acu animate-shapes run/positions.bin` draws it\n",
+        ),
+        (("run/recipe.toml",), "run/recipe.toml is a file and not the directory of a run\n"),
         ((), "there is no run in runs"),
         (("run", "--layers", "conv9"), "no layer is called 'conv9'"),
     ],
@@ -260,3 +273,4 @@ def test_ctrl_z_gives_the_terminal_back_and_going_on_takes_it_again(tmp_path: Pa
             written.go_on(50)
             terminal.process.send_signal(signal.SIGCONT)
             terminal.wait_for(lambda text: "iteration 50 of" in text, "iteration 50")
+            assert not terminal.echoes

@@ -97,7 +97,7 @@ def test_synapses_stand_where_the_last_snapshot_says(tmp_path: Path) -> None:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     recordings = load_recordings([tmp_path / "p.bin"])
     layout = plan_layout([2])
-    reach = visible_reach(recordings)
+    reach = visible_reach(recordings, layout.panel)
     # From the size alone: inches at 100 pixels, y from below.
     for cell, positions in enumerate(last[:, 0]):
         left, bottom, side, _ = (100 * inches for inches in layout.place(cell, 0))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from acu_core.render.frame_schedule import (
     at_iterations,
     at_moments,
     choose_frame_count,
-    is_sparse,
+    gaps,
     plan_frames,
 )
 from acu_core.render.recording import Recording
@@ -81,7 +83,7 @@ def test_an_ordinary_run_shows_only_what_was_recorded() -> None:
     for pace in Pace:
         schedule = plan(recording, frames=140, trail_points=150, pace=pace)
         assert all(iteration == round(iteration) for iteration in shown(schedule))
-        assert not is_sparse(recording)
+        assert not gaps(recording.iterations).any()
         # Trails too go from snapshot to snapshot.
         assert np.all(schedule.moments == np.round(schedule.moments))
 
@@ -89,7 +91,6 @@ def test_an_ordinary_run_shows_only_what_was_recorded() -> None:
 def test_a_record_of_few_snapshots_is_interpolated_and_shows_each_of_them() -> None:
     recording = record(np.array([0.0, 1.0, 5.0]), np.array([0, 10_000, 50_000]))
     schedule = plan(recording, frames=60, trail_points=150)
-    assert is_sparse(recording)
     exact = [i for f, i in zip(schedule.frames, shown(schedule), strict=True) if schedule.recorded(int(f))]
     assert exact == [0, 10_000, 50_000]
     assert len(schedule.frames) == 60
@@ -109,6 +110,69 @@ def test_a_long_way_is_no_jump_after_any_number_of_snapshots() -> None:
     recording = record(np.append(np.linspace(0, 1, 3000), 3.0), np.append(np.arange(3000), 50_000))
     between = [i for i in shown(plan(recording, frames=60)) if 2999 < i < 50_000]
     assert len(between) > 30
+
+
+STEPS = st.lists(
+    st.one_of(st.integers(1, 3), st.sampled_from([1, 10, 500, 5000])).flatmap(
+        lambda step: st.integers(1, 60).map(lambda times: [step] * times)
+    ),
+    min_size=1,
+    max_size=6,
+).map(lambda parts: np.concatenate([[0], np.cumsum(np.concatenate(parts))]))
+
+
+@given(STEPS, st.integers(2, 200))
+def test_at_a_uniform_pace_every_frame_is_near_its_time(iterations: np.ndarray, frames: int) -> None:
+    """However unevenly was recorded: no frames crowd, and none is left out as long as there is an iteration for it."""
+    span = int(iterations[-1])
+    frames = min(frames, span + 1)
+    found = np.array(shown(plan(record(np.sqrt(iterations), iterations), frames=frames, pace=Pace.UNIFORM)))
+    ideal = np.linspace(0, span, frames)
+    assert len(found) == frames
+    assert np.abs(found - ideal).max() <= 0.5001 * span / (frames - 1)
+
+
+@given(STEPS, STEPS, st.integers(0, 20_000), st.integers(2, 60))
+def test_two_runs_of_any_steps_share_a_time_line_without_crowding(
+    one: np.ndarray, other: np.ndarray, begins: int, frames: int
+) -> None:
+    recordings = record(np.sqrt(one), one), record(np.sqrt(other), other + begins)
+    schedule = plan(*recordings, frames=frames, pace=Pace.UNIFORM)
+    found = np.array(shown(schedule))
+    span = found[-1] - found[0]
+    if span + 1 < frames:
+        return
+    assert np.abs(found - np.linspace(found[0], found[-1], frames)).max() <= 0.5001 * span / (frames - 1)
+
+
+def test_a_run_beside_one_of_two_snapshots_is_no_crowd_before_a_jump() -> None:
+    run = record(np.sqrt(np.arange(3001)) / 50, warm_up=400)
+    authors = record(np.array([0.0, 1.0]), np.array([10_000, 50_000]), 10_000)
+    for frames, pace in itertools.product((20, 40), Pace):
+        found = np.array(shown(plan(authors, run, frames=frames, pace=pace)))
+        assert len(found) == frames
+        # The whole way of the authors' shapes is many frames, and no two of the run's are neighbouring snapshots.
+        assert (found > 10_000).sum() > frames / 3
+        assert np.diff(found).min() > 3
+
+
+@pytest.mark.parametrize("count", [2, 10, 23, 40])
+@pytest.mark.parametrize("pace", Pace)
+def test_between_an_iteration_and_the_next_is_nothing(count: int, pace: Pace) -> None:
+    """Whoever asks for more frames than there are iterations gets each of them once."""
+    schedule = plan(record(np.arange(count) ** 2 / 10), frames=60, trail_points=150, pace=pace)
+    assert shown(schedule) == list(range(count))
+    assert all(map(schedule.recorded, schedule.frames))
+
+
+@given(st.lists(st.sampled_from([1, 1, 1, 2, 40]), min_size=1, max_size=60), st.integers(2, 200))
+def test_no_frame_lies_between_neighbouring_iterations(steps: list[int], frames: int) -> None:
+    iterations = np.concatenate([[5], 5 + np.cumsum(steps)])
+    for pace in Pace:
+        schedule = plan(record(np.sqrt(iterations), iterations), frames=frames, pace=pace)
+        for frame in schedule.frames:
+            before, after = schedule.neighbours(int(frame))
+            assert after - before != 1
 
 
 def test_after_the_warm_up_frames_follow_movement() -> None:
@@ -148,9 +212,12 @@ def test_the_number_of_frames_follows_the_way_on_the_picture() -> None:
     assert choose_frame_count([record(long)], 30.0) == 90
     assert choose_frame_count([record(long)], 1000.0) == MOST_FRAMES
     assert choose_frame_count([record(long)], 0.1) == FEWEST_FRAMES
-    # No more than were recorded, or some would have to be invented; unless those are too few to look like motion.
-    assert choose_frame_count([record(long[:30])], 30.0) == 30
-    assert choose_frame_count([record(long[:20])], 30.0) == FEWEST_FRAMES
+    # No more than were recorded, or some would have to be invented; unless there is a way that nobody recorded.
+    for count in (30, 20, 10):
+        assert choose_frame_count([record(long[:count])], 30.0) == count
+    assert choose_frame_count([record(long[:20], np.arange(20) * 2)], 30.0) == FEWEST_FRAMES
+    paused = np.array([*range(1, 200), *range(10_000, 10_200)])
+    assert choose_frame_count([record(long[:399], paused)], 1.0) == FEWEST_FRAMES
     assert choose_frame_count([record(long[:1])], 30.0) == 1
 
 
@@ -174,3 +241,29 @@ def test_the_time_line_goes_from_the_first_start_to_the_last_end() -> None:
         assert (iterations[0], iterations[-1]) == (0, 119)
         # Beyond the end of one run the other goes on.
         assert sum(iteration > 49 for iteration in iterations) > 10
+
+
+@pytest.mark.parametrize(
+    ("iterations", "expected"),
+    [
+        ([5], []),
+        # Of few snapshots every step is unknown; from one iteration to the next there is nothing to know.
+        ([0, 10_000, 50_000], [0, 1]),
+        (range(10), []),
+        ([0, 1, 2, 9], [2]),
+        # Recording paused.
+        ([*range(1, 200), *range(10_000, 10_200)], [198]),
+        ([*range(3000), 10_000, 50_000], [2999, 3000]),
+        ([0, *range(5000, 5100)], [0]),
+        # It was only rarer, from the beginning or from some iteration on.
+        (range(0, 64_000, 500), []),
+        ([*range(1000), *range(1000, 50_000, 100)], []),
+        ([*range(0, 5000, 100), *range(5000, 5100)], []),
+        # A damaged snapshot or two.
+        ([*range(50), *range(53, 100)], []),
+    ],
+)
+def test_a_gap_is_a_step_much_longer_than_those_around_it(iterations: list[int], expected: list[int]) -> None:
+    found = gaps(np.array(iterations))
+    assert found.shape == (len(iterations) - 1,)
+    assert np.flatnonzero(found).tolist() == expected

@@ -49,3 +49,18 @@ def test_layers_are_grouped_by_the_first_part_that_differs() -> None:
     assert [len(stage) for stage in stages([f"body.{name}" for name in RESIDUAL])] == [10, 10, 10]
     assert stages(["conv1", "conv2"]) == [["conv1", "conv2"]]
     assert stages([]) == []
+
+
+BLOCKS = ["stem", *(f"stage{s}.block_{b}.body.conv{c}" for s in range(3) for b in range(5) for c in (1, 2))]
+
+
+@pytest.mark.parametrize("letters", [8, 10, 12])
+def test_words_before_numbers_give_way_before_layers_are_numbered(letters: int) -> None:
+    assert short_names(BLOCKS, letters)[:3] == ["stem", f"s0.b0{ELLIPSIS}c1", f"s0.b0{ELLIPSIS}c2"]
+
+
+def test_of_two_numbers_the_first_is_the_stage() -> None:
+    names = [f"block{s}_{b}.conv{c}" for s in (1, 2, 3) for b in range(5) for c in (1, 2)]
+    assert [len(stage) for stage in stages(["conv1", *names])] == [1, 10, 10, 10]
+    # A number of its own is a block's within its stage only where another number comes before it.
+    assert [len(stage) for stage in stages(["conv_1.a", "conv_1.b", "conv_2.a"])] == [2, 1]

@@ -18,6 +18,13 @@ from acu_core.runs.snapshot_writer import SnapshotWriter
 MakeRecording = Callable[..., Path]
 
 
+def test_a_recording_knows_whether_its_beginning_was_cut(make_recording: MakeRecording) -> None:
+    path = make_recording(iterations=50)
+    assert load_recording(path, first=20).shortened
+    for whole in (load_recording(path), load_recording(path, first=0), load_recording(path, last=20)):
+        assert not whole.shortened
+
+
 def test_iterations_and_layers_are_chosen(make_recording: MakeRecording) -> None:
     path = make_recording(3, hidden=np.zeros((1, 9, 2)).tolist())
     recording = load_recording(path, first=10, last=20, layers=["conv2", "*0"])

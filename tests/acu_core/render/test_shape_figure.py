@@ -17,7 +17,7 @@ from acu_core.render.frame_schedule import Pace, plan_frames
 from acu_core.render.layout import TEXT_SIZE
 from acu_core.render.recording import Recording
 from acu_core.render.shape_figure import ShapeFigure
-from acu_core.render.shape_panel import ShapePanel
+from acu_core.render.shape_panel import ShapePanel, dot_diameters, mark_scale
 from acu_core.render.training_curve import TrainingCurve
 
 LONG = "a_run_with_a_name_that_nobody_would_give_it_but_that_a_program_may_well_have_made_up_from_all_its_settings"
@@ -101,7 +101,8 @@ def test_no_two_panels_bear_one_name() -> None:
 
 
 def test_stages_are_marked() -> None:
-    assert len(draw(PICTURES["31 layers"]).layout.brackets) == 16
+    # The first layer and three stages, which are cut by three ends of rows.
+    assert len(draw(PICTURES["31 layers"]).layout.brackets) == 7
     assert not draw(PICTURES["six layers"]).layout.brackets
 
 
@@ -118,13 +119,34 @@ def test_a_frame_says_its_iteration_or_that_it_lies_between_two() -> None:
     assert "iteration | 50,000" in words(figure, -1)
 
 
+def broken(figure: ShapeFigure) -> list[set[bool]]:
+    """What the trails of each panel consist of: solid parts, broken ones, or both."""
+    return [set(panel.unknown.tolist()) for panel in figure.panels]
+
+
 def test_trails_between_few_snapshots_are_broken_lines() -> None:
-    assert all(panel._dashed for panel in draw(PICTURES["two files"]).panels)
-    assert all(panel._dashed for panel in draw(PICTURES["two files"], frames=1).panels)
-    assert not any(panel._dashed for panel in draw(PICTURES["six layers"]).panels)
-    # Of runs beside each other each for itself.
-    both = draw(PICTURES["a run and two files"]).panels
-    assert [panel._dashed for panel in both] == [False, True, False, True]
+    assert broken(draw(PICTURES["two files"])) == [{True}, {True}]
+    assert broken(draw(PICTURES["two files"], frames=1)) == [{True}, {True}]
+    assert broken(draw(PICTURES["six layers"])) == [{False}] * 6
+    # Of runs beside each other each for itself, and only as long as it lasts.
+    assert broken(draw(PICTURES["a run and two files"])) == [{False}, {False, True}] * 2
+
+
+@pytest.mark.parametrize("frames", [1, 24])
+def test_a_trail_is_broken_where_recording_paused(frames: int) -> None:
+    paused = drawn_run(("a",), iterations=[*range(1, 200), *range(10_000, 10_200)], warm_up=0, curve=False)
+    figure = draw([paused], frames=frames)
+    moments = figure.schedule.at_moments()
+    in_gap = (moments[:-1] >= 199) & (moments[1:] <= 10_000)
+    assert in_gap.sum() > 1
+    assert np.array_equal(figure.panels[0].unknown, in_gap)
+    assert "interpolated" in words(figure)
+    # The broken part is drawn: without it the picture lacks something, and solid it looks otherwise.
+    seen = figure.pixels(figure.frames - 1).copy()
+    figure.panels[0].unknown[:] = False
+    assert not np.array_equal(seen, figure.pixels(figure.frames - 1))
+    whole = drawn_run(("a",), iterations=range(1, 200), warm_up=0, curve=False)
+    assert "interpolated" not in words(draw([whole], frames=frames))
 
 
 @pytest.mark.parametrize("pace", Pace)
@@ -234,6 +256,43 @@ def test_the_size_of_a_dot_is_its_weight_norm() -> None:
         column, row = left + (x / 1.8 + 1) / 2 * side, pixels.shape[0] - bottom - (1 - y / 1.8) / 2 * side
         areas.append(accent[round(row) - 20 : round(row) + 20, round(column) - 20 : round(column) + 20].sum())
     assert areas[0] > 1.5 * areas[1] > 1.5 * 1.5 * areas[2] > 0
+
+
+def test_every_weight_norm_has_a_size_of_its_own_and_a_dot_that_is_seen() -> None:
+    relative = np.array([0, 0.1, 0.3, 0.5, 0.8, 0.95, 1, 1.05, 1.2, 1.5, 2, 3, 9])
+    for side in (0.7, 2.0, 4.2):
+        diameters = dot_diameters(relative, side)
+        assert np.all(np.diff(diameters) > 0)
+        # In pixels, without the edge in the panel's colour around it.
+        assert (diameters.min() - 1.1 * mark_scale(side)) * 100 / 72 >= 2.5
+        assert diameters.max() < 2.5 * dot_diameters(1.0, side)
+    assert "weight norm: 0.8, 1, 1.2 of the mean" in words(draw(PICTURES["six layers"]))
+
+
+@pytest.mark.parametrize("name", ["one layer", "six layers", "31 layers", "four runs"])
+@pytest.mark.parametrize("heavy", [1.0, 3.0, 8.0])
+def test_every_dot_lies_within_its_panel(name: str, heavy: float) -> None:
+    runs = []
+    for run in PICTURES[name]:
+        norms = {layer: np.array(values) for layer, values in run.weight_norms.items()}
+        for values in norms.values():
+            values[:, :, 0] *= heavy
+        runs.append(replace(run, weight_norms=norms, positions={n: 3 * p for n, p in run.positions.items()}))
+    for panel in draw(runs).panels:
+        reach = limits(panel)[1]
+        inches = panel._axes.get_position().width * panel._axes.figure.get_figwidth()
+        radii = panel._diameters / 72 / 2 / inches * 2 * reach
+        assert np.all(np.abs(panel._xy) + radii[..., None] <= reach * 1.0001)
+
+
+def test_rings_say_which_iteration_they_show() -> None:
+    run = drawn_run()
+    assert "| start |" in words(draw([run]))
+    late = replace(drawn_run(iterations=range(1000, 2000, 10)), shortened=True)
+    assert "| at 1,000 |" in words(draw([late]))
+    assert "start" not in words(draw([late]))
+    later = replace(drawn_run(iterations=range(1500, 2000, 10)), shortened=True)
+    assert "| first shown |" in words(draw([late, later]))
 
 
 def test_weight_norms_of_zero_are_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from acu_core.render.colours import DARK, LIGHT, Colour
 from acu_core.report.page import write_page
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
+from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts
+from acu_core.runs.snapshot_writer import SnapshotWriter
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -122,9 +125,16 @@ def test_every_iteration_can_be_reached_by_keys(opened: Callable[..., Page]) -> 
         ("ArrowLeft", 0),
         ("End", 200),
         ("ArrowRight", 200),
+        ("PageDown", 150),
+        ("PageUp", 200),
     ]:
         page.keyboard.press(key)
         assert index(page) == expected, key
+    # What needs the keys itself keeps them.
+    page.locator("#speed").focus()
+    page.keyboard.press("PageDown")
+    assert index(page) == 200
+    page.locator("#speed").blur()
     # The same where the slider has keys of its own: none of them counts twice.
     page.locator("#slider").focus()
     for key, expected in [
@@ -182,7 +192,8 @@ def test_a_hint_has_the_numbers_of_a_synapse(opened: Callable[..., Page]) -> Non
     words = hint.inner_text().split()
     recorded, start = file.positions("conv2")[200][0, 2], file.positions("conv2")[0][0, 2]
     assert words[0] == "conv2"
-    assert words[words.index("synapse") + 1] == "3"
+    # Counted from 0, as in the file.
+    assert words[words.index("synapse") + 1] == "2"
     shown = [float(word.rstrip(",")) for word in words[words.index("x") + 1 :][:2]]
     assert np.hypot(*(shown - recorded)) <= 0.011
     moved = float(words[words.index("moved") + 1])
@@ -202,7 +213,11 @@ def test_the_numbers_of_all_synapses_are_a_table(opened: Callable[..., Page]) ->
     page.get_by_text("Numbers of iteration 200").click()
     rows = page.locator("#numbers tbody tr")
     assert rows.count() == 18
-    assert rows.nth(4).inner_text().split("\t")[:6] == ["conv1", "1", "5", "0.000", "0.000", "0.000"]
+    assert rows.nth(4).inner_text().split("\t")[:6] == ["conv1", "0", "4", "0.000", "0.000", "0.000"]
+    assert "counted from 0" in page.locator("#numbers summary").inner_text()
+    # All with as many figures.
+    norms = [text.split("\t")[6] for text in rows.all_inner_texts()]
+    assert all(re.fullmatch(r"\d\.\d\d", norm) for norm in norms)
     before = rows.nth(0).inner_text()
     page.evaluate("acu.show(0)")
     assert rows.nth(0).inner_text() != before
@@ -300,7 +315,7 @@ def test_fingers_move_the_slider_and_get_the_hint(opened: Callable[..., Page]) -
     page.touchscreen.tap(x - 8, y - 8)
     hint = page.locator("#hint")
     assert hint.is_visible()
-    assert "synapse\n1 of 9" in hint.inner_text()
+    assert "synapse\n0 (0 to 8)" in hint.inner_text()
     page.touchscreen.tap(30, 20)
     assert hint.is_hidden()
     curve = page.locator("#errors svg")
@@ -335,7 +350,7 @@ def test_groups_and_a_hidden_shape_are_drawn(opened: Callable[..., Page]) -> Non
     assert near(image[row, column], LIGHT.groups[1])
     blue = np.round(255 * np.asarray(LIGHT.hidden)).astype(int)
     assert (np.abs(image.astype(int) - blue).max(axis=-1) <= 8).sum() > 50
-    assert "group 2" in page.locator(".legend").inner_text()
+    assert "group 1" in page.locator(".legend").inner_text()
     assert "hidden shape" in page.locator(".legend").inner_text()
 
 
@@ -378,3 +393,76 @@ def test_everything_that_can_be_used_has_a_name(opened: Callable[..., Page]) -> 
     assert nameless == []
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_a_layer_moved_by_the_root_mean_square_of_its_synapses(opened: Callable[..., Page]) -> None:
+    page = opened()
+    moved = snapshots(page).positions("conv2")[[0, 200]].reshape(2, -1, 2).astype(float)
+    expected = np.sqrt(np.square(moved[1] - moved[0]).sum(axis=1).mean())
+    caption = page.locator("figure.panel").nth(1).locator(".moved").inner_text()
+    assert caption.startswith("moved ")
+    assert float(caption.split()[1]) == pytest.approx(expected, abs=0.011)
+    # The same number in the list, and no other one of all layers together.
+    figures = page.locator(".moved-by-layer").inner_text()
+    assert "root mean square" in figures
+    amounts = re.findall(r"\d+\.\d\d px", figures)
+    assert len(amounts) == 3
+    assert amounts[0] == max(amounts[1:])
+    assert amounts[2] == caption.removeprefix("moved ")
+
+
+def test_the_way_across_a_gap_is_broken(open_page: OpenPage, tmp_path: Path) -> None:
+    # To the right for 100 iterations, down during the gap, and to the right again.
+    iterations = np.r_[0:100, 5000:5100]
+    positions = np.zeros((200, 1, 2, 2))
+    positions[:, 0, 1] = [-2.0, -2.0]
+    positions[100:, 0, 1, 0] += 4.0
+    positions[:, 0, 1, 1] += np.r_[np.linspace(0, 1.5, 100), np.linspace(1.5, 3.0, 100)]
+    with SnapshotWriter.create(tmp_path / "gap.bin", [LayerEntry("conv", 1, 2)], TrainingFacts(0)) as writer:
+        writer.append_block(iterations, [positions], [np.ones((200, 1, 2))])
+    write_page(tmp_path / "gap.bin", tmp_path / "gap.html")
+    page = open_page(tmp_path / "gap.html")
+    legend = page.locator(".legend").inner_text()
+    assert "interpolated" in legend
+    assert "the way it came" in legend
+    canvas = page.locator("canvas")
+    image, box = pixels(canvas).astype(int), canvas.bounding_box()
+    assert box is not None
+
+    def place(snapshot: int) -> tuple[int, int]:
+        page.evaluate("snapshot => acu.show(snapshot)", snapshot)
+        x, y = np.array(page.evaluate("acu.places('conv')[1]")) - [box["x"], box["y"]]
+        return round(x), round(y)
+
+    (x, top), (_, bottom), (left, row), (right, _) = place(99), place(100), place(110), place(180)
+    paper = np.round(255 * np.asarray(LIGHT.panel)).astype(int)
+
+    def orange(part: npt.NDArray[np.int_]) -> float:
+        # Of the three pixels across the line the one that is nearest to the trail's colour.
+        return float(((part[..., 0] - part[..., 2]).max(axis=-1) > 20).mean())
+
+    assert paper[0] - paper[2] < 10
+    assert 0.3 < orange(image[top + 12 : bottom - 12, x - 1 : x + 2]) < 0.8
+    assert orange(image[row - 1 : row + 2, left:right].swapaxes(0, 1)) == 1.0
+
+
+@pytest.mark.parametrize("width", [360, 640, 1000, 1300])
+@pytest.mark.parametrize("name", ["stage{s}.block_{b}.body.conv{c}", "block{s}_{b}.body.conv{c}"])
+def test_headings_stay_apart_at_any_width(opened: Callable[..., Page], width: int, name: str) -> None:
+    layers = tuple(name.format(s=s, b=b, c=c) for s in (1, 2, 3) for b in range(1, 6) for c in (1, 2))
+    page = opened(run={"layers": ("stem", *layers), "iterations": 20, "warm_up": 5}, width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(details => (details.open = true))")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.panel .name, .moved-by-layer li span')]"
+        ".filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0"
+        " || getComputedStyle(e).textOverflow === 'ellipsis').map(e => e.textContent)"
+    )
+    assert cut == []
+    listed = page.locator(".moved-by-layer li span:first-child").all_inner_texts()
+    assert len(set(listed)) == 31
+    # Nothing stands beside an empty half of a row but the last panels of a stage.
+    rows: dict[float, int] = {}
+    for box in page.evaluate("[...document.querySelectorAll('canvas')].map(e => e.getBoundingClientRect().top)"):
+        rows[round(box)] = rows.get(round(box), 0) + 1
+    across = max(rows.values())
+    assert len(rows) <= -(-31 // across) + 4

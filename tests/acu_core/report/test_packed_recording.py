@@ -121,13 +121,13 @@ def test_groups_and_layers_keep_their_order() -> None:
     np.testing.assert_allclose(np.exp(logarithms[:, 6:]).reshape(2, 1, 4), norms["b"], rtol=0.01)
 
 
-def test_displacements_are_those_of_the_packed_positions() -> None:
+def test_movements_are_those_of_the_packed_positions() -> None:
     recording = recording_of(restless(200, 18, step=0.05), layers=2)
     packed = pack(recording)
     places = unpacked(packed)[1]
     for number, name in enumerate(recording.positions):
         part = places[:, 9 * number : 9 * (number + 1)]
-        assert packed.displacements[name] == pytest.approx(np.hypot(*(part[-1] - part[0]).T).sum())
+        assert packed.moved[name] == pytest.approx(np.sqrt(np.square(part[-1] - part[0]).sum(axis=1).mean()))
 
 
 def test_damaged_bytes_do_not_pass() -> None:

@@ -266,6 +266,20 @@ def test_layers_of_many_stages_stand_under_their_stages_names(make_run: MakeRun)
     assert text.count("0.conv1moved") == 2
 
 
+def test_short_stages_share_rows_and_keep_their_whole_names(make_run: MakeRun) -> None:
+    blocks = [f"part{b}.conv{c}" for b in range(8) for c in (1, 2)]
+    page = page_of(make_run(layers=("stem", *blocks), iterations=20))
+    assert not [element for element, _ in page.elements if element == "h3"]
+    assert "part5.conv1moved" in words(page)
+
+
+def test_numbered_blocks_stand_under_their_stage_and_keep_their_names(make_run: MakeRun) -> None:
+    blocks = [f"block{s}_{b}.body.conv{c}" for s in (1, 2) for b in range(4) for c in (1, 2)]
+    text = words(page_of(make_run(layers=("stem", *blocks), iterations=20)))
+    assert "block1block1_0" in text
+    assert "block2block2_0" in text
+
+
 def test_rows_are_nearly_full() -> None:
     counts = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4, 9: 3, 12: 4}
     assert {n: columns([f"conv{i}" for i in range(n)]) for n in counts} == counts

@@ -208,7 +208,6 @@ def test_killed_and_continued(finished: Path, tiny_cifar10: Path, tmp_path: Path
         "from acu_core.reproduce.reproduction import Request, reproduce\n"
         "plan.load_recipe = conftest._small\nrun_training.BLOCK = 2\n"
         "class Slow:\n"
-        "    def begin_run(self, run): pass\n"
         "    def begin(self, total, done): pass\n"
         "    def advance(self, done, stage, loss, accuracy):\n"
         "        if stage.startswith('2 of 7') and done > 26: time.sleep(600)\n"

@@ -55,3 +55,12 @@ def test_damage_at_the_end_is_told(tmp_path: Path, place: int) -> None:
 def test_a_log_that_is_no_file_is_damage(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     assert read_log_end(tmp_path / "metrics.jsonl", "test_errors").damage is not None
+
+
+def test_what_is_not_strict_json_is_damage_here_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"iteration": 1, "test_errors": NaN}\n')
+    end = read_log_end(path, "test_errors")
+    assert end.last is None
+    assert end.damage is not None
+    assert "NaN is not strict JSON" in end.damage

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from acu_core.learn.step import StepFigures
 from acu_core.nn.active_conv2d import ActiveConv2d, active_layers
+from acu_core.recipe.recipe_file import load_recipe
+from acu_core.runs.json_lines import LogWriter, read_log
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.snapshot_writer import SnapshotWriter
+from acu_core.train.recorder import Recorder
 from acu_core.train.shape_collector import ShapeCollector, layer_entries
 
 
@@ -98,3 +104,25 @@ def test_layers_of_other_dtypes(tmp_path: Path, dtype: torch.dtype) -> None:
     weight = float(model[0].weight.detach()[0, 0, 0])
     # 4,096 squares added up in float32; a norm of bfloat16 would be 4e-3 off.
     np.testing.assert_allclose(file.weight_norms("0")[0], weight * 64, rtol=1e-4)
+
+
+def test_what_the_disk_refuses_is_kept_with_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = active_layers(nn.Sequential(ActiveConv2d(1, 1, 3)))
+    with (
+        SnapshotWriter.create(tmp_path / "positions.bin", layer_entries(layers)) as snapshots,
+        LogWriter(tmp_path / "metrics.jsonl") as metrics,
+    ):
+        recorder = Recorder(load_recipe("planted"), layers, snapshots, metrics)
+        recorder.collect(1, StepFigures(torch.tensor(0.5), torch.tensor(0.25)))
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                recorder.flush()
+        recorder.collect(2, StepFigures(torch.tensor(0.5), torch.tensor(0.25)))
+        recorder.flush()
+    assert SnapshotFile(tmp_path / "positions.bin").iterations.tolist() == [1, 2]
+    assert [line["iteration"] for line in read_log(tmp_path / "metrics.jsonl")] == [1, 2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import subprocess
@@ -139,13 +140,13 @@ def test_an_exception_writes_what_was_collected(path: Path) -> None:
 
 @pytest.mark.usefixtures("seldom")
 def test_a_forgotten_recorder_writes_and_closes(path: Path) -> None:
+    open_files = len(os.listdir("/proc/self/fd"))
     shapes = ShapeRecorder(network(), path)
     shapes.record(1)
-    open_files = len(os.listdir("/proc/self/fd"))
     del shapes
     gc.collect()
     assert recorded(path) == [1]
-    assert len(os.listdir("/proc/self/fd")) == open_files - 1
+    assert len(os.listdir("/proc/self/fd")) == open_files
 
 
 PROGRAM = """
@@ -168,13 +169,13 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_a_killed_process_loses_what_was_pending_and_nothing_else(path: Path) -> None:
     done = run(PROGRAM + "os.kill(os.getpid(), signal.SIGKILL)\n", path)
     assert done.returncode == -9
-    # Two blocks at least; more when half a second passed meanwhile.
-    assert len(recorded(path)) >= 2 * BLOCK
-    assert recorded(path) == list(range(1, len(recorded(path)) + 1))
-    shapes = ShapeRecorder(nn.Sequential(ActiveConv2d(1, 2, 3)), path, resume_after=300)
-    shapes.record(301)
+    last = len(recorded(path))
+    assert 600 - last <= BLOCK
+    assert recorded(path) == list(range(1, last + 1))
+    shapes = ShapeRecorder(nn.Sequential(ActiveConv2d(1, 2, 3)), path, resume_after=last)
+    shapes.record(last + 1)
     shapes.close()
-    assert recorded(path) == list(range(1, 302))
+    assert recorded(path) == list(range(1, last + 2))
 
 
 def test_the_rest_is_written_when_python_exits_and_once_whoever_forked(path: Path) -> None:
@@ -218,8 +219,12 @@ def test_going_on_cuts_what_lies_beyond_and_appends(path: Path) -> None:
             shapes.record(20)
         shapes.record(26)
     assert recorded(path) == [0, 10, 20, 26]
-    with ShapeRecorder(model, path, warm_up=2, resume_after=1000) as shapes:
+    with (
+        pytest.warns(UserWarning, match=r"ends with iteration 26, and the training goes on after 1000") as warned,
+        ShapeRecorder(model, path, warm_up=2, resume_after=1000) as shapes,
+    ):
         shapes.record(1001)
+    assert warned[0].filename == __file__
     assert recorded(path) == [0, 10, 20, 26, 1001]
 
 
@@ -231,6 +236,119 @@ def test_going_on_without_a_file_begins_one(path: Path) -> None:
     with ShapeRecorder(network(), path, resume_after=100) as shapes:
         shapes.record(101)
     assert recorded(path) == [101]
+
+
+def test_a_gap_is_no_gap_where_so_few_iterations_are_kept(path: Path) -> None:
+    with ShapeRecorder(network(), path, every=10) as shapes:
+        for iteration in range(1, 29):
+            shapes.record(iteration)
+    # Warnings are errors here.
+    ShapeRecorder(network(), path, every=10, resume_after=29).close()
+    # As they were recorded, whatever `every` says.
+    ShapeRecorder(network(), path, resume_after=29).close()
+    with pytest.warns(UserWarning, match="ends with iteration 20"):
+        ShapeRecorder(network(), path, every=10, resume_after=30).close()
+    ShapeRecorder(network(), path.with_name("b.bin")).close()
+    with pytest.warns(UserWarning, match="has no snapshot, and the training goes on after 2"):
+        ShapeRecorder(network(), path.with_name("b.bin"), resume_after=2).close()
+
+
+@pytest.mark.parametrize("after", [None, 7])
+def test_a_link_to_nothing_is_refused_for_what_it_is(path: Path, after: int | None) -> None:
+    path.symlink_to(path.with_name("gone.bin"))
+    with pytest.raises(UserError, match="is a link to a file that is not there"):
+        ShapeRecorder(network(), path, resume_after=after)
+    assert path.is_symlink()
+
+
+@pytest.mark.parametrize("length", [0, 30])
+def test_what_was_killed_in_its_header_is_begun_anew(path: Path, length: int) -> None:
+    ShapeRecorder(network(), path).close()
+    path.write_bytes(path.read_bytes()[:length])
+    with ShapeRecorder(network(), path) as shapes:
+        shapes.record(0)
+    assert recorded(path) == [0]
+
+
+@pytest.mark.parametrize("after", [None, 5])
+def test_a_file_that_is_being_recorded_into_is_refused_and_read(path: Path, after: int | None) -> None:
+    with ShapeRecorder(network(), path) as shapes:
+        for iteration in range(10):
+            shapes.record(iteration)
+        shapes.flush()
+        message = "another recorder of this one, is recording into .*shapes.bin" if after else "exists already"
+        with pytest.raises(UserError, match=message):
+            ShapeRecorder(network(), path, resume_after=after)
+        assert read_shapes(path).iterations.tolist() == list(range(10))
+        shapes.record(10)
+    assert recorded(path) == list(range(11))
+    # Let go of, by the one that was refused too.
+    ShapeRecorder(network(), path, resume_after=5).close()
+    assert recorded(path) == list(range(6))
+
+
+def test_a_killed_process_lets_go_of_its_file_even_where_its_workers_live(path: Path) -> None:
+    fork = """
+    shapes.flush()
+    if os.fork() == 0:
+        os.close(1)
+        os.close(2)
+        sys.stdin.read()
+        os._exit(0)
+    print("recording", flush=True)
+    signal.pause()
+    """
+    command = [sys.executable, "-c", PROGRAM + textwrap.dedent(fork), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "recording\n"
+        model = nn.Sequential(ActiveConv2d(1, 2, 3))
+        with pytest.raises(UserError, match="another process"):
+            ShapeRecorder(model, path, resume_after=600)
+        process.kill()
+        process.wait()
+        # The worker waits for an input that is still open.
+        ShapeRecorder(model, path, resume_after=600).close()
+    assert len(recorded(path)) == 600
+
+
+@pytest.mark.usefixtures("seldom")
+def test_what_a_full_disk_refuses_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = ShapeRecorder(network(), path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for iteration in range(BLOCK - 1):
+        shapes.record(iteration)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*shapes.bin"):
+            shapes.record(BLOCK - 1)
+        with pytest.raises(UserError, match="iterations must ascend"):
+            shapes.record(BLOCK - 1)
+        with pytest.raises(OSError, match="No space left"):
+            shapes.flush()
+        with pytest.raises(OSError, match="No space left"):
+            ShapeRecorder(network(), path.with_name("other.bin"))
+    assert not path.with_name("other.bin").exists()
+    assert recorded(path) == []
+    shapes.record(BLOCK)
+    shapes.close()
+    assert recorded(path) == list(range(BLOCK + 1))
+
+
+def test_other_ranks_refuse_the_same_and_write_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape_recorder, "_is_first_process", lambda: False)
+    with ShapeRecorder(network(), path, every=5) as shapes:
+        shapes.record(6)
+        assert shapes.last_iteration == 6
+        with pytest.raises(UserError, match="iterations must ascend: 3 was to be recorded after 6"):
+            shapes.record(3)
+        with pytest.raises(UserError, match="iteration must be a whole number"):
+            shapes.record("x")  # type: ignore[arg-type]
+        shapes.flush()
+    assert not path.exists()
 
 
 def renamed() -> nn.Module:
