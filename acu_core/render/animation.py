@@ -14,6 +14,7 @@ from acu_core.render.colours import LIGHT, Theme
 from acu_core.render.frame_schedule import Pace, choose_frame_count, plan_frames
 from acu_core.render.layer_names import stages
 from acu_core.render.layout import plan_layout
+from acu_core.render.moving_figure import letters_lacking
 from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, all_layers, visible_reach
@@ -82,6 +83,10 @@ def render_animation(
     sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
     check_not_source(output, *sources)
     recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
+    names = [recording.title for recording in recordings] if title is None or not single else []
+    lacking = letters_lacking([title or "", *names, *all_layers(recordings)])
+    if lacking:
+        warn(lacking)
     report = write_picture(
         lambda drawn: make_picture(
             recordings, frames=drawn, iteration=iteration, width=width, theme=theme, pace=pace, title=title
@@ -128,7 +133,7 @@ def load_recordings(
         raise UserError(f"1 to {MOST_RUNS} runs are drawn beside each other, got {len(sources)}")
     if len(sources) == 1:
         return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
-    whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
+    whole = _told_apart(sources, [load_recording(source, first=first, last=last, warn=warn) for source in sources])
     if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
         known = ", ".join(f"{r.title} has {', '.join(list(r.positions)[:_NAMED])}" for r in whole)
         raise UserError(f"the runs have no layer in common: {known}")
@@ -145,6 +150,20 @@ def load_recordings(
         if not recording.positions:
             raise UserError(f"{recording.title} has none of the layers {', '.join(layers)}")
     return chosen
+
+
+def _told_apart(sources: Sequence[Source], recordings: Sequence[Recording]) -> list[Recording]:
+    """The recordings, where some have one title each with as much of its path as tells it from the others."""
+    paths = [Path(source.path if isinstance(source, RunDirectory) else source).resolve() for source in sources]
+    parts = [(path if path.is_dir() else path.with_suffix("")).parts for path in paths]
+    titles = []
+    for recording, own in zip(recordings, parts, strict=True):
+        alike = {parts[i] for i, other in enumerate(recordings) if other.title == recording.title}
+        depth = 1
+        while depth < len(own) and len({path[-depth:] for path in alike}) < len(alike):
+            depth += 1
+        titles.append(recording.title if len(alike) == 1 else "/".join(own[-depth:]))
+    return [replace(recording, title=title) for recording, title in zip(recordings, titles, strict=True)]
 
 
 def _only(recording: Recording, patterns: Sequence[str]) -> Recording:

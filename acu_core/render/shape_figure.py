@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
-from acu_core.render.error_curve import ErrorCurve, has_errors
+from acu_core.render.error_curve import ErrorCurve, has_errors, words_room
 from acu_core.render.frame_schedule import FrameSchedule, at_iterations, crosses_gap, gaps
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
@@ -20,8 +20,6 @@ from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring, r
 from acu_core.render.timeline import Timeline
 
 _NAME_SIZES = (10.0, 9.0, TEXT_SIZE)
-# What the words for the current error take.
-_ERROR_ROOM = 1.4
 _LEGEND_GROUPS = 4
 _LEGEND_NORMS = (0.8, 1.0, 1.2)
 # The legend's marks are those of a panel of this side at most, to fit into a line.
@@ -29,7 +27,7 @@ _LEGEND_SIDE = 2.0
 
 
 def visible_reach(recordings: Sequence[Recording], side: float) -> float:
-    """Half the side of every panel in input pixels, one for all: panels of `side` inches hold every dot of every frame."""
+    """Half of every panel in input pixels, one for all: it holds every dot of every frame. `side` is in inches."""
     reach = max(float(np.abs(p).max()) for recording in recordings for p in recording.positions.values())
     for recording in recordings:
         if recording.hidden is not None:
@@ -105,7 +103,7 @@ class ShapeFigure:
             schedule,
             recordings,
             self._colours,
-            room=layout.width - 2 * MARGIN - (_ERROR_ROOM * len(recordings) if layout.curve else 0),
+            room=layout.width - 2 * MARGIN - (words_room(len(recordings)) if layout.curve else 0),
         )
         self.curve = (
             ErrorCurve(self.drawing, layout.curve, layout.count, schedule, recordings, self.timeline, self._colours)

@@ -302,3 +302,38 @@ def test_a_theme_colours_the_file(make_recording: MakeRecording, tmp_path: Path,
             assert count(image, theme.paper, 0) > 10_000
             assert count(image, theme.panel, 0) > 10_000
             assert count(image, theme.group(0), 0) > 100
+
+
+def test_letters_that_the_font_lacks_are_named_once(make_recording: MakeRecording, tmp_path: Path) -> None:
+    path = make_recording(iterations=30)
+    said: list[str] = []
+    odd = "\u65e5\u672c \u65e5\x07 \xe9\u03c0"
+    render_animation(path, tmp_path / "a.gif", frames=3, title=odd, warn=said.append)
+    assert said == [
+        "the font of the pictures has no \u65e5, \u672c, U+0007: a mark stands in the place of each",
+    ]
+    render_animation(path, tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 1
+    # A name that is not drawn is not warned of.
+    other = make_recording(iterations=30, name="\u65e5.bin")
+    render_animation(other, tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 1
+    render_animation([path, other], tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 2
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(make_recording: MakeRecording, tmp_path: Path) -> None:
+    for place in ("x/one", "y/one", "y/two"):
+        (tmp_path / place).mkdir(parents=True)
+    paths = [make_recording(iterations=9, name=f"{place}/positions.bin") for place in ("x/one", "y/one", "y/two")]
+    other = make_recording(iterations=9, name="other.bin")
+    assert [r.title for r in load_recordings([*paths, other])] == [
+        "x/one/positions",
+        "y/one/positions",
+        "y/two/positions",
+        "other",
+    ]
+    assert [r.title for r in load_recordings([paths[1], paths[2]])] == ["one/positions", "two/positions"]
+    assert [r.title for r in load_recordings([paths[1], other])] == ["positions", "other"]
+    # What is the same stays the same.
+    assert [r.title for r in load_recordings([other, other])] == ["other", "other"]

@@ -200,7 +200,7 @@ def test_the_picture_says_what_it_shows(theme: Theme) -> None:
     assert "how much each pixel can count, at most; weights of iteration 123,456 in both" in said
     assert "share in each pixel, square-root scale" in said
     assert {"fixed grid", "learned", "RMS radius 3.00 px", "RMS radius 4.50 px  +50.0 %"} <= set(said)
-    assert {"RMS radius below", "that of the fixed grid", "learning rate falls"} <= set(said)
+    assert {"RMS radius learned", "the same below", "fixed grid", "learning rate falls"} <= set(said)
     assert {"iteration", "200", "3 px", "4 px"} <= set(said)
     picture.show(3)
     assert {"RMS radius 2.40 px  \N{MINUS SIGN}20.0 %", "iteration", "300"} <= set(texts(picture))

@@ -369,3 +369,14 @@ def test_the_bar_shows_warm_up_past_future_and_drops_where_they_are(theme: Theme
         # The triangle over the drop of the learning rate at iteration 1,500, and none beside it.
         assert colour(pixels, 1500, height + 0.06) == [round(255 * part) for part in theme.ink]
         assert colour(pixels, 1420, height + 0.06) == [round(255 * part) for part in theme.paper]
+
+
+def test_long_names_beside_each_other_keep_what_tells_them_apart() -> None:
+    said = words(draw([drawn_run(title=f"{letter}/{LONG}") for letter in "ab"]))
+    assert "| a" in said
+    assert "| b" in said
+
+
+def test_the_curve_says_its_scale() -> None:
+    for name in ("one layer", "six layers", "side by side", "four runs"):
+        assert "| test error, log scale |" in words(draw(PICTURES[name]))
