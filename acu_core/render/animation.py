@@ -13,7 +13,7 @@ from acu_core.errors import UserError
 from acu_core.render.colours import LIGHT, Theme
 from acu_core.render.frame_schedule import Pace, choose_frame_count, plan_frames
 from acu_core.render.layer_names import stages
-from acu_core.render.layout import plan_layout
+from acu_core.render.layout import narrowest_width, plan_layout
 from acu_core.render.moving_figure import letters_lacking
 from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
@@ -67,7 +67,8 @@ def render_animation(
         last: iteration to end with, included.
         iteration: which a still shows, with the trails up to it; it must be recorded. None shows the last.
         layers: names, or patterns with `*`; None takes all.
-        width: in pixels; 800 by default, less for one or two columns of panels.
+        width: in pixels; 800 by default, less for one or two columns of panels. At least 460, beside each other two
+            runs 640 and more runs 800, so that all text is legible.
         theme: the colours.
         pace: whether movement or iterations pass evenly.
         title: stands over the picture; by default the name of the run.
@@ -78,9 +79,10 @@ def render_animation(
         UserError: for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
     single = isinstance(source, (RunDirectory, str, os.PathLike))
     sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
+    narrowest = round(100 * narrowest_width(len(sources)))
+    check_output(output, frames=frames, fps=fps, width=width, narrowest=narrowest, iteration=iteration)
     check_not_source(output, *sources)
     recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
     names = [recording.title for recording in recordings] if title is None or not single else []
@@ -178,7 +180,10 @@ def _only(recording: Recording, patterns: Sequence[str]) -> Recording:
 def _automatic_frames(recordings: Sequence[Recording], width: int | None, suffix: str) -> int:
     if suffix not in _BYTES_PER_LINE_PIXEL:
         return 1
-    layout = plan_layout([len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings))
+    across = None if width is None else width / 100
+    layout = plan_layout(
+        [len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings), across=across
+    )
     side = layout.panel * (100.0 if width is None else width / layout.width)
     wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings, layout.panel)))
     # Only a first guess, which saves drawing twice.

@@ -83,7 +83,7 @@ def render_receptive_field(
     Raises UserError for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
+    check_output(output, frames=frames, fps=fps, width=width, narrowest=round(100 * WIDTH), iteration=iteration)
     recording = load_recording(source, first=first, last=last, warn=warn)
     if iteration is not None:
         recording.require(iteration)

@@ -67,6 +67,7 @@ def check_output(
     frames: int | None,
     fps: float | None,
     width: int | None,
+    narrowest: int,
     iteration: int | None = None,
 ) -> None:
     """Raises UserError, before any work is done, for what cannot be met."""
@@ -83,8 +84,9 @@ def check_output(
         raise UserError(f"one iteration is a still, {path.name} an animation: write one frame, as {', '.join(STILLS)}")
     if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
         raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
-    if width is not None and not 200 <= width <= 4000:
-        raise UserError(f"the width must be 200 to 4000 pixels, got {width}")
+    if width is not None and not narrowest <= width <= 4000:
+        why = ": narrower, its text could not be read" if width < narrowest else ""
+        raise UserError(f"the width of this picture must be {narrowest} to 4000 pixels, got {width}{why}")
     require_encoder(suffix)
 
 

@@ -78,7 +78,9 @@ class ShapeFigure:
         # Groups need the colours for themselves: then runs are told apart by their place and their line.
         self._colours: list[Colour] = [theme.ink] * len(recordings) if groups > 1 else list(theme.groups)
         self._groups = groups
-        across = picture_width(len(names), len(recordings))
+        # Below 100 dots an inch the smallest text would have less than 11 pixels.
+        inches = None if width is None else width / 100
+        across = picture_width(len(names), len(recordings), inches)
         heading = drawable(title if title is not None else "" if several else recordings[0].title)
         entries = fitting(self._legend(_LEGEND_SIDE), across - 2 * MARGIN)
         beside = line_width(entries) + text_width(heading, TITLE_SIZE, bold=True) + 0.3 < across - 2 * MARGIN
@@ -89,6 +91,7 @@ class ShapeFigure:
             title=bool(heading),
             lines=(self._key.lines if self._key else 0) + (0 if beside and heading else 1),
             curve=has_errors(recordings, schedule),
+            across=inches,
         )
         dots_per_inch = 100.0 if width is None else width / layout.width
         self.layout = layout

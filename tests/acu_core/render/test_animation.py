@@ -39,11 +39,11 @@ def test_a_gif_has_the_frames_and_times_that_were_asked_for(make_recording: Make
         output,
         frames=12,
         fps=25,
-        width=320,
+        width=480,
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(n, 12) for n in range(1, 13)]
-    assert (report.path, report.frames, report.fps, report.width) == (output, 12, 25.0, 320)
+    assert (report.path, report.frames, report.fps, report.width) == (output, 12, 25.0, 480)
     assert report.bytes == output.stat().st_size
     with Image.open(output) as image:
         assert (image.n_frames, image.size) == (12, (report.width, report.height))
@@ -72,7 +72,7 @@ def test_decoded_frames_are_the_drawn_ones(
         return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(picture_file, "encode_animation", spy)
-    render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=400)
+    render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=480)
     with Image.open(tmp_path / "a.gif") as image:
         for frame, pixels in enumerate(drawn):
             image.seek(frame)
@@ -156,12 +156,12 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
 ) -> None:
     path = make_recording(1, drift=2.0)
     monkeypatch.setattr(animation, "_BYTES_PER_LINE_PIXEL", {".gif": 1e-3})
-    whole = render_animation(path, tmp_path / "a.gif", width=240)
+    whole = render_animation(path, tmp_path / "a.gif", width=480)
     # How small a picture becomes is the business of fonts and of matplotlib's version.
     largest = 6 * whole.bytes // 10
     monkeypatch.setattr(picture_file, "LARGEST_BYTES", largest)
     totals: set[int] = set()
-    report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
+    report = render_animation(path, tmp_path / "a.gif", width=480, progress=lambda done, total: totals.add(total))
     assert max(totals) == whole.frames
     assert report.frames == min(totals) < whole.frames
     assert report.bytes <= largest
@@ -178,7 +178,7 @@ def test_every_format_is_written_alike_twice(
         pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
     path = make_recording(2)
     outputs = [tmp_path / f"{n}{suffix}" for n in "ab"]
-    reports = [render_animation(path, output, frames=frames, width=240) for output in outputs]
+    reports = [render_animation(path, output, frames=frames, width=480) for output in outputs]
     assert outputs[0].stat().st_size > 1000
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     assert reports[0].frames == (frames or 1)
@@ -227,7 +227,7 @@ def test_a_video_without_its_package_is_one_clear_sentence(
 
 def test_a_video_rests_on_its_last_frame(make_recording: MakeRecording, tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
-    report = render_animation(make_recording(1), tmp_path / "a.mp4", frames=10, fps=10, width=301)
+    report = render_animation(make_recording(1), tmp_path / "a.mp4", frames=10, fps=10, width=461)
     frames, seconds = ffmpeg.count_frames_and_secs(str(report.path))
     assert report.frames == 10
     assert frames == 6 + 8 + 18

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from acu_core.render.colours import DARK, LIGHT, THEMES, Theme
 from acu_core.render.frame_schedule import Pace, plan_frames
-from acu_core.render.layout import TEXT_SIZE
+from acu_core.render.layout import TEXT_SIZE, narrowest_width
 from acu_core.render.recording import Recording
 from acu_core.render.shape_figure import ShapeFigure
 from acu_core.render.shape_panel import ShapePanel, dot_diameters, mark_scale
@@ -66,15 +66,18 @@ def extent(figure: ShapeFigure, text: Text) -> Bbox:
     return text.get_window_extent(figure.drawing._canvas.get_renderer())
 
 
+@pytest.mark.parametrize("width", [None, "narrowest", "between"])
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_are_large_inside_and_apart(name: str) -> None:
-    figure = draw(PICTURES[name])
+def test_texts_are_large_inside_and_apart(name: str, width: str | None) -> None:
+    runs = PICTURES[name]
+    pixels = round(100 * narrowest_width(len(runs))) + (61 if width == "between" else 0)
+    figure = draw(runs, width=None if width is None else pixels)
+    assert width is None or abs(figure.size[0] - pixels) <= 1
     for frame in (0, figure.frames // 2, figure.frames - 1):
         shown = texts(figure, frame)
         boxes = [extent(figure, text) for text in shown]
         for text, box in zip(shown, boxes, strict=True):
-            # 11 pixels at 100 dots an inch.
-            assert text.get_fontsize() * 100 / 72 >= 11, text
+            assert text.get_fontsize() * figure.figure.dpi / 72 >= 11, text
             assert box.x0 >= 0, text
             assert box.y0 >= 0, text
             assert box.x1 <= figure.size[0], text
@@ -379,4 +382,4 @@ def test_long_names_beside_each_other_keep_what_tells_them_apart() -> None:
 
 def test_the_curve_says_its_scale() -> None:
     for name in ("one layer", "six layers", "side by side", "four runs"):
-        assert "| test error, log scale |" in words(draw(PICTURES[name]))
+        assert "| test error, log scale" in words(draw(PICTURES[name]))
