@@ -154,6 +154,7 @@ class ShapeFigure:
         shown, size = fit_names([drawable(name) for name in names], layout.cell)
         reach = visible_reach(self._recordings, layout.panel)
         iterations = self.schedule.at_moments()
+        unknown = [crosses_gap(recording.iterations, iterations) for recording in self._recordings]
         panels = []
         for index, (name, short) in enumerate(zip(names, shown, strict=True)):
             left, bottom = layout.corners[index]
@@ -175,7 +176,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    unknown=crosses_gap(recording.iterations, iterations),
+                    unknown=unknown[number],
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)
