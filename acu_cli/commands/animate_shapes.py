@@ -79,7 +79,10 @@ def animate_shapes(
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(help="Width in pixels; by default 800, less for one or two layers.", show_default=False),
+        typer.Option(
+            help="Width in pixels, at least 460, for several runs more; by default 800, less for one or two layers.",
+            show_default=False,
+        ),
     ] = None,
     theme: Annotated[Theme, typer.Option(help="The colours.")] = Theme.LIGHT,
     pace: Annotated[

@@ -118,7 +118,7 @@ def test_every_frame_is_a_recorded_snapshot(make_recording: MakeRecording, tmp_p
     assert report.last_radius == pytest.approx(6)
     assert report.fixed_centre == report.last_centre == (16, 16)
     with Image.open(report.path) as image:
-        assert (image.n_frames, image.size) == (8, (400, report.height))
+        assert (image.n_frames, image.size) == (8, (800, report.height))
 
 
 @pytest.mark.parametrize("snapshots", [1, 2, 5])
