@@ -79,7 +79,10 @@ def animate_shapes(
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(help="Width in pixels; by default 800, less for one or two layers.", show_default=False),
+        typer.Option(
+            help="Width in pixels, at least 460, for several runs more; by default 800, less for one or two layers.",
+            show_default=False,
+        ),
     ] = None,
     theme: Annotated[Theme, typer.Option(help="The colours.")] = Theme.LIGHT,
     pace: Annotated[
@@ -110,11 +113,13 @@ def animate_shapes(
         from acu_core.render.colours import THEMES
         from acu_core.render.field_animation import FieldReport, default_field_output
         from acu_core.render.frame_schedule import Pace as FramePace
-        from acu_core.render.picture_file import RenderReport
+        from acu_core.render.picture_file import RenderReport, check_suffix
 
     report: RenderReport
     field = view is View.RECEPTIVE_FIELD
     target = output or (default_field_output if field else default_output)(runs[0])
+    # A page shows the shapes of one run.
+    check_suffix(target, *([".html"] if not field and len(runs) == 1 else []))
     with ends_with(f"{target} is as it was before"), DrawingProgress() as progress:
         if field:
             report = draw_receptive_field(

@@ -13,7 +13,8 @@ from acu_core.errors import UserError
 from acu_core.render.colours import LIGHT, Theme
 from acu_core.render.frame_schedule import Pace, choose_frame_count, plan_frames
 from acu_core.render.layer_names import stages
-from acu_core.render.layout import plan_layout
+from acu_core.render.layout import narrowest_width, plan_layout
+from acu_core.render.moving_figure import letters_lacking
 from acu_core.render.picture_file import LARGEST_BYTES, Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.render.shape_figure import ShapeFigure, all_layers, visible_reach
@@ -66,7 +67,8 @@ def render_animation(
         last: iteration to end with, included.
         iteration: which a still shows, with the trails up to it; it must be recorded. None shows the last.
         layers: names, or patterns with `*`; None takes all.
-        width: in pixels; 800 by default, less for one or two columns of panels.
+        width: in pixels; 800 by default, less for one or two columns of panels. At least 460, beside each other two
+            runs 640 and more runs 800, so that all text is legible.
         theme: the colours.
         pace: whether movement or iterations pass evenly.
         title: stands over the picture; by default the name of the run.
@@ -77,11 +79,16 @@ def render_animation(
         UserError: for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
     single = isinstance(source, (RunDirectory, str, os.PathLike))
     sources: Sequence[Source] = [source] if single else source  # type: ignore[list-item,assignment]
+    narrowest = round(100 * narrowest_width(len(sources)))
+    check_output(output, frames=frames, fps=fps, width=width, narrowest=narrowest, iteration=iteration)
     check_not_source(output, *sources)
     recordings = load_recordings(sources, first=first, last=last, layers=layers, warn=warn)
+    names = [recording.title for recording in recordings] if title is None or not single else []
+    lacking = letters_lacking([title or "", *names, *all_layers(recordings)])
+    if lacking:
+        warn(lacking)
     report = write_picture(
         lambda drawn: make_picture(
             recordings, frames=drawn, iteration=iteration, width=width, theme=theme, pace=pace, title=title
@@ -128,7 +135,7 @@ def load_recordings(
         raise UserError(f"1 to {MOST_RUNS} runs are drawn beside each other, got {len(sources)}")
     if len(sources) == 1:
         return [load_recording(sources[0], first=first, last=last, layers=layers, warn=warn)]
-    whole = [load_recording(source, first=first, last=last, warn=warn) for source in sources]
+    whole = _told_apart(sources, [load_recording(source, first=first, last=last, warn=warn) for source in sources])
     if len(set.union(*(set(r.positions) for r in whole))) == sum(len(r.positions) for r in whole):
         known = ", ".join(f"{r.title} has {', '.join(list(r.positions)[:_NAMED])}" for r in whole)
         raise UserError(f"the runs have no layer in common: {known}")
@@ -147,6 +154,20 @@ def load_recordings(
     return chosen
 
 
+def _told_apart(sources: Sequence[Source], recordings: Sequence[Recording]) -> list[Recording]:
+    """The recordings, where some have one title each with as much of its path as tells it from the others."""
+    paths = [Path(source.path if isinstance(source, RunDirectory) else source).resolve() for source in sources]
+    parts = [(path if path.is_dir() else path.with_suffix("")).parts for path in paths]
+    titles = []
+    for recording, own in zip(recordings, parts, strict=True):
+        alike = {parts[i] for i, other in enumerate(recordings) if other.title == recording.title}
+        depth = 1
+        while depth < len(own) and len({path[-depth:] for path in alike}) < len(alike):
+            depth += 1
+        titles.append(recording.title if len(alike) == 1 else "/".join(own[-depth:]))
+    return [replace(recording, title=title) for recording, title in zip(recordings, titles, strict=True)]
+
+
 def _only(recording: Recording, patterns: Sequence[str]) -> Recording:
     names = [name for name in recording.positions if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     return replace(
@@ -159,7 +180,10 @@ def _only(recording: Recording, patterns: Sequence[str]) -> Recording:
 def _automatic_frames(recordings: Sequence[Recording], width: int | None, suffix: str) -> int:
     if suffix not in _BYTES_PER_LINE_PIXEL:
         return 1
-    layout = plan_layout([len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings))
+    across = None if width is None else width / 100
+    layout = plan_layout(
+        [len(stage) for stage in stages(all_layers(recordings))], abreast=len(recordings), across=across
+    )
     side = layout.panel * (100.0 if width is None else width / layout.width)
     wanted = choose_frame_count(recordings, side / (2 * visible_reach(recordings, layout.panel)))
     # Only a first guess, which saves drawing twice.

@@ -28,6 +28,9 @@ _LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.
 _INSET = 0.05
 _VALUE_SIZE = 10.0
 _PAST_WIDTH, _PAST_DOT = 1.7, 6.0
+_NAME = "test error, log scale"
+# Of a piece of a recording's line, before its error.
+_SAMPLE_ROOM = 0.50
 
 
 def has_errors(recordings: Sequence[Recording], schedule: FrameSchedule) -> bool:
@@ -38,6 +41,16 @@ def has_errors(recordings: Sequence[Recording], schedule: FrameSchedule) -> bool
         and bool(np.any((recording.curve.iterations >= first) & (recording.curve.iterations <= last)))
         for recording in recordings
     )
+
+
+def words_room(recordings: int) -> float:
+    """How many inches the words for the current errors of so many recordings take above the time line."""
+    each = _value_width() + (_SAMPLE_ROOM if recordings > 1 else 0)
+    return recordings * each + text_width(_NAME, TEXT_SIZE) + 0.15
+
+
+def _value_width() -> float:
+    return text_width("88.8 %", _VALUE_SIZE, bold=True)
 
 
 class ErrorCurve:
@@ -116,16 +129,15 @@ class ErrorCurve:
     def _add_values(self, figure: MovingFigure, count: float, colours: Sequence[Colour]) -> list[Text | None]:
         """The texts for the current errors, from the right, each behind a piece of its line where there are several."""
         right = figure.width - MARGIN
-        slot = text_width("88.8 %", _VALUE_SIZE, bold=True)
         texts: list[Text | None] = [None] * len(self._points)
         for number in reversed(range(len(self._points))):
             if not len(self._points[number][0]):
                 continue
             texts[number] = figure.add_text(right, count, "", size=_VALUE_SIZE, fontweight="bold", ha="right")
-            right -= slot
+            right -= _value_width()
             if colours:
                 sample = Line2D(
-                    [right - 0.36, right - 0.10],
+                    [right - _SAMPLE_ROOM + 0.14, right - 0.10],
                     [count + 0.045] * 2,
                     color=colours[number],
                     linestyle=_LINE_STYLES[number % len(_LINE_STYLES)],
@@ -133,8 +145,8 @@ class ErrorCurve:
                     transform=figure.figure.dpi_scale_trans,
                 )
                 figure.figure.add_artist(sample)
-                right -= 0.50
-        figure.add_text(right - 0.05, count, "test error", size=TEXT_SIZE, color=figure.theme.muted, ha="right")
+                right -= _SAMPLE_ROOM
+        figure.add_text(right - 0.05, count, _NAME, size=TEXT_SIZE, color=figure.theme.muted, ha="right")
         return texts
 
 

@@ -17,6 +17,7 @@ from acu_core.render.field_colours import FieldTheme
 from acu_core.render.field_figure import WIDTH, FieldFigure, FieldFrames, default_title
 from acu_core.render.field_panel import Field
 from acu_core.render.frame_schedule import FrameSchedule, Pace, plan_frames
+from acu_core.render.moving_figure import letters_lacking
 from acu_core.render.picture_file import Progress, RenderReport, check_output, write_picture
 from acu_core.render.recording import Recording, Warn, load_recording, python_warning
 from acu_core.runs.run_directory import RunDirectory
@@ -82,10 +83,14 @@ def render_receptive_field(
     Raises UserError for options that cannot be met. The file at `output` is then as it was before.
     """
     began = time.perf_counter()
-    check_output(output, frames=frames, fps=fps, width=width, iteration=iteration)
+    check_output(output, frames=frames, fps=fps, width=width, narrowest=round(100 * WIDTH), iteration=iteration)
     recording = load_recording(source, first=first, last=last, warn=warn)
     if iteration is not None:
         recording.require(iteration)
+    shown = default_title(recording.title) if title is None else title
+    lacking = letters_lacking([recording.title if title is None else title])
+    if lacking:
+        warn(lacking)
     fields = open_fields()
     fixed = fields.fixed_grid()
     known: dict[int, Field] = {}
@@ -109,24 +114,24 @@ def render_receptive_field(
                 [known[number] for number in numbers],
                 fixed,
                 weights=fields.iteration,
-                title=default_title(recording.title) if title is None else title,
+                title=shown,
             )
         )
         return FieldFigure(made[-1], 100.0 if width is None else width / WIDTH, colours)
 
     report = write_picture(make, output, theme=colours, frames=frames, wanted=_WANTED, fps=fps, progress=progress)
-    shown = made[-1]
-    last_shown = int(shown.schedule.frames[-1])
+    drawn_fields = made[-1]
+    last_shown = int(drawn_fields.schedule.frames[-1])
     return FieldReport(
         **vars(replace(report, seconds=time.perf_counter() - began)),
         weights_iteration=fields.iteration,
-        first_iteration=int(shown.schedule.at_moments()[0]),
-        last_iteration=int(shown.schedule.at_moments()[last_shown]),
+        first_iteration=int(drawn_fields.schedule.at_moments()[0]),
+        last_iteration=int(drawn_fields.schedule.at_moments()[last_shown]),
         fixed_radius=fixed.radius,
-        first_radius=shown.learned[0].radius,
-        last_radius=shown.learned[last_shown].radius,
+        first_radius=drawn_fields.learned[0].radius,
+        last_radius=drawn_fields.learned[last_shown].radius,
         fixed_centre=fixed.centre,
-        last_centre=shown.learned[last_shown].centre,
+        last_centre=drawn_fields.learned[last_shown].centre,
     )
 
 

@@ -13,8 +13,8 @@ from acu_core.render.field_colours import FieldTheme
 from acu_core.render.field_panel import Field, FieldPanel, Ring
 from acu_core.render.frame_schedule import FrameSchedule
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE
-from acu_core.render.legend import Entry, add_legend, fitting, line, triangle
-from acu_core.render.moving_figure import FONT, MovingFigure, text_width
+from acu_core.render.legend import Entry, add_legend, fitting, line, ring, triangle
+from acu_core.render.moving_figure import FONT, MovingFigure, drawable, text_width
 from acu_core.render.radius_curve import RadiusCurve
 from acu_core.render.recording import Recording
 from acu_core.render.shape_figure import fit_names
@@ -58,7 +58,8 @@ def default_title(name: str) -> str:
     looks = "where the centre unit looks"
     if not name:
         return looks
-    (shown,), _ = fit_names([name], _TITLE_ROOM - text_width(f": {looks}", TITLE_SIZE, bold=True), (TITLE_SIZE,))
+    room = _TITLE_ROOM - text_width(f": {looks}", TITLE_SIZE, bold=True)
+    (shown,), _ = fit_names([drawable(name)], room, (TITLE_SIZE,))
     return f"{shown}: {looks}"
 
 
@@ -143,8 +144,9 @@ class FieldFigure:
     def _legend(self) -> list[Entry]:
         theme, recording, schedule = self._theme, self._fields.recording, self._fields.schedule
         entries = [
-            line(theme.group(0), "RMS radius below", rank=3),
-            line(theme.muted, "that of the fixed grid", dashed=True, rank=2),
+            ring(9, 1.6, theme.ink, "RMS radius of what is learned", rank=3, brief="RMS radius learned"),
+            line(theme.group(0), "the same below", rank=2),
+            line(theme.muted, "that of the fixed grid", dashed=True, rank=3, brief="fixed grid"),
         ]
         drops = recording.curve.drops if recording.curve else np.zeros(0)
         if np.any((drops >= schedule.iterations[0]) & (drops <= schedule.iterations[-1])):
@@ -153,7 +155,7 @@ class FieldFigure:
 
     def _add_header(self) -> None:
         drawing = self._drawing
-        (title,), size = fit_names([self._fields.title], _TITLE_ROOM, (TITLE_SIZE,))
+        (title,), size = fit_names([drawable(self._fields.title)], _TITLE_ROOM, (TITLE_SIZE,))
         drawing.add_text(MARGIN, drawing.height - 0.31, title, size=size, fontweight="bold")
         said = f"how much each pixel can count, at most; weights of iteration {self._fields.weights:,} in both"
         drawing.add_text(MARGIN, drawing.height - 0.55, said, size=9, color=self._theme.muted)

@@ -1,4 +1,4 @@
-"""Where things stand in the picture, in inches at 100 pixels an inch: the look is the same at every width."""
+"""Where things stand in the picture, in inches at 100 pixels an inch or more: text is legible at every width."""
 
 from __future__ import annotations
 
@@ -72,18 +72,33 @@ class Layout:
         return left + number * (self.panel + _BESIDE), bottom, self.panel, self.panel
 
 
-def picture_width(cells: int, abreast: int = 1) -> float:
-    """The width of the picture for so many cells."""
-    return _WIDTHS.get(max(_row_lengths([cells], abreast)) * abreast, _FULL_WIDTH)
+def narrowest_width(abreast: int) -> float:
+    """The least width of a picture of so many panels in a cell: below it the words of its footer have no room."""
+    return _WIDTHS.get(abreast, _FULL_WIDTH)
+
+
+def picture_width(cells: int, abreast: int = 1, across: float | None = None) -> float:
+    """The width of the picture for so many cells, at most `across`."""
+    natural = _WIDTHS.get(max(_row_lengths([cells], abreast, _FULL_WIDTH)) * abreast, _FULL_WIDTH)
+    return natural if across is None else min(natural, across)
 
 
 def plan_layout(
-    stages: Sequence[int], *, abreast: int = 1, title: bool = True, lines: int = 1, curve: bool = False
+    stages: Sequence[int],
+    *,
+    abreast: int = 1,
+    title: bool = True,
+    lines: int = 1,
+    curve: bool = False,
+    across: float | None = None,
 ) -> Layout:
-    """The layout of layers in stages of so many, `abreast` panels each, with so many lines below the title."""
-    rows = _row_lengths(stages, abreast)
+    """The layout of layers in stages of so many, `abreast` panels each, with so many lines below the title.
+
+    It is at most `across` wide: a narrower picture has shorter rows.
+    """
+    width = picture_width(sum(stages), abreast, across)
+    rows = _row_lengths(stages, abreast, _FULL_WIDTH if across is None else min(across, _FULL_WIDTH))
     longest = max(rows)
-    width = picture_width(sum(stages), abreast)
     starts = set(itertools.accumulate(stages))
     # Stages of one layer each say nothing.
     staged = len(stages) > 1 and max(stages) > 1
@@ -140,14 +155,14 @@ def plan_layout(
     )
 
 
-def _row_lengths(stages: Sequence[int], abreast: int) -> list[int]:
-    """Rows of nearly one length, which end with a stage where they can."""
+def _row_lengths(stages: Sequence[int], abreast: int, across: float) -> list[int]:
+    """Rows of nearly one length that fit across, which end with a stage where they can."""
     cells = sum(stages)
     if cells * abreast <= 3:
         return [cells]
     best = min(
         range(1, cells + 1),
-        key=lambda rows: _misfit(cells, rows, abreast),
+        key=lambda rows: _misfit(cells, rows, abreast, across),
     )
     even = [cells // best + (row < cells % best) for row in range(best)]
     ends = list(itertools.accumulate(stages))
@@ -157,13 +172,14 @@ def _row_lengths(stages: Sequence[int], abreast: int) -> list[int]:
     return staged if fits else even
 
 
-def _misfit(cells: int, rows: int, abreast: int) -> float:
+def _misfit(cells: int, rows: int, abreast: int, across: float) -> float:
     longest = math.ceil(cells / rows)
-    if longest * abreast > (_MOST_ABREAST if abreast == 1 else _MOST_SIDE_BY_SIDE):
+    share = (across - 2 * MARGIN) / (_FULL_WIDTH - 2 * MARGIN)
+    if longest * abreast > max(abreast, int(share * (_MOST_ABREAST if abreast == 1 else _MOST_SIDE_BY_SIDE))):
         return math.inf
     empty = longest * rows - cells
     # A row that lacks a panel or two stands centred; half a row is an accident.
     lonely = 3.0 if rows > 1 and cells // rows * 2 <= longest and cells // rows < longest else 0.0
     aspect = _WIDE_ASPECT if abreast > 1 or cells > _MANY else _ASPECT
-    across = longest * abreast / rows
-    return 4 * empty / cells + 2 * abs(math.log2(across / aspect) if abreast > 1 else across - aspect) + lonely
+    shape = longest * abreast / rows
+    return 4 * empty / cells + 2 * abs(math.log2(shape / aspect) if abreast > 1 else shape - aspect) + lonely

@@ -51,7 +51,16 @@ def dots(diameters: Sequence[float], colour: Colour, label: str, rank: int = 1, 
     return Entry(label, sum(inches) + gap * (len(inches) - 1), draw, rank, brief)
 
 
-def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 1, *, filled: bool = True) -> Entry:
+def ring(
+    diameter: float,
+    width: float,
+    colour: Colour,
+    label: str,
+    rank: int = 1,
+    *,
+    filled: bool = True,
+    brief: str | None = None,
+) -> Entry:
     """A circle, `diameter` and line `width` in points, in the panel's colour or empty."""
     inches = diameter / 72
 
@@ -66,7 +75,7 @@ def ring(diameter: float, width: float, colour: Colour, label: str, rank: int = 
             )
         )
 
-    return Entry(label, inches, draw, rank)
+    return Entry(label, inches, draw, rank, brief)
 
 
 def first_place(diameter: float, width: float, colour: Colour, label: str, rank: int = 1) -> Entry:
@@ -111,7 +120,7 @@ def triangle(colour: Colour, label: str, rank: int = 1) -> Entry:
     return Entry(label, side, draw, rank)
 
 
-def line(colour: Colour, label: str, *, dashed: bool = False, rank: int = 1) -> Entry:
+def line(colour: Colour, label: str, *, dashed: bool = False, rank: int = 1, brief: str | None = None) -> Entry:
     """A short line."""
     length = 0.2
 
@@ -122,7 +131,7 @@ def line(colour: Colour, label: str, *, dashed: bool = False, rank: int = 1) -> 
                 Rectangle((left + begin, middle - 0.011), end - begin, 0.022, facecolor=colour, edgecolor="none")
             )
 
-    return Entry(label, length, draw, rank)
+    return Entry(label, length, draw, rank, brief)
 
 
 def down(tip: float, height: float, side: float) -> list[tuple[float, float]]:

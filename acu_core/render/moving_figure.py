@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,8 @@ from matplotlib.text import Text
 from acu_core.render.colours import Colour, Theme
 
 FONT = "DejaVu Sans"
+# Letters that a warning names.
+_NAMED = 10
 
 
 class MovingFigure:
@@ -109,6 +111,19 @@ def drawable(name: str) -> str:
     """A name in one line, with a mark for every letter that the font lacks: it comes from a file system or a user."""
     known = _font(bold=True).get_charmap()
     return "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(name.split()))
+
+
+def letters_lacking(names: Iterable[str]) -> str | None:
+    """A sentence that names the letters of `names` for which `drawable` puts a mark, or None where there are none."""
+    known = _font(bold=True).get_charmap()
+    lacking = list(
+        dict.fromkeys(letter for name in names for letter in "".join(name.split()) if ord(letter) not in known)
+    )
+    if not lacking:
+        return None
+    shown = [letter if letter.isprintable() else f"U+{ord(letter):04X}" for letter in lacking[:_NAMED]]
+    more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    return f"the font of the pictures has no {', '.join(shown)}{more}: a mark stands in the place of each"
 
 
 @lru_cache(maxsize=4096)

@@ -54,20 +54,26 @@ def is_still(output: str | os.PathLike[str], frames: int | None = None) -> bool:
     return suffix in STILLS and (suffix not in ANIMATIONS or (frames or 1) == 1)
 
 
+def check_suffix(output: str | os.PathLike[str], *others: str) -> None:
+    """Raises UserError unless the end of the name is a picture's format, or one of `others` that the caller writes."""
+    formats = tuple(dict.fromkeys((*ANIMATIONS, *STILLS, *others)))
+    if Path(output).suffix.lower() not in formats:
+        raise UserError(f"{output} must end with one of {', '.join(formats)}: the end is the format")
+
+
 def check_output(
     output: str | os.PathLike[str],
     *,
     frames: int | None,
     fps: float | None,
     width: int | None,
+    narrowest: int,
     iteration: int | None = None,
 ) -> None:
     """Raises UserError, before any work is done, for what cannot be met."""
+    check_suffix(output)
     path = Path(output)
     suffix = path.suffix.lower()
-    if suffix not in ANIMATIONS + STILLS:
-        formats = ", ".join(dict.fromkeys(ANIMATIONS + STILLS))
-        raise UserError(f"{path} must end with one of {formats}: the end is the format")
     if path.is_dir():
         raise UserError(f"{path} is a directory: give a file's name")
     if frames is not None and not 1 <= frames <= 10_000:
@@ -78,8 +84,9 @@ def check_output(
         raise UserError(f"one iteration is a still, {path.name} an animation: write one frame, as {', '.join(STILLS)}")
     if fps is not None and not (math.isfinite(fps) and 0.1 <= fps <= 100):
         raise UserError(f"frames a second must be 0.1 to 100, got {fps}")
-    if width is not None and not 200 <= width <= 4000:
-        raise UserError(f"the width must be 200 to 4000 pixels, got {width}")
+    if width is not None and not narrowest <= width <= 4000:
+        why = ": narrower, its text could not be read" if width < narrowest else ""
+        raise UserError(f"the width of this picture must be {narrowest} to 4000 pixels, got {width}{why}")
     require_encoder(suffix)
 
 

@@ -33,7 +33,10 @@ class RunKey:
 
     def __init__(self, schedule: FrameSchedule, recordings: Sequence[Recording], room: float) -> None:
         self._iterations, self._recordings = schedule.at_moments(), recordings
-        self._names = [short_names([drawable(recording.title)], _LETTERS)[0] for recording in recordings]
+        names = [drawable(recording.title) for recording in recordings]
+        different = list(dict.fromkeys(names))
+        shown = dict(zip(different, short_names(different, _LETTERS), strict=True))
+        self._names = [shown[name] for name in names]
         self._states: list[Text] = []
         # Evenly over the width, so that the lines make columns.
         count = len(recordings)

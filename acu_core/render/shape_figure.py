@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from acu_core.render.colours import Colour, Theme
-from acu_core.render.error_curve import ErrorCurve, has_errors
+from acu_core.render.error_curve import ErrorCurve, has_errors, words_room
 from acu_core.render.frame_schedule import FrameSchedule, at_iterations, crosses_gap, gaps
 from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
@@ -20,8 +20,6 @@ from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring, r
 from acu_core.render.timeline import Timeline
 
 _NAME_SIZES = (10.0, 9.0, TEXT_SIZE)
-# What the words for the current error take.
-_ERROR_ROOM = 1.4
 _LEGEND_GROUPS = 4
 _LEGEND_NORMS = (0.8, 1.0, 1.2)
 # The legend's marks are those of a panel of this side at most, to fit into a line.
@@ -29,7 +27,7 @@ _LEGEND_SIDE = 2.0
 
 
 def visible_reach(recordings: Sequence[Recording], side: float) -> float:
-    """Half the side of every panel in input pixels, one for all: panels of `side` inches hold every dot of every frame."""
+    """Half of every panel in input pixels, one for all: it holds every dot of every frame. `side` is in inches."""
     reach = max(float(np.abs(p).max()) for recording in recordings for p in recording.positions.values())
     for recording in recordings:
         if recording.hidden is not None:
@@ -80,7 +78,9 @@ class ShapeFigure:
         # Groups need the colours for themselves: then runs are told apart by their place and their line.
         self._colours: list[Colour] = [theme.ink] * len(recordings) if groups > 1 else list(theme.groups)
         self._groups = groups
-        across = picture_width(len(names), len(recordings))
+        # Below 100 dots an inch the smallest text would have less than 11 pixels.
+        inches = None if width is None else width / 100
+        across = picture_width(len(names), len(recordings), inches)
         heading = drawable(title if title is not None else "" if several else recordings[0].title)
         entries = fitting(self._legend(_LEGEND_SIDE), across - 2 * MARGIN)
         beside = line_width(entries) + text_width(heading, TITLE_SIZE, bold=True) + 0.3 < across - 2 * MARGIN
@@ -91,6 +91,7 @@ class ShapeFigure:
             title=bool(heading),
             lines=(self._key.lines if self._key else 0) + (0 if beside and heading else 1),
             curve=has_errors(recordings, schedule),
+            across=inches,
         )
         dots_per_inch = 100.0 if width is None else width / layout.width
         self.layout = layout
@@ -105,7 +106,7 @@ class ShapeFigure:
             schedule,
             recordings,
             self._colours,
-            room=layout.width - 2 * MARGIN - (_ERROR_ROOM * len(recordings) if layout.curve else 0),
+            room=layout.width - 2 * MARGIN - (words_room(len(recordings)) if layout.curve else 0),
         )
         self.curve = (
             ErrorCurve(self.drawing, layout.curve, layout.count, schedule, recordings, self.timeline, self._colours)
@@ -153,6 +154,7 @@ class ShapeFigure:
         shown, size = fit_names([drawable(name) for name in names], layout.cell)
         reach = visible_reach(self._recordings, layout.panel)
         iterations = self.schedule.at_moments()
+        unknown = [crosses_gap(recording.iterations, iterations) for recording in self._recordings]
         panels = []
         for index, (name, short) in enumerate(zip(names, shown, strict=True)):
             left, bottom = layout.corners[index]
@@ -174,7 +176,7 @@ class ShapeFigure:
                     side=layout.panel,
                     theme=theme,
                     tints=tints,
-                    unknown=crosses_gap(recording.iterations, iterations),
+                    unknown=unknown[number],
                 )
                 panels.append(panel)
                 drawing.moving.append(panel)

@@ -59,7 +59,8 @@ def relative_norms(norms: npt.NDArray[Any]) -> Floats:
     """Weight norms (M, G, K) of a layer divided by their mean at each moment; ones where all are 0."""
     values = np.asarray(norms, np.float64)
     means = values.mean(axis=(1, 2), keepdims=True)
-    return np.divide(values, means, out=np.ones_like(values), where=means > 0)
+    relative: Floats = np.divide(values, means, out=np.ones_like(values), where=means > 0)
+    return relative
 
 
 def reach_of_dots(positions: npt.NDArray[Any], norms: npt.NDArray[Any], side: float, known: float) -> float:

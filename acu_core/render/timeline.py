@@ -105,7 +105,9 @@ class Timeline:
         note = "" if len(self._recordings) > 1 else ": interpolated"
         full = f"{before:,} and {after:,}{note}"
         room = self._room - text_width(_BETWEEN, _COUNT_SIZE, bold=True) - _SPACE
-        return _BETWEEN, full if text_width(full, _COUNT_SIZE, bold=True) < room else f"{before:,}, {after:,}{note}"
+        # In the least room the numbers alone: "between" says already that this was not recorded.
+        numbers = (full, f"{before:,}, {after:,}{note}", f"{before:,}, {after:,}")
+        return _BETWEEN, next((n for n in numbers if text_width(n, _COUNT_SIZE, bold=True) < room), numbers[-1])
 
     def _add_ticks(self, bottom: float) -> None:
         """Ticks that the animation passes at equal times: close together where it takes its time."""

@@ -36,7 +36,7 @@ def app() -> typer.Typer:
 
 
 def test_the_animation_goes_into_the_run_and_is_reported(run: RunDirectory) -> None:
-    result = CliRunner().invoke(app(), [str(run.path), "--frames", "3", "--width", "240"], catch_exceptions=False)
+    result = CliRunner().invoke(app(), [str(run.path), "--frames", "3", "--width", "480"], catch_exceptions=False)
     assert result.exit_code == 0
     assert (run.figures / "shapes.gif").is_file()
     assert "shapes.gif: 3 frames at 20 a second" in result.stdout
@@ -98,10 +98,33 @@ def test_theme_pace_and_title_reach_the_picture(run: RunDirectory, tmp_path: Pat
 
 def test_two_runs_go_into_the_first(run: RunDirectory, tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        app(), [str(run.path), str(run.positions), "--frames", "2", "--width", "400"], catch_exceptions=False
+        app(), [str(run.path), str(run.positions), "--frames", "2", "--width", "640"], catch_exceptions=False
     )
     assert result.exit_code == 0
     assert (run.figures / "shapes.gif").is_file()
+
+
+def test_the_endings_that_an_error_names_are_those_that_can_be_written(run: RunDirectory, tmp_path: Path) -> None:
+    def refused(*arguments: str) -> str:
+        with pytest.raises(UserError, match="must end with one of") as caught:
+            CliRunner().invoke(app(), [*arguments, "-o", str(tmp_path / "a.txt")], catch_exceptions=False)
+        return str(caught.value)
+
+    assert ".svg, .pdf, .html:" in refused(str(run.path))
+    assert ".html" not in refused(str(run.path), str(run.positions))
+    assert ".html" not in refused(str(run.path), "--view", "receptive-field")
+
+
+@pytest.mark.parametrize(("runs", "narrowest"), [(1, 460), (2, 640), (3, 800)])
+def test_a_width_at_which_text_could_not_be_read_is_refused(
+    run: RunDirectory, tmp_path: Path, runs: int, narrowest: int
+) -> None:
+    arguments = [str(run.path)] * runs + ["-o", str(tmp_path / "a.png"), "--width"]
+    with pytest.raises(UserError, match=f"must be {narrowest} to 4000 pixels, got {narrowest - 1}: narrower, its text"):
+        CliRunner().invoke(app(), [*arguments, str(narrowest - 1)], catch_exceptions=False)
+    assert CliRunner().invoke(app(), [*arguments, str(narrowest)], catch_exceptions=False).exit_code == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == narrowest
 
 
 def test_the_choices_are_those_of_the_library() -> None:

@@ -33,11 +33,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe
 
 
 def test_the_receptive_field_is_a_view_of_a_run(trained: Path) -> None:
-    arguments = [str(trained), "--view", "receptive-field", "--frames", "3", "--width", "240", "--theme", "dark"]
+    arguments = [str(trained), "--view", "receptive-field", "--frames", "3", "--width", "800", "--theme", "dark"]
     result = CliRunner().invoke(app(), [*arguments, "--json"], catch_exceptions=False)
     report = json.loads(result.stdout)
     assert report["path"] == str(trained / "figures" / "receptive-field.gif")
-    assert (report["frames"], report["width"]) == (3, 240)
+    assert (report["frames"], report["width"]) == (3, 800)
     assert (report["weights_iteration"], report["first_iteration"], report["last_iteration"]) == (12, 0, 12)
     # It starts on the grid.
     assert report["first_radius"] == report["fixed_radius"]
@@ -56,7 +56,7 @@ def test_the_receptive_field_is_a_view_of_a_run(trained: Path) -> None:
 def test_the_shapes_are_the_default_view(trained: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / "a.gif", tmp_path / "b.gif"]
     for output, view in zip(outputs, ([], ["--view", "shapes"]), strict=True):
-        arguments = [str(trained), "-o", str(output), "--frames", "2", "--width", "240", *view]
+        arguments = [str(trained), "-o", str(output), "--frames", "2", "--width", "800", *view]
         assert CliRunner().invoke(app(), arguments, catch_exceptions=False).exit_code == 0
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 

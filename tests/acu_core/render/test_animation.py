@@ -39,11 +39,11 @@ def test_a_gif_has_the_frames_and_times_that_were_asked_for(make_recording: Make
         output,
         frames=12,
         fps=25,
-        width=320,
+        width=480,
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(n, 12) for n in range(1, 13)]
-    assert (report.path, report.frames, report.fps, report.width) == (output, 12, 25.0, 320)
+    assert (report.path, report.frames, report.fps, report.width) == (output, 12, 25.0, 480)
     assert report.bytes == output.stat().st_size
     with Image.open(output) as image:
         assert (image.n_frames, image.size) == (12, (report.width, report.height))
@@ -72,7 +72,7 @@ def test_decoded_frames_are_the_drawn_ones(
         return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(picture_file, "encode_animation", spy)
-    render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=400)
+    render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=480)
     with Image.open(tmp_path / "a.gif") as image:
         for frame, pixels in enumerate(drawn):
             image.seek(frame)
@@ -156,12 +156,12 @@ def test_the_number_of_frames_shrinks_until_the_file_is_small(
 ) -> None:
     path = make_recording(1, drift=2.0)
     monkeypatch.setattr(animation, "_BYTES_PER_LINE_PIXEL", {".gif": 1e-3})
-    whole = render_animation(path, tmp_path / "a.gif", width=240)
+    whole = render_animation(path, tmp_path / "a.gif", width=480)
     # How small a picture becomes is the business of fonts and of matplotlib's version.
     largest = 6 * whole.bytes // 10
     monkeypatch.setattr(picture_file, "LARGEST_BYTES", largest)
     totals: set[int] = set()
-    report = render_animation(path, tmp_path / "a.gif", width=240, progress=lambda done, total: totals.add(total))
+    report = render_animation(path, tmp_path / "a.gif", width=480, progress=lambda done, total: totals.add(total))
     assert max(totals) == whole.frames
     assert report.frames == min(totals) < whole.frames
     assert report.bytes <= largest
@@ -178,7 +178,7 @@ def test_every_format_is_written_alike_twice(
         pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
     path = make_recording(2)
     outputs = [tmp_path / f"{n}{suffix}" for n in "ab"]
-    reports = [render_animation(path, output, frames=frames, width=240) for output in outputs]
+    reports = [render_animation(path, output, frames=frames, width=480) for output in outputs]
     assert outputs[0].stat().st_size > 1000
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     assert reports[0].frames == (frames or 1)
@@ -227,7 +227,7 @@ def test_a_video_without_its_package_is_one_clear_sentence(
 
 def test_a_video_rests_on_its_last_frame(make_recording: MakeRecording, tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra active-convolution[video] is not installed")
-    report = render_animation(make_recording(1), tmp_path / "a.mp4", frames=10, fps=10, width=301)
+    report = render_animation(make_recording(1), tmp_path / "a.mp4", frames=10, fps=10, width=461)
     frames, seconds = ffmpeg.count_frames_and_secs(str(report.path))
     assert report.frames == 10
     assert frames == 6 + 8 + 18
@@ -302,3 +302,38 @@ def test_a_theme_colours_the_file(make_recording: MakeRecording, tmp_path: Path,
             assert count(image, theme.paper, 0) > 10_000
             assert count(image, theme.panel, 0) > 10_000
             assert count(image, theme.group(0), 0) > 100
+
+
+def test_letters_that_the_font_lacks_are_named_once(make_recording: MakeRecording, tmp_path: Path) -> None:
+    path = make_recording(iterations=30)
+    said: list[str] = []
+    odd = "\u65e5\u672c \u65e5\x07 \xe9\u03c0"
+    render_animation(path, tmp_path / "a.gif", frames=3, title=odd, warn=said.append)
+    assert said == [
+        "the font of the pictures has no \u65e5, \u672c, U+0007: a mark stands in the place of each",
+    ]
+    render_animation(path, tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 1
+    # A name that is not drawn is not warned of.
+    other = make_recording(iterations=30, name="\u65e5.bin")
+    render_animation(other, tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 1
+    render_animation([path, other], tmp_path / "a.png", title="plain", warn=said.append)
+    assert len(said) == 2
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(make_recording: MakeRecording, tmp_path: Path) -> None:
+    for place in ("x/one", "y/one", "y/two"):
+        (tmp_path / place).mkdir(parents=True)
+    paths = [make_recording(iterations=9, name=f"{place}/positions.bin") for place in ("x/one", "y/one", "y/two")]
+    other = make_recording(iterations=9, name="other.bin")
+    assert [r.title for r in load_recordings([*paths, other])] == [
+        "x/one/positions",
+        "y/one/positions",
+        "y/two/positions",
+        "other",
+    ]
+    assert [r.title for r in load_recordings([paths[1], paths[2]])] == ["one/positions", "two/positions"]
+    assert [r.title for r in load_recordings([paths[1], other])] == ["positions", "other"]
+    # What is the same stays the same.
+    assert [r.title for r in load_recordings([other, other])] == ["other", "other"]

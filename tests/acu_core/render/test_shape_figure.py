@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from acu_core.render.colours import DARK, LIGHT, THEMES, Theme
 from acu_core.render.frame_schedule import Pace, plan_frames
-from acu_core.render.layout import TEXT_SIZE
+from acu_core.render.layout import TEXT_SIZE, narrowest_width
 from acu_core.render.recording import Recording
 from acu_core.render.shape_figure import ShapeFigure
 from acu_core.render.shape_panel import ShapePanel, dot_diameters, mark_scale
@@ -66,15 +66,18 @@ def extent(figure: ShapeFigure, text: Text) -> Bbox:
     return text.get_window_extent(figure.drawing._canvas.get_renderer())
 
 
+@pytest.mark.parametrize("width", [None, "narrowest", "between"])
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_are_large_inside_and_apart(name: str) -> None:
-    figure = draw(PICTURES[name])
+def test_texts_are_large_inside_and_apart(name: str, width: str | None) -> None:
+    runs = PICTURES[name]
+    pixels = round(100 * narrowest_width(len(runs))) + (61 if width == "between" else 0)
+    figure = draw(runs, width=None if width is None else pixels)
+    assert width is None or abs(figure.size[0] - pixels) <= 1
     for frame in (0, figure.frames // 2, figure.frames - 1):
         shown = texts(figure, frame)
         boxes = [extent(figure, text) for text in shown]
         for text, box in zip(shown, boxes, strict=True):
-            # 11 pixels at 100 dots an inch.
-            assert text.get_fontsize() * 100 / 72 >= 11, text
+            assert text.get_fontsize() * figure.figure.dpi / 72 >= 11, text
             assert box.x0 >= 0, text
             assert box.y0 >= 0, text
             assert box.x1 <= figure.size[0], text
@@ -370,3 +373,14 @@ def test_the_bar_shows_warm_up_past_future_and_drops_where_they_are(theme: Theme
         # The triangle over the drop of the learning rate at iteration 1,500, and none beside it.
         assert colour(pixels, 1500, height + 0.06) == [round(255 * part) for part in theme.ink]
         assert colour(pixels, 1420, height + 0.06) == [round(255 * part) for part in theme.paper]
+
+
+def test_long_names_beside_each_other_keep_what_tells_them_apart() -> None:
+    said = words(draw([drawn_run(title=f"{letter}/{LONG}") for letter in "ab"]))
+    assert "| a" in said
+    assert "| b" in said
+
+
+def test_the_curve_says_its_scale() -> None:
+    for name in ("one layer", "six layers", "side by side", "four runs"):
+        assert "| test error, log scale" in words(draw(PICTURES[name]))

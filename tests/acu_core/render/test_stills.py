@@ -36,7 +36,7 @@ def sparse(tmp_path: Path) -> Path:
 
 def test_a_still_is_what_the_animation_shows_at_that_moment(run: RunDirectory) -> None:
     for iteration in (0, 150, 300):
-        drawn, saved = (make_picture([load_recording(run)], frames=1, iteration=iteration, width=500) for _ in "ab")
+        drawn, saved = (make_picture([load_recording(run)], frames=1, iteration=iteration, width=480) for _ in "ab")
         assert drawn.frames == 1
         moving = drawn.pixels(0).astype(int)
         saved.show(0)
@@ -60,7 +60,7 @@ def test_the_one_frame_is_the_snapshot_itself(run: RunDirectory) -> None:
 def test_iterations_make_different_stills_of_one_size(run: RunDirectory, tmp_path: Path) -> None:
     pictures = []
     for iteration in (60, 200, None):
-        report = render_animation(run, tmp_path / "a.png", iteration=iteration, width=400)
+        report = render_animation(run, tmp_path / "a.png", iteration=iteration, width=480)
         assert report.frames == 1
         with Image.open(tmp_path / "a.png") as image:
             pictures.append(np.asarray(image.convert("RGB")))
