@@ -31,7 +31,7 @@ pytestmark = [
     # Of a fork beside the threads of libraries.
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
 ]
-FRAMES, WIDTH = 20, 200
+FRAMES, WIDTH = 20, 460
 
 
 @pytest.fixture(scope="module")
