@@ -511,6 +511,6 @@ def test_the_file_is_drawn(path: Path, tmp_path: Path) -> None:
             shapes.record(iteration)
             move(model)
         shapes.flush()
-        report = render_animation(path, tmp_path / "shapes.gif", frames=3, width=240)
+        report = render_animation(path, tmp_path / "shapes.gif", frames=3, width=460)
     assert report.frames == 3
     assert (tmp_path / "shapes.gif").read_bytes().startswith(b"GIF89a")
