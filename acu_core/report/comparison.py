@@ -161,7 +161,7 @@ def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
         same = [other[0] for other in parts if other[0].name == name]
         differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same)]
         texts = [
-            f"{key.removesuffix(DATA_KEY)}other data" if key.endswith(DATA_KEY) else f"{key}={value_text(value)}"
+            _setting_text(key, value)
             for key, value in differing[:_NAMED_KEYS]
             # A hash says nothing to a reader.
             if not key.endswith(DATA_KEY) or value != same[0].settings.get(key)
@@ -171,6 +171,12 @@ def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
         # The keys that are not named may be those that tell two of them apart.
         labels.append(label if label not in labels else f"{label} [{len(labels) + 1}]")
     return labels
+
+
+def _setting_text(key: str, value: Any) -> str:
+    if key.endswith(DATA_KEY):
+        return "other data" if key == DATA_KEY else "parent trained on other data"
+    return f"{key}={value_text(value)}"
 
 
 def _conditions(

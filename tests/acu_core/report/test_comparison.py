@@ -343,7 +343,7 @@ def test_runs_of_one_recipe_on_other_data_are_another_group(tmp_path: Path) -> N
     assert len(compare([*ours, moved]).groups) == 1
     # And so with the parents.
     children = [rounded(tmp_path, 0, run) for run in (ours[0], theirs[0])]
-    assert labels(compare(children)) == ["rounded", "rounded (parent.other data)"]
+    assert labels(compare(children)) == ["rounded", "rounded (parent trained on other data)"]
 
 
 def test_made_data_that_differ_for_one_seed_are_said(tmp_path: Path) -> None:
