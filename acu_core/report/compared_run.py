@@ -13,7 +13,7 @@ import numpy as np
 from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.report.run_settings import ParentGoneError, own_settings, parent_settings
+from acu_core.report.run_settings import UNKNOWN_PARENT, ParentGoneError, own_settings, parent_settings
 from acu_core.runs.conditions import conditions
 from acu_core.runs.log_end import read_log_end
 from acu_core.runs.metrics import read_metrics
@@ -104,8 +104,7 @@ def _read_parent(path: Path, recipe: Recipe) -> tuple[dict[str, Any], str | None
         return parent_settings(path, recipe), None
     except ParentGoneError as error:
         assert recipe.parent is not None
-        known = {"parent.run": recipe.parent.run, "parent.checkpoint_sha256": recipe.parent.checkpoint_sha256}
-        return known, str(error)
+        return {UNKNOWN_PARENT: [recipe.parent.run, recipe.parent.checkpoint_sha256]}, str(error)
 
 
 def _last(run: RunDirectory, iterations: int, is_imported: bool) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from acu_core.errors import UserError
 from acu_core.report.compared_run import ComparedRun, LeftOutError
 from acu_core.report.difference import Difference
-from acu_core.report.run_settings import DATA_KEY
+from acu_core.report.run_settings import DATA_KEY, PARENT, UNKNOWN_PARENT
 from acu_core.runs.conditions import DATA
 from acu_core.sample import Sample
 
@@ -136,9 +136,13 @@ def value_text(value: Any) -> str:
 
 
 def _differing(runs: Sequence[ComparedRun]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key != UNKNOWN_PARENT)
     values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
-    differing = {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+    differing = {}
+    for key, found in values.items():
+        known = [value for run, value in zip(runs, found, strict=True) if _is_known(run, key)]
+        if any(value != known[0] for value in known):
+            differing[key] = found
     # A parent that differs as its child does is said once.
     once = [key for key, found in differing.items() if values.get(_own_key(key)) != found]
     # Data of different names differ in every byte.
@@ -147,10 +151,13 @@ def _differing(runs: Sequence[ComparedRun]) -> tuple[tuple[str, tuple[Any, ...]]
     return tuple((key, differing[key]) for key in once if key != DATA_KEY or not same_data)
 
 
+def _is_known(run: ComparedRun, key: str) -> bool:
+    return key in run.settings or not key.startswith(PARENT) or UNKNOWN_PARENT not in run.settings
+
+
 def _own_key(key: str) -> str:
     """What the key of a parent is called in its child; no key where it is none of a parent."""
-    before, _, own = key.partition(".")
-    return own if before == "parent" else ""
+    return key.removeprefix(PARENT) if key.startswith(PARENT) else ""
 
 
 def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
@@ -159,7 +166,7 @@ def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
     for part in parts:
         name = part[0].name
         same = [other[0] for other in parts if other[0].name == name]
-        differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same)]
+        differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same) if _is_known(part[0], key)]
         texts = [
             _setting_text(key, value)
             for key, value in differing[:_NAMED_KEYS]
@@ -167,6 +174,8 @@ def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
             if not key.endswith(DATA_KEY) or value != same[0].settings.get(key)
         ]
         more = [f"and {len(differing) - _NAMED_KEYS} more"] if len(differing) > _NAMED_KEYS else []
+        if UNKNOWN_PARENT in part[0].settings and len(same) > 1:
+            more.append(f"unknown parent {Path(part[0].settings[UNKNOWN_PARENT][0]).name}")
         label = f"{name} ({', '.join([*texts, *more])})" if texts or more else name
         # The keys that are not named may be those that tell two of them apart.
         labels.append(label if label not in labels else f"{label} [{len(labels) + 1}]")

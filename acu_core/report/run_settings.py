@@ -18,6 +18,9 @@ from acu_core.runs.run_directory import RunDirectory
 
 DATA_KEY = "data.fingerprint"
 """The setting that tells data sets of one name apart: a few digits of their hash."""
+PARENT = "parent."
+UNKNOWN_PARENT = "parent.unknown"
+"""The setting that keeps a run by itself: the path and checkpoint of a parent whose own settings are not known."""
 _FINGERPRINT_DIGITS = 12
 # A parent was fine-tuned itself at most so often; recipes that name each other in a circle end here.
 _MOST_PARENTS = 8
@@ -60,7 +63,7 @@ def parent_settings(path: Path, recipe: Recipe, depth: int = 1) -> dict[str, Any
     found = {**own, **parent_settings(where, theirs, depth + 1)}
     # How long it was trained the child says: it may have been extended since.
     found.pop("schedule.iterations", None)
-    return {f"parent.{key}": value for key, value in found.items()}
+    return {f"{PARENT}{key}": value for key, value in found.items()}
 
 
 def _find(named: Path, beside: Path, parent: Parent) -> Path:

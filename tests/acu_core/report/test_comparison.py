@@ -304,6 +304,14 @@ def test_fine_tuned_runs_whose_parents_are_not_known_stand_by_themselves(tmp_pat
     assert [
         remark.startswith(f"What the parent of {run} was") for remark, run in zip(found.remarks, runs[1:], strict=True)
     ]
+    assert labels(found) == ["rounded", "rounded (unknown parent p-1)", "rounded (unknown parent p-2)"]
+    assert found.settings == ()
+    slow = rounded(tmp_path, 0, write_run(tmp_path / "slow", 0, 9, SLOW))
+    assert labels(compare([*runs[:2], slow])) == [
+        "rounded (parent.optimizer.learning_rate=0.1)",
+        "rounded (unknown parent p-1)",
+        "rounded (parent.optimizer.learning_rate=0.05)",
+    ]
     said = {"gone": "is not there", "another run": "is another run now", "another seed": "has another seed now"}[how]
     assert all(f"({parent} {said})" in remark for remark, parent in zip(found.remarks, parents[1:], strict=True))
 
