@@ -13,6 +13,8 @@ from acu_core.runs.log_end import LogEnd, read_log_end
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_follower import SnapshotFollower
 
+DAMAGED = "damaged"
+"""The condition of a run that cannot be read."""
 _ERRORS, _IMAGES = "test_errors", "test_images"
 
 
@@ -40,7 +42,7 @@ class RunStanding:
         try:
             plan = RunPlan.read(run)
         except UserError as error:
-            return cls(path, "", "damaged", 0, 0, None, None, written, size, str(error))
+            return cls(path, "", DAMAGED, 0, 0, None, None, written, size, str(error))
         end = read_log_end(run.metrics, _ERRORS)
         snapshots = SnapshotFollower(run.positions)
         snapshots.poll()
@@ -58,7 +60,7 @@ class RunStanding:
         return cls(
             path,
             plan.recipe,
-            "damaged" if problem else condition.value,
+            DAMAGED if problem else condition.value,
             iteration,
             plan.iterations,
             error_rate,

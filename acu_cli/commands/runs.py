@@ -23,7 +23,7 @@ def runs(
 
     found = [RunStanding.of(path) for path in find_runs(directory)]
     if json:
-        terminal.json({"directory": str(directory), "runs": [_as_json(run) for run in found]})
+        terminal.json({"command": "runs", "directory": str(directory), "runs": [_as_json(run) for run in found]})
         return
     if not found:
         terminal.print(f"There are no runs in {directory}.")
@@ -57,5 +57,7 @@ def _size(count: int) -> str:
 def _as_json(run: RunStanding) -> dict[str, Any]:
     from dataclasses import asdict
 
+    values = asdict(run)
+    path = str(values.pop("path"))
     written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.written))
-    return {**asdict(run), "path": str(run.path), "written": written}
+    return {"run": path, **values, "written": written}

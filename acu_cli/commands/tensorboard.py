@@ -48,26 +48,24 @@ def tensorboard(
     files = {name: EventFile(run, output / name, every=every) for name, run in named.items()}
     for file in files.values():
         file.write()
+    said: set[str] = set()
     if follow:
         # A training has more use for the processor.
         os.nice(19)
         # How one ends it: nothing went wrong.
         with suppress(KeyboardInterrupt):
             terminal.note(f"Following; Ctrl-C ends it. Look at it with: tensorboard --logdir {quoted(output)}")
-            _follow(files, output, every)
-    _report(files, output, json=json)
+            _follow(files, output, every, said)
+    _report(files, output, said, json=json)
 
 
-def _follow(files: dict[str, EventFile], output: Path, every: int) -> None:
-    from acu_cli.run_standing import RunStanding
-    from acu_cli.watch.condition import Condition
+def _follow(files: dict[str, EventFile], output: Path, every: int, said: set[str]) -> None:
+    """Writes what the runs still get; problems are told as they appear, and then in `said`."""
     from acu_core.report.event_file import EventFile
 
     while True:
         # Asked before the last look: what a run got up to its end is then in it.
-        finished = all(
-            RunStanding.of(file.run.path).condition == Condition.FINISHED.value for file in list(files.values())
-        )
+        finished = all(_is_over(file, said) for file in list(files.values()))
         for name, file in list(files.items()):
             twin = file.run.path / _FROZEN
             if (twin / "recipe.toml").is_file() and f"{name}/{_FROZEN}" not in files:
@@ -75,9 +73,29 @@ def _follow(files: dict[str, EventFile], output: Path, every: int) -> None:
                 added.write()
                 finished = False
             file.poll()
+            _warn(file.problems, said)
         if finished:
             return
         time.sleep(_SECONDS)
+
+
+def _is_over(file: EventFile, said: set[str]) -> bool:
+    """Whether the run gets nothing more: it is finished, or damaged, and no process goes on with it."""
+    from acu_cli.run_standing import DAMAGED, RunStanding
+    from acu_cli.watch.condition import Condition
+
+    standing = RunStanding.of(file.run.path)
+    if standing.problem is not None and not file.problems:
+        _warn([standing.problem], said)
+    is_damaged = file.is_damaged or standing.condition == DAMAGED
+    return standing.condition == Condition.FINISHED.value or (is_damaged and not file.run.is_locked)
+
+
+def _warn(problems: Sequence[str], said: set[str]) -> None:
+    for problem in problems:
+        if problem not in said:
+            said.add(problem)
+            terminal.warning(problem)
 
 
 def _names(runs: Sequence[Path]) -> dict[str, Path]:
@@ -97,7 +115,7 @@ def _name(run: Path, count: int) -> str:
     return "/".join(parts[-count - (parts[-1] == _FROZEN) :])
 
 
-def _report(files: dict[str, EventFile], output: Path, *, json: bool) -> None:
+def _report(files: dict[str, EventFile], output: Path, said: set[str], *, json: bool) -> None:
     if json:
         entries = [
             {
@@ -114,6 +132,5 @@ def _report(files: dict[str, EventFile], output: Path, *, json: bool) -> None:
         return
     for name, file in files.items():
         terminal.print(f"{name}: {file.events:,} events up to iteration {file.iteration:,}, in {file.path}")
-        for problem in file.problems:
-            terminal.warning(problem)
+        _warn(file.problems, said)
     terminal.print(f"Look at it with: tensorboard --logdir {quoted(output)}")

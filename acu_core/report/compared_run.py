@@ -13,18 +13,14 @@ import numpy as np
 from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
+from acu_core.report.run_settings import UNKNOWN_PARENT, ParentGoneError, own_settings, parent_settings
 from acu_core.runs.conditions import conditions
 from acu_core.runs.log_end import read_log_end
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_follower import SnapshotFollower
 
-# Two runs of one recipe may differ in these: the seed, where they are computed and lie, words, and what decides nothing
-# of the training: how often it is evaluated and saved, and what may follow it.
-_FREE_TABLES = frozenset({"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune"})
-_FREE_KEYS = frozenset(
-    {"data.path", "parent.run", "parent.checkpoint_sha256", "schedule.evaluate_every", "schedule.checkpoint_every"}
-)
+_IMPORTED = "it was imported, and has not been evaluated here"
 
 
 class LeftOutError(Exception):
@@ -35,9 +31,10 @@ class LeftOutError(Exception):
 class ComparedRun:
     """A run with its test errors at one iteration.
 
-    `settings` are the recipe's keys that decide the training, flat; `conditions` those of its environment. `distance`
-    is the median of the learned synapses from their hidden ones, in pixels, where the data have a hidden shape. Data
-    that are made are made from the seed, so only runs of one seed have the same.
+    `settings` are the keys that decide the training, flat: the recipe's, those of its parent's recipe as `parent.*`,
+    and which data were read; `conditions` those of its environment. `distance` is the median of the learned synapses
+    from their hidden ones, in pixels, where the data have a hidden shape. Data that are made are made from the seed, so
+    only runs of one seed have the same. `remarks` say what could not be read.
     """
 
     path: Path
@@ -51,6 +48,7 @@ class ComparedRun:
     test_errors: int
     test_images: int
     distance: float | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def test_error(self) -> float:
@@ -71,40 +69,45 @@ class ComparedRun:
             environment = run.environment
             imported = run.imported_iterations
             last = recipe.schedule.iterations
-            reached, errors, images = _last(run, last) if iteration is None else _at(run, iteration, imported)
+            reached, errors, images = (
+                _last(run, last, bool(imported)) if iteration is None else _at(run, iteration, imported)
+            )
         except UserError as error:
             # What is wrong with a recipe may be several lines.
             raise LeftOutError(" ".join(line.strip() for line in str(error).splitlines())) from error
+        parents, gone = _read_parent(path, recipe)
+        remarks = []
+        if gone is not None:
+            remarks.append(f"What the parent of {path} was trained with is not known ({gone}): it stands by itself.")
+        distance, damage = _distance(run, reached)
+        if damage is not None:
+            remarks.append(f"The distance of {path} to the hidden shape is not known: {damage}.")
         return cls(
             path,
             recipe.name,
             recipe.seed,
             recipe.schedule.iterations,
-            settings(recipe),
+            {**own_settings(recipe, environment), **parents},
             conditions(environment),
             recipe.data.is_made,
             reached,
             errors,
             images,
-            _distance(run, reached),
+            distance,
+            tuple(remarks),
         )
 
 
-def settings(recipe: Recipe) -> dict[str, Any]:
-    """The keys of a recipe that decide its training, but for the seed: "optimizer.learning_rate" and so on."""
-    values = recipe.model_dump(exclude_none=True)
-    flat = _flat({key: value for key, value in values.items() if key not in _FREE_TABLES})
-    return {key: value for key, value in flat.items() if key not in _FREE_KEYS}
+def _read_parent(path: Path, recipe: Recipe) -> tuple[dict[str, Any], str | None]:
+    """What decided the training of the parent; where that is gone, which one it was, and why that is not known."""
+    try:
+        return parent_settings(path, recipe), None
+    except ParentGoneError as error:
+        assert recipe.parent is not None
+        return {UNKNOWN_PARENT: [recipe.parent.run, recipe.parent.checkpoint_sha256]}, str(error)
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
-    return found
-
-
-def _last(run: RunDirectory, iterations: int) -> tuple[int, int, int]:
+def _last(run: RunDirectory, iterations: int, is_imported: bool) -> tuple[int, int, int]:
     end = read_log_end(run.metrics, "test_errors")
     if end.damage is not None:
         raise LeftOutError(end.damage)
@@ -114,7 +117,11 @@ def _last(run: RunDirectory, iterations: int) -> tuple[int, int, int]:
     if end.last_with_key is not None and (not images or errors > images):
         raise LeftOutError(f"{run.metrics} is damaged near its end: an evaluation has no errors among images")
     if reached != iterations or not images:
+        if is_imported and end.last is None:
+            raise LeftOutError(_IMPORTED)
         last = (end.last or {}).get("iteration", 0)
+        if last == iterations:
+            raise LeftOutError(f"it is trained to its end, iteration {iterations}, but not evaluated there")
         raise LeftOutError(f"it is not finished: iteration {last} of {iterations}")
     return reached, errors, images
 
@@ -124,23 +131,26 @@ def _at(run: RunDirectory, iteration: int, imported: frozenset[int]) -> tuple[in
     for record in reversed(evaluations):
         if record.iteration == iteration:
             return iteration, record.test_errors, record.test_images
+    if imported and not evaluations:
+        raise LeftOutError(_IMPORTED)
     near = sorted(evaluations, key=lambda record: abs(record.iteration - iteration))[:3]
     known = ", ".join(str(number) for number in sorted(record.iteration for record in near))
     raise LeftOutError(f"it was not evaluated at iteration {iteration}" + (f" (near it: {known})" if known else ""))
 
 
-def _distance(run: RunDirectory, iteration: int) -> float | None:
+def _distance(run: RunDirectory, iteration: int) -> tuple[float | None, str | None]:
+    """The distance where there is one, and what is damaged where that is why there is none."""
     snapshots = SnapshotFollower(run.positions)
     snapshots.poll()
     hidden = snapshots.facts.hidden
     if hidden is None or len(snapshots.layers) != 1:
-        return None
+        return None, snapshots.damage
     # Snapshots are of every iteration, unless somebody's own training thinned them: then it is not said.
     found = snapshots.read([max(0, len(snapshots) - 1 - (snapshots.last_iteration - iteration))])
     shape = np.asarray(hidden, np.float64).reshape(-1, 2)
     if found.iterations.tolist() != [iteration] or found.positions[0].shape != shape.shape:
-        return None
+        return None, snapshots.damage
     # The fixed centre is no learned synapse.
     moving = np.arange(len(shape)) % hidden.shape[-2] != hidden.shape[-2] // 2
     distance = float(np.median(np.linalg.norm(found.positions[0].astype(np.float64) - shape, axis=1)[moving]))
-    return distance if np.isfinite(distance) else None
+    return (distance, None) if np.isfinite(distance) else (None, "its positions are not finite")

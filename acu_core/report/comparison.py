@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
 from acu_core.report.compared_run import ComparedRun, LeftOutError
 from acu_core.report.difference import Difference
+from acu_core.report.run_settings import DATA_KEY, PARENT, UNKNOWN_PARENT
 from acu_core.runs.conditions import DATA
 from acu_core.sample import Sample
 
@@ -110,7 +111,10 @@ def compare(paths: Iterable[Path], *, iteration: int | None = None, base: Path |
     for run in runs:
         same = grouped.setdefault(run.recipe_key, {})
         if run.seed in same:
-            reason = f"the same recipe and seed as {same[run.seed].path}, and one seed counts once"
+            first = same[run.seed]
+            # Data that are made differ where something else made them: they are no key of a recipe.
+            data = ", but other data," if run.conditions[DATA] != first.conditions[DATA] else ","
+            reason = f"the same recipe and seed as {first.path}{data} and one seed counts once"
             left_out.append(LeftOut(run.path, reason))
         else:
             same[run.seed] = run
@@ -118,10 +122,12 @@ def compare(paths: Iterable[Path], *, iteration: int | None = None, base: Path |
     if base is not None:
         parts.sort(key=lambda part: all(run.path.resolve() != base.resolve() for run in part))
         if all(run.path.resolve() != base.resolve() for run in parts[0]):
-            raise UserError(f"{base} is not among the runs that are compared")
+            reason = next((f": {run.reason}" for run in left_out if run.path.resolve() == base.resolve()), "")
+            raise UserError(f"{base} is not among the runs that are compared{reason}")
     settings = _differing([part[0] for part in parts])
     groups = tuple(Group(label, part) for label, part in zip(_labels(parts), parts, strict=True))
-    return Comparison(groups, tuple(left_out), settings, _conditions(runs), _remarks(groups, iteration), iteration)
+    found = Comparison(groups, tuple(left_out), settings, _conditions(runs), (), iteration)
+    return replace(found, remarks=_remarks(found))
 
 
 def value_text(value: Any) -> str:
@@ -130,9 +136,28 @@ def value_text(value: Any) -> str:
 
 
 def _differing(runs: Sequence[ComparedRun]) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    keys = dict.fromkeys(key for run in runs for key in run.settings if key != UNKNOWN_PARENT)
     values = {key: tuple(run.settings.get(key) for run in runs) for key in keys}
-    return tuple((key, found) for key, found in values.items() if any(value != found[0] for value in found))
+    differing = {}
+    for key, found in values.items():
+        known = [value for run, value in zip(runs, found, strict=True) if _is_known(run, key)]
+        if any(value != known[0] for value in known):
+            differing[key] = found
+    # A parent that differs as its child does is said once.
+    once = [key for key, found in differing.items() if values.get(_own_key(key)) != found]
+    # Data of different names differ in every byte.
+    names = values.get("data.name", ())
+    same_data = len(set(zip(names, values.get(DATA_KEY, names), strict=True))) == len(set(names))
+    return tuple((key, differing[key]) for key in once if key != DATA_KEY or not same_data)
+
+
+def _is_known(run: ComparedRun, key: str) -> bool:
+    return key in run.settings or not key.startswith(PARENT) or UNKNOWN_PARENT not in run.settings
+
+
+def _own_key(key: str) -> str:
+    """What the key of a parent is called in its child; no key where it is none of a parent."""
+    return key.removeprefix(PARENT) if key.startswith(PARENT) else ""
 
 
 def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
@@ -141,13 +166,26 @@ def _labels(parts: Sequence[tuple[ComparedRun, ...]]) -> list[str]:
     for part in parts:
         name = part[0].name
         same = [other[0] for other in parts if other[0].name == name]
-        differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same)]
-        texts = [f"{key}={value_text(value)}" for key, value in differing[:_NAMED_KEYS]]
+        differing = [(key, part[0].settings.get(key)) for key, _ in _differing(same) if _is_known(part[0], key)]
+        texts = [
+            _setting_text(key, value)
+            for key, value in differing[:_NAMED_KEYS]
+            # A hash says nothing to a reader.
+            if not key.endswith(DATA_KEY) or value != same[0].settings.get(key)
+        ]
         more = [f"and {len(differing) - _NAMED_KEYS} more"] if len(differing) > _NAMED_KEYS else []
-        label = f"{name} ({', '.join([*texts, *more])})" if differing else name
+        if UNKNOWN_PARENT in part[0].settings and len(same) > 1:
+            more.append(f"unknown parent {Path(part[0].settings[UNKNOWN_PARENT][0]).name}")
+        label = f"{name} ({', '.join([*texts, *more])})" if texts or more else name
         # The keys that are not named may be those that tell two of them apart.
         labels.append(label if label not in labels else f"{label} [{len(labels) + 1}]")
     return labels
+
+
+def _setting_text(key: str, value: Any) -> str:
+    if key.endswith(DATA_KEY):
+        return "other data" if key == DATA_KEY else "parent trained on other data"
+    return f"{key}={value_text(value)}"
 
 
 def _conditions(
@@ -168,7 +206,8 @@ def _conditions(
     return tuple(found)
 
 
-def _remarks(groups: Sequence[Group], iteration: int | None) -> tuple[str, ...]:
+def _remarks(comparison: Comparison) -> tuple[str, ...]:
+    groups, iteration = comparison.groups, comparison.iteration
     remarks = []
     lengths = {group.runs[0].iterations: group.label for group in groups}
     if len(lengths) > 1 and iteration is None:
@@ -197,9 +236,12 @@ def _remarks(groups: Sequence[Group], iteration: int | None) -> tuple[str, ...]:
                 f"{like.path} and {run.path} were trained on different data, which may be all the difference."
             )
             break
-    if len(groups) > 2:
+    remarks += [remark for group in groups for run in group.runs for remark in run.remarks]
+    found = [difference for measure in comparison.measures for difference in comparison.differences(measure)]
+    intervals = sum(difference is not None and difference.interval is not None for difference in found)
+    if intervals > 1:
         remarks.append(
-            f"{len(groups) - 1} intervals stand here, each of 95 %: about one in twenty leaves out 0 by luck alone, so "
+            f"{intervals} intervals stand here, each of 95 %: about one in twenty leaves out 0 by luck alone, so "
             "a single one among many is a reason for more seeds, not for a conclusion."
         )
     return tuple(remarks)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from acu_core.durable import write_durably
@@ -29,6 +30,12 @@ _DOTS_PER_INCH = 160
 _TEXT_SIZE = 9.0
 _LEGEND_SIZE = 8.0
 _LEGEND_LETTERS = 100
+_LEGEND_LINE = 0.165
+"""The height of a line of the legend, in inches."""
+_LINES_WITHIN = 3
+"""As many lines of the legend leave the axes their shape; the picture grows with every further one."""
+_MOST_GROUPS = 24
+"""More lines are not told apart: the colours and styles repeat after some more."""
 # Errors that span more than this are told apart only on a logarithmic scale.
 _LOGARITHMIC_FROM = 4.0
 _TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
@@ -88,26 +95,23 @@ def draw_errors(
     drawn = [(number, group, band) for number, (group, band) in enumerate(bands) if band is not None]
     if not drawn:
         raise UserError("no group has an iteration at which all its runs were evaluated, so there is nothing to draw")
-    figure = Figure(_SIZE, _DOTS_PER_INCH, facecolor=theme.paper, layout="constrained")
+    shown, more = drawn[:_MOST_GROUPS], len(drawn) - _MOST_GROUPS
+    labels = [textwrap.fill(_label(group, band), _LEGEND_LETTERS) for _, group, band in shown]
+    if more > 0:
+        labels.append(f"and {more} more, which are not drawn")
+        warn(f"the picture shows the first {_MOST_GROUPS} groups, and not the {more} after them")
+    lines = sum(label.count("\n") + 1 for label in labels)
+    width, height = _SIZE[0], _SIZE[1] + _LEGEND_LINE * max(0, lines - _LINES_WITHIN)
+    figure = Figure((width, height), _DOTS_PER_INCH, facecolor=theme.paper, layout="constrained")
     axes = figure.add_subplot()
-    for number, group, band in drawn:
-        colour, style = theme.group(number), _LINE_STYLES[number // len(theme.groups) % len(_LINE_STYLES)]
-        if band.n > 1:
-            axes.fill_between(band.iterations, band.lowest, band.highest, color=colour, alpha=0.18, linewidth=0)
-        seeds = f"{band.n} seeds" if band.n > 1 else "1 seed"
-        axes.plot(
-            band.iterations,
-            band.mean,
-            color=colour,
-            linestyle=style,
-            linewidth=1.8,
-            marker="o" if len(band.iterations) == 1 else None,
-            markersize=5,
-            label=textwrap.fill(f"{group.label}, {seeds}", _LEGEND_LETTERS),
-        )
-    _finish(axes, [band for _, _, band in drawn], theme)
+    handles = [_draw(axes, band, number, theme) for number, _, band in shown]
+    if more > 0:
+        handles += axes.plot([], [], linestyle="")
+    _finish(axes, [band for _, _, band in shown], theme)
+    legend = figure.legend(
+        handles, labels, loc="outside upper left", fontsize=_LEGEND_SIZE, frameon=False, labelcolor=theme.ink
+    )
     # A dollar would begin a formula.
-    legend = figure.legend(loc="outside upper left", fontsize=_LEGEND_SIZE, frameon=False, labelcolor=theme.ink)
     for text in legend.get_texts():
         text.set_parse_math(False)
     content = encode_still(figure, path.suffix.lower())
@@ -116,6 +120,26 @@ def draw_errors(
         return write_durably(path, lambda file: file.write(content))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _label(group: Group, band: Band) -> str:
+    return f"{group.label}, {f'{band.n} seeds' if band.n > 1 else '1 seed'}"
+
+
+def _draw(axes: Axes, band: Band, number: int, theme: Theme) -> Line2D:
+    colour, style = theme.group(number), _LINE_STYLES[number // len(theme.groups) % len(_LINE_STYLES)]
+    if band.n > 1:
+        axes.fill_between(band.iterations, band.lowest, band.highest, color=colour, alpha=0.18, linewidth=0)
+    (line,) = axes.plot(
+        band.iterations,
+        band.mean,
+        color=colour,
+        linestyle=style,
+        linewidth=1.8,
+        marker="o" if len(band.iterations) == 1 else None,
+        markersize=5,
+    )
+    return line
 
 
 def _finish(axes: Axes, bands: list[Band], theme: Theme) -> None:

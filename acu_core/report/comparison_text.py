@@ -122,7 +122,9 @@ def _groups(comparison: Comparison) -> TextTable:
         row = [group.label, str(len(group.runs)), _seeds([run.seed for run in group.runs])]
         for measure in comparison.measures:
             sample = group.sample(measure)
-            row += [_number(sample.mean, measure), _number(sample.spread, measure)]
+            # The column n is of the test errors, which every run has.
+            fewer = f" (n {sample.n})" if 0 < sample.n < len(group.runs) else ""
+            row += [_number(sample.mean, measure) + fewer, _number(sample.spread, measure)]
         rows.append(tuple(row))
     where = "at the end" if comparison.iteration is None else f"at iteration {comparison.iteration:,}"
     return TextTable(f"Means over seeds {where}, and their sample standard deviations", tuple(columns), tuple(rows))

@@ -65,6 +65,11 @@ class EventFile:
         skipped = f"{damaged} snapshots of {self.run.positions} are damaged and left out" if damaged else None
         return [text for text in (self._wrong, self._log.damage, self._snapshots.damage, skipped) if text is not None]
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether nothing more can be read of the run's log or snapshots, where that is damaged."""
+        return any(text is not None for text in (self._wrong, self._log.damage, self._snapshots.damage))
+
     def write(self) -> None:
         """Writes all that the run has by now, in one step. Raises UserError where it cannot be written."""
         self.close()

@@ -64,7 +64,9 @@ class Series:
         new = [run for run in pending if not self.states[run.path].exists]
         if new or (pending and self._request.data is not None):
             # Before anything is written, and before hours are spent: is the data there, and is it the same as before?
-            self._prepare((new or pending)[0])
+            # The first one's comes last: it is then loaded already.
+            for run in reversed(_one_of_each_data(new or pending)):
+                self._prepare(run)
         directory = self._request.directory
         directory.mkdir(parents=True, exist_ok=True)
         with hold_lock(directory / ".lock"):
@@ -147,6 +149,16 @@ def place_key(recipe: Recipe) -> Hashable:
     # Data that are made are made from the seed.
     seed = recipe.seed if data.is_made else None
     return repr((data.name, data.path, data.options, seed, machine.device, machine.threads, machine.workers))
+
+
+def _one_of_each_data(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The first run, and the first one of every other data set that is read: what is made is there for every run."""
+    first: dict[Hashable, PlannedRun] = {}
+    for run in runs:
+        data = run.recipe.data
+        if not first or not data.is_made:
+            first.setdefault(repr((data.name, data.path, data.options)), run)
+    return list(first.values())
 
 
 class _Share:

@@ -7,12 +7,13 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acu_core.errors import UserError
+from acu_core.recipe.deciding_settings import is_free
 from acu_core.recipe.recipe_file import load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.recipe.short_text import clipped
@@ -21,6 +22,7 @@ from acu_core.reproduce.tables import Row
 SWEEPS = Path("sweeps")
 MOST_RUNS = 10_000
 _LONGEST_FOLDER = 150
+_DATA_PATH = "data.path"
 _OPENING, _CLOSING, _QUOTES = "[{", "]}", "\"'"
 
 
@@ -81,6 +83,7 @@ def sweep_settings(request: SweepRequest) -> list[tuple[Row, Recipe]]:
     for point in _points(request):
         recipe = load_recipe(request.recipe, _overrides(request, point))
         _check(recipe)
+        _check_axes(recipe, point)
         values = {key: _value(recipe, key, text) for key, text in point.items()}
         row = Row(_label(values), _folder(recipe.name, values))
         text = recipe_toml(recipe)
@@ -101,6 +104,8 @@ def _points(request: SweepRequest) -> list[dict[str, str]]:
     fixed = {override.partition("=")[0].strip() for override in request.overrides}
     if "seed" in fixed.union(keys):
         raise UserError("a sweep has its own seeds 0, 1, ...: say how many, and leave the key seed out")
+    if request.data is not None:
+        fixed.add(_DATA_PATH)
     both = next((key for key in keys if key in fixed), None)
     if both is not None:
         raise UserError(f"{clipped(both)} cannot be fixed and swept at once")
@@ -128,6 +133,16 @@ def _check(recipe: Recipe) -> None:
         raise UserError("a sweep trains no frozen twins: sweep optimizer.freeze_positions=false,true instead")
     if recipe.start is not None:
         raise UserError(f"{recipe.name} goes on from a finished run of {recipe.start.recipe}: it cannot be swept")
+
+
+def _check_axes(recipe: Recipe, keys: Iterable[str]) -> None:
+    for key in keys:
+        # What lies at a path decides, unless nothing is read from it.
+        if is_free(key) and (key != _DATA_PATH or recipe.data.is_made):
+            raise UserError(
+                f"{clipped(key)} decides nothing that is compared, so runs that differ in it alone are of one recipe: "
+                "it cannot be swept"
+            )
 
 
 def _value(recipe: Recipe, key: str, text: str) -> Any:

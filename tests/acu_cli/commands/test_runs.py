@@ -41,10 +41,13 @@ def test_every_run_and_how_it_is(
         with WrittenRun(tmp_path / "runs" / "e-1"):
             pass
         assert acu(monkeypatch, "runs", "--json") == 0
-        found = json.loads(capsys.readouterr().out)["runs"]
+        listed = json.loads(capsys.readouterr().out)
         assert acu(monkeypatch, "runs") == 0
         written = capsys.readouterr()
-    assert [(Path(run["path"]).name, run["condition"], run["iteration"]) for run in found] == [
+    assert (listed["command"], listed["directory"]) == ("runs", "runs")
+    found = listed["runs"]
+    assert not any("path" in run for run in found), "a run is called run, as everywhere"
+    assert [(Path(run["run"]).name, run["condition"], run["iteration"]) for run in found] == [
         ("a-2", "stopped", 60),
         ("a-10", "finished", 100),
         ("b-1", "damaged", 30),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,18 @@ def test_a_sweep_ends_with_a_comparison(
     assert acu(monkeypatch, *command) == 0
     written = capsys.readouterr().out
     assert "planted (optimizer.learning_rate=0.05)  2  0-1" in written
-    assert "paired t, 2 shared seeds" in written or "no interval" in written
     assert "4 of 4 runs are done, in sweeps/planted." in written
     assert acu(monkeypatch, *command, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["command"], found["done"], found["finished"]) == ("sweep", 4, True)
+    ours, theirs = ([run["test_error"] for run in group["runs"]] for group in found["comparison"]["groups"])
+    differences = [second - first for first, second in zip(ours, theirs, strict=True)]
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    assert f"planted (optimizer.learning_rate=0.05)  {mean:+.2f}  " in written
+    # The quantile of one degree of freedom. So short a training may well end alike with both seeds.
+    half = 12.7062 * spread / 2**0.5
+    interval = f"{mean - half:+.2f} to {mean + half:+.2f} (paired t, 2 shared seeds)"
+    assert (interval if spread > 1e-9 else "no interval: the difference is the same for every seed") in written
     # Asked for again, the command is the same sweep: everything is done.
     assert acu(monkeypatch, *shlex.split(found["made_by"])[1:], "--dry-run", "--json") == 0
     assert {run["done"] for run in json.loads(capsys.readouterr().out)["runs"]} == {True}

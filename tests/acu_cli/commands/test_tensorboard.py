@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from compared_runs import write_run
+from compared_runs import damage, write_run
 from written_run import WrittenRun
 
 from acu_cli.app import main
@@ -82,6 +82,22 @@ def test_ctrl_c_ends_following(tmp_path: Path) -> None:
         process.kill()
     assert (process.returncode, complaint) == (0, "")
     assert "run: 21 events up to iteration 10" in said
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "positions.bin", "recipe.toml"])
+def test_following_a_damaged_run_says_so_and_ends(tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    with WrittenRun(run) as written:
+        written.go_on(40)
+    if name == "recipe.toml":
+        (run / name).write_text("name = 3")
+    else:
+        damage(run / name, 30)
+    command = [sys.executable, "-m", "acu_cli", "tensorboard", "run", "-o", "out", "--follow"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr.count("warning: ") == 1
+    assert name in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from compared_runs import ENVIRONMENT, damage, write_run
 
 from acu_core.errors import UserError
 from acu_core.experiments.shape_recovery import shape_recovery
+from acu_core.recipe.deciding_settings import settings
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.report import compared_run, comparison_text
 from acu_core.report.comparison import DISTANCE, ERROR, Comparison, compare
@@ -74,7 +77,7 @@ def test_what_decides_nothing_of_a_training_makes_no_other_recipe(tmp_path: Path
 def test_every_key_that_a_recipe_has_is_a_setting_or_free() -> None:
     recipe = load_recipe("planted")
     free = {"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune"}
-    kept = {key.split(".")[0] for key in compared_run.settings(recipe)}
+    kept = {key.split(".")[0] for key in settings(recipe)}
     assert kept == {"name", "data", "network", "optimizer", "schedule"}
     assert set(recipe.model_dump(exclude_none=True)) - kept - free == set()
 
@@ -211,8 +214,170 @@ def test_environments_and_data_that_differ_are_said(tmp_path: Path) -> None:
 def test_many_intervals_are_said_to_be_many(tmp_path: Path) -> None:
     rates = (0.1, 0.05, 0.02)
     runs = [write_run(tmp_path / str(rate), 0, 100, f"optimizer.learning_rate={rate}") for rate in rates]
-    assert "2 intervals stand here" in compare(runs).remarks[0]
-    assert compare(runs[:2]).remarks == ()
+    # One seed has no interval, however many groups there are.
+    assert compare(runs).remarks == ()
+    seconds = [(0.1, 90), (0.05, 91), (0.02, 95)]
+    others = [write_run(tmp_path / f"{rate}-1", 1, n, f"optimizer.learning_rate={rate}") for rate, n in seconds]
+    assert compare([*runs, *others[:2]]).remarks == (), "only one of the two differences has an interval"
+    runs += others
+    (remark,) = compare(runs).remarks
+    assert remark.startswith("2 intervals stand here")
+    for number, run in enumerate(runs):
+        write_shapes(run, float(number) ** 2)
+    (remark,) = compare(runs).remarks
+    assert remark.startswith("4 intervals stand here"), "those of the distance count"
+
+
+def write_shapes(run: Path, shift: float) -> None:
+    """Snapshots of 20 iterations, each synapse `shift` from the hidden shape."""
+    hidden = np.zeros((1, 9, 2))
+    shapes = np.zeros((21, 1, 9, 2), np.float32)
+    shapes[..., 0] = shift
+    with SnapshotWriter.create(
+        run / "positions.bin", [LayerEntry("conv", 1, 9)], TrainingFacts(5, hidden.tolist())
+    ) as file:
+        file.append_block(np.arange(21), [shapes], [np.ones((21, 1, 9), np.float32)])
+
+
+def test_the_distance_has_its_own_number_of_runs(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / str(seed), seed, 100) for seed in range(3)]
+    for seed in (0, 2):
+        write_shapes(runs[seed], 1.0 + seed)
+    (row,) = comparison_text.tables(compare(runs))[0].rows
+    assert row[1:] == ("3", "0-2", "10.00", "0.00", "2.000 (n 2)", "1.414")
+    assert "| 2.000 (n 2) |" in comparison_text.markdown(compare(runs))
+    write_shapes(runs[1], 2.0)
+    assert comparison_text.tables(compare(runs))[0].rows[0][5] == "2.000"
+    damage(runs[1] / "positions.bin", 9)
+    found = compare(runs)
+    assert comparison_text.tables(found)[0].rows[0][5] == "2.000 (n 2)"
+    (remark,) = found.remarks
+    assert remark.startswith(f"The distance of {runs[1]} to the hidden shape is not known: ")
+
+
+def rounded(folder: Path, seed: int, parent: Path, errors: int = 100) -> Path:
+    """A run that says it was rounded from a checkpoint of `parent`, which it makes."""
+    checkpoint = parent / "checkpoints" / "00000020.pt"
+    checkpoint.write_text(str(parent))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    named = f'parent={{run="{parent}", iteration=20, checkpoint_sha256="{digest}"}}'
+    return write_run(folder / f"{parent.name}-rounded", seed, errors, "name=rounded", named)
+
+
+def test_fine_tuned_runs_are_grouped_by_what_their_parents_were_trained_with(tmp_path: Path) -> None:
+    rates = ("optimizer.learning_rate=0.1", SLOW)
+    parents = [write_run(tmp_path / f"{n}-{seed}", seed, 9, rate) for n, rate in enumerate(rates) for seed in (0, 1)]
+    runs = [rounded(tmp_path, number % 2, parent, 100 + number) for number, parent in enumerate(parents)]
+    found = compare(runs)
+    assert labels(found) == [f"rounded (parent.optimizer.learning_rate={rate})" for rate in ("0.1", "0.05")]
+    assert [[run.path for run in group.runs] for group in found.groups] == [runs[:2], runs[2:]]
+    assert (found.left_out, found.remarks) == ((), ())
+    assert found.settings == (("parent.optimizer.learning_rate", (0.1, 0.05)),)
+    # A parent that went on since, whose old checkpoint is gone, is the same one.
+    (parents[0] / "checkpoints" / "00000020.pt").unlink()
+    assert labels(compare(runs)) == labels(found)
+    # All of them elsewhere: the parents are beside their children, and known by their checkpoints.
+    moved = tmp_path / "moved"
+    (parents[0] / "checkpoints" / "00000020.pt").write_text(str(parents[0]))
+    here = [path for path in tmp_path.iterdir() if path != moved]
+    moved.mkdir()
+    for path in here:
+        path.rename(moved / path.name)
+    assert labels(compare([moved / run.name for run in runs])) == labels(found)
+
+
+@pytest.mark.parametrize("how", ["gone", "another run", "another seed"])
+def test_fine_tuned_runs_whose_parents_are_not_known_stand_by_themselves(tmp_path: Path, how: str) -> None:
+    parents = [write_run(tmp_path / f"p-{seed}", seed, 9) for seed in range(3)]
+    runs = [rounded(tmp_path, seed, parent, 100 + seed) for seed, parent in enumerate(parents)]
+    assert len(compare(runs).groups) == 1
+    for parent in parents[1:]:
+        if how == "gone":
+            shutil.rmtree(parent)
+        elif how == "another run":
+            (parent / "checkpoints" / "00000020.pt").write_text("trained again")
+        else:
+            text = (parent / "recipe.toml").read_text()
+            (parent / "recipe.toml").write_text(text.replace(f"seed = {parent.name[-1]}", "seed = 7"))
+    found = compare(runs)
+    assert [[run.path for run in group.runs] for group in found.groups] == [[run] for run in runs]
+    assert [
+        remark.startswith(f"What the parent of {run} was") for remark, run in zip(found.remarks, runs[1:], strict=True)
+    ]
+    assert labels(found) == ["rounded", "rounded (unknown parent p-1)", "rounded (unknown parent p-2)"]
+    assert found.settings == ()
+    slow = rounded(tmp_path, 0, write_run(tmp_path / "slow", 0, 9, SLOW))
+    assert labels(compare([*runs[:2], slow])) == [
+        "rounded (parent.optimizer.learning_rate=0.1)",
+        "rounded (unknown parent p-1)",
+        "rounded (parent.optimizer.learning_rate=0.05)",
+    ]
+    said = {"gone": "is not there", "another run": "is another run now", "another seed": "has another seed now"}[how]
+    assert all(f"({parent} {said})" in remark for remark, parent in zip(found.remarks, parents[1:], strict=True))
+
+
+def test_a_parent_that_was_fine_tuned_itself_and_a_circle_of_them(tmp_path: Path) -> None:
+    roots = [
+        write_run(tmp_path / name, 0, 9, rate) for name, rate in (("a", "optimizer.learning_rate=0.1"), ("b", SLOW))
+    ]
+    children = [rounded(tmp_path, 0, rounded(tmp_path, 0, root)) for root in roots]
+    assert labels(compare(children))[1] == "rounded (parent.parent.optimizer.learning_rate=0.05)"
+    text = (children[0] / "recipe.toml").read_text()
+    parent = tmp_path / "a-rounded"
+    (parent / "recipe.toml").write_text(text.replace(str(parent), str(children[0])))
+    shutil.rmtree(parent / "checkpoints")
+    shutil.rmtree(children[0] / "checkpoints")
+    assert "more than 8 parents follow each other" in compare(children).remarks[0]
+
+
+def test_runs_of_one_recipe_on_other_data_are_another_group(tmp_path: Path) -> None:
+    other = copy.deepcopy(ENVIRONMENT)
+    other["data"]["fingerprint"] = {"data": "b" * 64}
+    files = ("data.name=cifar10", "data.options={}")
+    ours = [write_run(tmp_path / f"a{seed}", seed, 100 + seed, *files, "data.path=a.npz") for seed in (0, 1)]
+    theirs = [
+        write_run(tmp_path / f"b{seed}", seed, 50, *files, "data.path=b.npz", environment=other) for seed in (0, 1)
+    ]
+    found = compare([*ours, *theirs])
+    assert labels(found) == ["planted", "planted (other data)"]
+    assert [[run.path for run in group.runs] for group in found.groups] == [ours, theirs]
+    assert found.left_out == ()
+    assert found.remarks == (
+        f"{ours[0]} and {theirs[0]} were trained on different data, which may be all the difference.",
+    )
+    assert [key for key, _ in found.settings] == ["data.fingerprint"]
+    # The same data from another path are the same.
+    moved = write_run(tmp_path / "a2", 2, 100, *files, "data.path=elsewhere.npz")
+    assert len(compare([*ours, moved]).groups) == 1
+    # And so with the parents.
+    children = [rounded(tmp_path, 0, run) for run in (ours[0], theirs[0])]
+    assert labels(compare(children)) == ["rounded", "rounded (parent trained on other data)"]
+
+
+def test_made_data_that_differ_for_one_seed_are_said(tmp_path: Path) -> None:
+    other = copy.deepcopy(ENVIRONMENT)
+    other["data"]["fingerprint"] = {"data": "b" * 64}
+    runs = [write_run(tmp_path / "a", 0, 100), write_run(tmp_path / "b", 0, 50, environment=other)]
+    assert (
+        reasons(compare(runs))["b"]
+        == f"the same recipe and seed as {runs[0]}, but other data, and one seed counts once"
+    )
+
+
+def test_why_an_imported_run_and_one_without_its_last_line_are_left_out(tmp_path: Path) -> None:
+    imported = {**ENVIRONMENT, "imported": {"files": [{"iteration": 20}]}}
+    run = write_run(tmp_path / "imported", 0, {}, environment=imported)
+    (run / "metrics.jsonl").unlink()
+    torn = write_run(tmp_path / "torn", 1, 100)
+    with open(torn / "metrics.jsonl", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 5)
+    whole = write_run(tmp_path / "whole", 2, 100)
+    found = reasons(compare([run, torn, whole]))
+    assert found["imported"] == "it was imported, and has not been evaluated here"
+    assert found["torn"] == "it is trained to its end, iteration 20, but not evaluated there"
+    assert reasons(compare([run, whole], iteration=20)) == {"imported": found["imported"]}
+    with pytest.raises(UserError, match=r"torn is not among the runs that are compared: it is trained to its end"):
+        compare([torn, whole], base=torn)
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compared_runs import damage, write_run
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from acu_core.errors import UserError
 from acu_core.render.colours import LIGHT
+from acu_core.render.still_file import encode_still
+from acu_core.report import comparison_figure
 from acu_core.report.comparison import compare
 from acu_core.report.comparison_figure import Band, check_output, draw_errors
 
@@ -57,6 +61,41 @@ def test_a_long_label_stays_within_the_picture(tmp_path: Path) -> None:
     assert len(compare(runs).groups[1].label) > 130
     # The axes end some pixels before the edge; a label that does not fit goes on up to it.
     assert (pixels[:, -4:] == pixels[0, -1]).all()
+
+
+@pytest.mark.parametrize("count", [2, 12, 24, 30])
+def test_the_picture_grows_with_its_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    drawn: list[Figure] = []
+
+    def keeping(figure: Figure, ending: str) -> bytes:
+        drawn.append(figure)
+        return encode_still(figure, ending)
+
+    monkeypatch.setattr(comparison_figure, "encode_still", keeping)
+    rates = [f"optimizer.learning_rate={0.01 * (number + 1):.2f}" for number in range(count)]
+    runs = [write_run(tmp_path / str(number), 0, {10: 300, 20: 90 + number}, rate) for number, rate in enumerate(rates)]
+    said: list[str] = []
+    draw_errors(compare(runs), tmp_path / "errors.png", warn=said.append)
+    (figure,) = drawn
+    FigureCanvasAgg(figure).draw()
+    (axes,), (legend,) = figure.axes, figure.legends
+    extent, picture = axes.get_window_extent(), figure.bbox
+    assert legend.get_window_extent().y0 >= extent.y1
+    assert extent.height > 2.5 * figure.dpi, "the axes keep their room"
+    label = axes.yaxis.label.get_window_extent()
+    for part in (legend.get_window_extent(), label, axes.xaxis.label.get_window_extent()):
+        assert picture.x0 <= part.x0 <= part.x1 <= picture.x1
+        assert picture.y0 <= part.y0 <= part.y1 <= picture.y1
+    assert extent.y0 <= label.y0 <= label.y1 <= legend.get_window_extent().y0
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names[0] == "planted (optimizer.learning_rate=0.01), 1 seed"
+    assert len(names) == min(count, 25)
+    if count == 30:
+        assert names[-1] == "and 6 more, which are not drawn"
+    assert said == (["the picture shows the first 24 groups, and not the 6 after them"] if count == 30 else [])
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()[:24]}
+    # Matplotlib calls all dashes of one's own "--".
+    assert len(looks) == min(count, 16)
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acu_core.errors import UserError
@@ -154,4 +155,14 @@ def test_missing_data_leaves_nothing_behind(tmp_path: Path) -> None:
     request = SweepRequest("cifar10-plain-acu", (RATES,), data=tmp_path / "none.npz", out=tmp_path / "out")
     with pytest.raises(UserError, match="there is no data set at"):
         sweep(request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_data_set_is_looked_for_before_anything_is_trained(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = {f"{part}_images": generator.integers(0, 256, (20, 32, 32, 3), np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "there.npz", **images, train_labels=np.arange(20) % 10, test_labels=np.arange(20) % 10)
+    paths = Axis.of(f"data.path={tmp_path / 'there.npz'},{tmp_path / 'none.npz'}")
+    with pytest.raises(UserError, match=r"none\.npz"):
+        sweep(SweepRequest("cifar10-plain-acu", (paths,), ("machine.device=cpu",), out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()

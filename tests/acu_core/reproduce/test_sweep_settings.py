@@ -10,8 +10,8 @@ from acu_core.errors import UserError
 from acu_core.reproduce.sweep_settings import Axis, SweepRequest, sweep_settings
 
 
-def request(*over: str, **options: object) -> SweepRequest:
-    return SweepRequest("planted", tuple(map(Axis.of, over)), **options)  # type: ignore[arg-type]
+def request(*over: str, recipe: str = "planted", **options: object) -> SweepRequest:
+    return SweepRequest(recipe, tuple(map(Axis.of, over)), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_directories_are_each_settings_own() -> None:
     found = sweep_settings(request("schedule.divisions=[600],[600, 700],[]"))
     assert len({row.recipe for row, _ in found}) == 3
     assert found[0][0].recipe.startswith("planted-divisions-_600_-")
-    long = sweep_settings(request(f"description='{'x' * 300}','{'x' * 299}y'"))
+    long = sweep_settings(request(f"data.path='{'x' * 300}','{'x' * 299}y'", recipe="cifar10-plain-acu"))
     assert len({row.recipe for row, _ in long}) == 2
     assert all(len(row.recipe) < 200 for row, _ in long)
 
@@ -100,12 +100,22 @@ def test_directories_do_not_depend_on_how_a_number_is_written() -> None:
         (("schedule.warm_up=1,2",), {"seeds": 0}, "at least one seed"),
         (("optimizer.learning_rate=0.1,fast",), {}, "cannot be used: optimizer.learning_rate"),
         (("optimizer.speed=1,2",), {}, "optimizer.speed"),
+        (("optimizer.momentum=0.1,0.2", "machine.threads=1,2"), {}, "machine.threads decides nothing that is compared"),
+        (("schedule.evaluate_every=2,4",), {}, "schedule.evaluate_every decides nothing that is compared"),
+        (("description=one,two",), {}, "description decides nothing that is compared"),
+        (("data.path=a,b",), {}, "data.path decides nothing that is compared"),
+        (("data.path=a,b",), {"data": Path("c")}, "data.path cannot be fixed and swept at once"),
     ],
 )
 def test_what_cannot_be_swept(over: tuple[str, ...], options: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as raised:
         sweep_settings(request(*over, **options))
     assert said in str(raised.value)
+
+
+def test_data_sets_that_are_read_can_be_swept() -> None:
+    found = sweep_settings(SweepRequest("cifar10-plain-acu", (Axis.of("data.path=a.npz,b.npz"),)))
+    assert [recipe.data.path for _, recipe in found] == ["a.npz", "b.npz"]
 
 
 def test_a_recipe_that_goes_on_from_a_run() -> None:
