@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.priority import give_way
 from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def tensorboard(
         file.write()
     said: set[str] = set()
     if follow:
-        # A training has more use for the processor.
-        os.nice(19)
+        give_way()
         # How one ends it: nothing went wrong.
         with suppress(KeyboardInterrupt):
             terminal.note(f"Following; Ctrl-C ends it. Look at it with: tensorboard --logdir {quoted(output)}")

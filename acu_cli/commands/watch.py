@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.priority import give_way
 
 
 def watch(
@@ -51,8 +51,7 @@ def watch(
     screen = LiveScreen(sys.stdout.fileno(), encoding=sys.stdout.encoding)
     try:
         if not once and followed.condition is not Condition.FINISHED:
-            # A training has more use for the processor.
-            os.nice(19)
+            give_way()
             picture.way_out = "Ctrl-C ends the view"
             try:
                 with screen:

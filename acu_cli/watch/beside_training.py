@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from acu_cli import terminal
 from acu_cli.output_streams import steady_streams
+from acu_cli.priority import give_way
 from acu_cli.watch.followed_run import FollowedRun
 from acu_cli.watch.live_screen import LiveScreen, TerminalGoneError
 from acu_cli.watch.live_view import last_lines, watch_run
@@ -59,7 +60,7 @@ def main() -> None:
     # The training answers these, and this process ends with it.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(19)
+    give_way()
     steady_streams()
     try:
         picture = WatchPicture(FollowedRun(sys.argv[1]))

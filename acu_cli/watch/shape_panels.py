@@ -183,8 +183,10 @@ class ShapePanels:
         corner = np.clip(np.floor(dots + 0.5).astype(np.int64), 1, size - 1)
         if self._ascii:
             mark = _DOT
-        for dy, dx in mark:
-            set_dots(cells, panels, corner[:, 0] + dy, corner[:, 1] + dx)
+        # All dots of all marks at once: calls of NumPy are what a frame costs.
+        down, across = np.array(mark, np.int64).T
+        y, x = ((corner[:, axis, None] + part).reshape(-1) for axis, part in ((0, down), (1, across)))
+        set_dots(cells, np.repeat(panels, len(mark)), y, x)
 
     def _lay(self, drawn: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], cells: Cells, style: Style) -> None:
         """Over what is drawn: a character has one colour, so the uppermost takes all of it."""

@@ -23,6 +23,7 @@ from acu_core.render.layer_names import short_names
 _HEAD = 4
 _CHOOSE_SECONDS = 20.0
 _CURVE_ROWS = 4
+_CURVE_SECONDS = 1.0
 _NARROWEST_CURVE = 26
 _BESIDE = 1.3
 """Curves stand beside the shapes where those become so much larger by it."""
@@ -60,6 +61,8 @@ class WatchPicture:
         self._panels_key: object = None
         self._curves: Page | None = None
         self._curves_key: object = None
+        self._curve_losses = 0
+        self._curves_at = -_CURVE_SECONDS
         self._titles_key: object = None
         self._titled: dict[int, str] = {}
         self._ranked: list[int] = []
@@ -277,9 +280,12 @@ class WatchPicture:
 
     def _put_curves(self, page: Page, row: int, column: int, rows: int, columns: int, *, stacked: bool) -> None:
         log, errors = self._shown_log()
-        key = (row, column, rows, columns, stacked, page.ascii_only, len(log.losses), errors, id(log))
-        if self._curves is None or key != self._curves_key:
-            self._curves_key = key
+        key = (row, column, rows, columns, stacked, page.ascii_only, errors, id(log))
+        now = time.monotonic()
+        # A batch's loss moves a curve by less than a dot: once a second is enough while more are to come.
+        is_due = now - self._curves_at >= _CURVE_SECONDS or self.run.condition is not Condition.TRAINING
+        if self._curves is None or key != self._curves_key or (is_due and len(log.losses) != self._curve_losses):
+            self._curves_key, self._curve_losses, self._curves_at = key, len(log.losses), now
             self._curves = Page(max(0, rows), max(0, columns), ascii_only=page.ascii_only)
             each = (rows // 2 - 1, columns) if stacked else (rows - 1, (columns - 3) // 2)
             places = ((0, 0), (rows // 2, 0) if stacked else (0, columns - each[1]))

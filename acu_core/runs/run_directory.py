@@ -14,7 +14,6 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.runs.environment_file import Environment, decode_environment, encode_environment
 from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_lock import hold_lock, hold_lock_to_read, is_held
-from acu_core.runs.snapshot_header import is_snapshot_file
 
 _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
@@ -81,6 +80,9 @@ class RunDirectory:
         """An existing run. Raises UserError when `path` is none."""
         path = Path(path)
         if path.is_file():
+            # Here, for a run's directory is opened without NumPy.
+            from acu_core.runs.snapshot_header import is_snapshot_file
+
             remedies = [Remedy(Action.DRAW_FILE, str(path))] if is_snapshot_file(path) else []
             raise UserError(f"{path} is a file and not the directory of a run", *remedies)
         if not path.is_dir():
