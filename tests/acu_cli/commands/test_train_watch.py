@@ -153,7 +153,7 @@ def test_what_is_said_stays_in_its_order(tmp_path: Path) -> None:
         said = ["first", "second"]
         with PseudoTerminal(events(written.run.path, said=said, iterations=50), rows=60) as terminal:
             assert terminal.wait() == 0
-            before, _, rest = terminal.written.decode(errors="ignore").partition(ENTER.decode())
+            before, _, rest = terminal.written.decode().partition(ENTER.decode())
             after = re.sub(r"\x1b\[[0-9;]*m", "", rest.rpartition(LEAVE.decode())[2])
             assert "before the picture" in before
             places = [after.index(text) for text in ("iteration 30", "first", "second", "the report")]
