@@ -138,7 +138,7 @@ def test_what_a_terminal_can_show(tmp_path: Path, environment: dict[str, str], c
             terminal.wait_for(lambda text: "iteration 30 of" in text, "iteration 30")
             terminal.type(b"\x03")
             terminal.wait()
-    # Ctrl-C may fall between two parts of one write, and so within a character: what was drawn may end with a part of one.
+    # Ctrl-C may fall between two parts of one write: what was drawn may end with a part of a character.
     drawn, left, rest = terminal.written.rpartition(LEAVE.encode())
     assert left
     text = codecs.getincrementaldecoder("utf-8")().decode(drawn) + rest.decode()
