@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli.completion import table_names
+from acu_cli.series_options import AsJson, Data, Device, Download, DryRun
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
@@ -18,14 +19,12 @@ def reproduce(
     scale: Annotated[
         float, typer.Option(help="Shorten every schedule alike, for a trial: 0.05 trains a twentieth as long.")
     ] = 1.0,
-    data: Annotated[Path | None, typer.Option(help="The data set: a file or a folder.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    data: Data = None,
+    download: Download = False,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: reproductions/<table>.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the runs, and how long they would take.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    device: Device = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> None:
     """Train every row of a table of the paper, and print it beside the paper's figures.
 

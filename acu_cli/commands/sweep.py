@@ -10,6 +10,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.completion import recipe_names
+from acu_cli.series_options import AsJson, Data, Device, Download, DryRun
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
@@ -38,14 +39,12 @@ def sweep(
         bool, typer.Option("--list", help="Not every combination: the first values together, then the second, ...")
     ] = False,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of every setting, with seeds 0, 1, ...")] = 1,
-    data: Annotated[Path | None, typer.Option(help="The data set: a file or a folder.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
+    data: Data = None,
+    download: Download = False,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: sweeps/<recipe>.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the runs, and how long they would take.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    device: Device = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
 ) -> None:
     """Train a recipe with several values of its keys and several seeds, and compare the runs.
 

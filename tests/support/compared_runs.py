@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,12 @@ def damage(path: Path, offset: int) -> None:
     content = bytearray(path.read_bytes())
     content[offset] ^= 1
     path.write_bytes(content)
+
+
+def rounded(folder: Path, seed: int, parent: Path, errors: int = 100) -> Path:
+    """A run that says it was rounded from a checkpoint of `parent`, which it makes."""
+    checkpoint = parent / "checkpoints" / "00000020.pt"
+    checkpoint.write_text(str(parent))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    named = f'parent={{run="{parent}", iteration=20, checkpoint_sha256="{digest}"}}'
+    return write_run(folder / f"{parent.name}-rounded", seed, errors, "name=rounded", named)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from recordings import restless
 
+from acu_core.report.page import write_page
 from acu_core.runs.json_lines import LogWriter
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import LayerEntry, TrainingFacts
@@ -123,3 +124,15 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         context.close()
     # `data:,` is the icon that a page must name, or the browser looks for one.
     assert not [trouble for trouble in troubles if trouble != "data:,"]
+
+
+@pytest.fixture
+def opened(make_run: MakeRun, open_page: OpenPage) -> Callable[..., Page]:
+    """The page of a small run in a window."""
+
+    def make(*, run: dict[str, Any] | None = None, **options: Any) -> Page:
+        made = make_run(**(run or {}))
+        write_page(made, made.figures / "report.html")
+        return open_page(made.figures / "report.html", **options)
+
+    return make
