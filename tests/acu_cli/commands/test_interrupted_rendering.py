@@ -161,8 +161,7 @@ def test_the_command_ends_with_one_sentence(
     assert drawing.returncode == 128 + number
     assert printed == ""
     assert said == f"error: interrupted: {output} is as it was before\n"
-    # A process that was killed is seen a moment longer.
-    wait_until(lambda: processes_of(drawing.pid) == 0)
+    assert processes_of(drawing.pid) == 0
     assert output.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [output]
 
