@@ -96,7 +96,7 @@ def render_animation(
         output,
         theme=theme,
         frames=frames,
-        wanted=_automatic_frames(recordings, width, Path(output).suffix.lower()),
+        wanted=frames or _automatic_frames(recordings, width, Path(output).suffix.lower()),
         fps=fps,
         progress=progress,
     )

@@ -1,8 +1,9 @@
-"""Frames to the bytes of an animation, one frame after the other: no more than a few are ever held."""
+"""A picture to the bytes of an animation: no more than a few frames are ever held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from PIL import Image, features
 from acu_core.errors import UserError
 from acu_core.render.apng_stream import write_apng
 from acu_core.render.colours import Theme
-from acu_core.render.gif_stream import write_gif
+from acu_core.render.drawing_processes import draw_frames
+from acu_core.render.gif_file import encode_gif
 from acu_core.render.packed_pixels import Pixels
+from acu_core.render.picture import Picture
 from acu_core.render.video_file import VIDEOS, encode_video, require_ffmpeg
 
 ANIMATIONS = (".gif", ".webp", ".png", *VIDEOS)
@@ -22,20 +25,36 @@ STILLS = (".png", ".svg", ".pdf")
 
 def encode_animation(
     suffix: str,
-    frames: Iterator[Pixels],
-    samples: Sequence[Pixels],
+    picture: Picture,
     milliseconds: Sequence[int],
     usual: int,
     theme: Theme,
     directory: Path,
+    progress: Callable[[int], None] = lambda done: None,
+    processes: int | None = None,
 ) -> bytes:
     """The file's bytes.
 
-    `samples` are some of the frames, for the palette; `milliseconds` is each frame's duration, `usual` that of most.
-    A temporary may lie in `directory` meanwhile. Raises OSError when an encoder fails.
+    `milliseconds` is each frame's duration, `usual` that of most; a palette has the colours of `theme`. A temporary may
+    lie in `directory` meanwhile. `progress` is told how many frames are done. As many processes draw as there are
+    cores, unless a number is given. Raises OSError when an encoder fails.
     """
     if suffix == ".gif":
-        return write_gif(frames, samples, milliseconds, theme)
+        return encode_gif(picture, milliseconds, theme, progress=progress, processes=processes)
+    # Closed, so that what draws ends whatever stops the encoder.
+    with closing(draw_frames(picture, processes)) as drawn:
+        return _encode_frames(suffix, _counted(drawn, progress), milliseconds, usual, directory)
+
+
+def _counted(frames: Iterator[Pixels], progress: Callable[[int], None]) -> Iterator[Pixels]:
+    for done, pixels in enumerate(frames, start=1):
+        yield pixels
+        progress(done)
+
+
+def _encode_frames(
+    suffix: str, frames: Iterator[Pixels], milliseconds: Sequence[int], usual: int, directory: Path
+) -> bytes:
     if suffix == ".webp":
         return _encode_webp(frames, milliseconds)
     if suffix == ".png":

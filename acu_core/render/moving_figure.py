@@ -18,10 +18,13 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 from acu_core.render.colours import Colour, Theme
+from acu_core.render.letter_tiles import LetterTiles
 
 FONT = "DejaVu Sans"
 # Letters that a warning names.
 _NAMED = 10
+# Alignment and rotation of a text that is put together of its letters.
+_SIMPLE = ("baseline", 0.0)
 
 
 class MovingFigure:
@@ -43,7 +46,7 @@ class MovingFigure:
         # Any: the Agg canvas has no types.
         self._canvas: Any = FigureCanvasAgg(self.figure)
         self._background: Any = None
-        self._texts: dict[int, tuple[str, Any]] = {}
+        self._letters = LetterTiles()
 
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Axes without ticks."""
@@ -89,22 +92,15 @@ class MovingFigure:
     def forget(self) -> None:
         """Draws what rests anew for the next frame, for somebody has changed it."""
         self._background = None
-        self._texts.clear()
 
     def _draw_text(self, text: Text, renderer: Any) -> None:
-        """Draws letters when they change: they are the slowest part of a frame. Nothing else moves where a text stands.
-
-        Only the latest are kept, for an iteration's number is seldom seen twice.
-        """
-        content = text.get_text()
-        if not content or not text.get_visible():
+        """Of letters that are drawn once: to set a text anew would be the slowest part of a frame."""
+        if not text.get_text() or not text.get_visible():
             return
-        before, region = self._texts.get(id(text), ("", None))
-        if content == before:
-            self._canvas.restore_region(region)
+        if (text.get_verticalalignment(), text.get_rotation()) != _SIMPLE:
+            text.draw(renderer)
             return
-        text.draw(renderer)
-        self._texts[id(text)] = content, self._canvas.copy_from_bbox(text.get_window_extent(renderer).padded(2))
+        self._letters.draw(text, renderer)
 
 
 def drawable(name: str) -> str:

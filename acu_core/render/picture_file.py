@@ -7,18 +7,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.render.animation_file import ANIMATIONS, STILLS, encode_animation, require_encoder
 from acu_core.render.colours import Theme
-from acu_core.render.drawing_processes import draw_frames
 from acu_core.render.picture import Picture
 from acu_core.render.still_file import encode_still
 
@@ -32,7 +28,6 @@ LARGEST_BYTES = 2_000_000
 _DEFAULT_FPS = 20.0
 _FIRST_MILLISECONDS = 600
 _LAST_MILLISECONDS = 1800
-_PALETTE_SAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -173,16 +168,7 @@ def _encode_frames(picture: Picture, path: Path, milliseconds: int, progress: Pr
     if count > 1:
         durations[0] = max(milliseconds, _FIRST_MILLISECONDS)
         durations[-1] = max(milliseconds, _LAST_MILLISECONDS)
-    samples: list[npt.NDArray[np.uint8]] = []
-    if suffix == ".gif":
-        chosen = np.unique(np.linspace(0, count - 1, _PALETTE_SAMPLES).round().astype(int))
-        samples = [picture.pixels(int(frame)) for frame in chosen]
-
-    def draw(frames: Iterator[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-        for done, pixels in enumerate(frames, start=1):
-            yield pixels
-            progress(done, count)
-
-    # Closed, so that what draws ends whatever stops the encoder.
-    with _naming(path), closing(draw_frames(picture)) as drawn:
-        return encode_animation(suffix, draw(drawn), samples, durations, milliseconds, theme, path.parent)
+    with _naming(path):
+        return encode_animation(
+            suffix, picture, durations, milliseconds, theme, path.parent, lambda done: progress(done, count)
+        )

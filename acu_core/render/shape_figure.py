@@ -14,6 +14,7 @@ from acu_core.render.layer_names import short_names, stages
 from acu_core.render.layout import MARGIN, TEXT_SIZE, TITLE_SIZE, picture_width, plan_layout
 from acu_core.render.legend import Entry, add_legend, cell, dots, first_place, fitting, line, line_width, ring, triangle
 from acu_core.render.moving_figure import MovingFigure, drawable, text_width
+from acu_core.render.moving_shapes import MovingShapes
 from acu_core.render.recording import Recording
 from acu_core.render.run_key import RunKey
 from acu_core.render.shape_panel import ShapePanel, dot_diameters, ghost_ring, reach_of_dots
@@ -99,6 +100,9 @@ class ShapeFigure:
         self.figure, self.size = self.drawing.figure, self.drawing.size
         self._add_header(heading, entries)
         self.panels = self._add_panels(names)
+        self.shapes = MovingShapes(self.figure, self.panels, theme)
+        self.figure.add_artist(self.shapes)
+        self.drawing.moving.append(self.shapes)
         self.timeline = Timeline(
             self.drawing,
             layout.bar,
@@ -127,8 +131,7 @@ class ShapeFigure:
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
         moment = int(self.schedule.frames[frame])
-        for panel in self.panels:
-            panel.show(moment)
+        self.shapes.show(moment)
         self.timeline.show(moment)
         for part in (self._key, self.curve):
             if part is not None:
@@ -179,7 +182,6 @@ class ShapeFigure:
                     unknown=unknown[number],
                 )
                 panels.append(panel)
-                drawing.moving.append(panel)
         return panels
 
     def _add_empty_place(self, index: int, number: int) -> None:

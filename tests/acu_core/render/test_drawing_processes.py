@@ -1,55 +1,19 @@
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from acu_core.render import drawing_processes
+from acu_core.render import forked_process
 from acu_core.render.drawing_processes import draw_frames
-from acu_core.render.packed_pixels import Pixels
+from tests.support.counted_picture import Counted, children
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="other systems draw in one process")
-
-
-def children() -> set[int]:
-    """The processes that this one has begun, those that are over and not waited for too."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(status.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.add(int(status.parent.name))
-    return found
-
-
-class Counted:
-    """A picture of numbers, which knows what this process drew of it, and does what it is told at a frame."""
-
-    def __init__(self, frames: int, four: bool = True) -> None:
-        self.figure = Figure()
-        self.size = (40, 30)
-        self.frames = frames
-        self.drawn: list[int] = []
-        self.at: dict[int, object] = {}
-        self._parent = os.getpid()
-        self._four = four
-
-    def pixels(self, frame: int) -> Pixels:
-        self.drawn.append(frame)
-        if os.getpid() != self._parent and frame in self.at:
-            self.at[frame]()  # type: ignore[operator]
-        pixels = np.random.default_rng(frame).integers(0, 256, (30, 40, 4), np.uint8)
-        return pixels[..., :3] if self._four else pixels[..., :3].copy()
-
-    def show(self, frame: int) -> None:
-        raise NotImplementedError
 
 
 def assert_right(picture: Counted, processes: int | None) -> None:
@@ -90,7 +54,7 @@ def test_an_error_of_a_process_is_met_here() -> None:
 
 
 def test_a_process_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing_processes, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(forked_process, "PATIENCE_SECONDS", 0.5)
     picture = Counted(12)
     picture.at[4] = lambda: os.kill(os.getpid(), signal.SIGSTOP)
     assert_right(picture, 2)

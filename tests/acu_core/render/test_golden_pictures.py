@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn_runs import RESIDUAL, drawn_run
 from matplotlib.text import Text
@@ -73,15 +74,16 @@ def _texts(figure: ShapeFigure) -> list[Text]:
 
 def _remove(part: str) -> Callable[[ShapeFigure], object]:
     return {
-        "panel": lambda figure: figure.panels[0].set_visible(False),
-        "trails": lambda figure: setattr(figure.panels[0], "_draw_trails", lambda *_: None),
-        "spokes": lambda figure: setattr(figure.panels[0], "_draw_spokes", lambda *_: None),
+        "panel": lambda figure: figure.panels[0].places.fill(np.nan),
+        "trails": lambda figure: setattr(figure.shapes, "_draw_trails", lambda *_: None),
+        "spokes": lambda figure: setattr(figure.shapes, "_draw_spokes", lambda *_: None),
+        "dots": lambda figure: setattr(figure.shapes, "_draw_dots", lambda *_: None),
         "curve": lambda figure: figure.curve._past[0].set_visible(False),  # type: ignore[union-attr]
         "theme": lambda figure: figure.figure.set_facecolor(LIGHT.panel),
     }[part]
 
 
-@pytest.mark.parametrize("part", ["panel", "trails", "spokes", "curve", "theme"])
+@pytest.mark.parametrize("part", ["panel", "trails", "spokes", "dots", "curve", "theme"])
 def test_the_comparison_sees_what_is_missing(part: str) -> None:
     figure = dark()
     _remove(part)(figure)
@@ -101,7 +103,7 @@ def test_the_comparison_sees_every_text_that_is_missing() -> None:
 
 def test_the_comparison_sees_a_synapse_that_is_misplaced() -> None:
     figure = light()
-    figure.panels[0]._xy[:, 0] += 0.25
+    figure.panels[0].places[:, 0] += 0.25
     with Image.open(GOLDEN / "light.png") as stored:
         assert farthest(frame(figure), stored) > 2 * TOLERANCE
 

@@ -59,7 +59,7 @@ def words(figure: ShapeFigure, frame: int = -1) -> str:
 
 
 def limits(panel: ShapePanel) -> tuple[float, ...]:
-    return (*panel._axes.get_xlim(), *panel._axes.get_ylim())
+    return (*panel.axes.get_xlim(), *panel.axes.get_ylim())
 
 
 def extent(figure: ShapeFigure, text: Text) -> Bbox:
@@ -146,7 +146,7 @@ def test_a_trail_is_broken_where_recording_paused(frames: int) -> None:
     assert "interpolated" in words(figure)
     # The broken part is drawn: without it the picture lacks something, and solid it looks otherwise.
     seen = figure.pixels(figure.frames - 1).copy()
-    figure.panels[0].unknown[:] = False
+    figure.shapes._batches[0].unknown[:] = False
     assert not np.array_equal(seen, figure.pixels(figure.frames - 1))
     whole = drawn_run(("a",), iterations=range(1, 200), warm_up=0, curve=False)
     assert "interpolated" not in words(draw([whole], frames=frames))
@@ -283,9 +283,9 @@ def test_every_dot_lies_within_its_panel(name: str, heavy: float) -> None:
         runs.append(replace(run, weight_norms=norms, positions={n: 3 * p for n, p in run.positions.items()}))
     for panel in draw(runs).panels:
         reach = limits(panel)[1]
-        inches = panel._axes.get_position().width * panel._axes.figure.get_figwidth()
-        radii = panel._diameters / 72 / 2 / inches * 2 * reach
-        assert np.all(np.abs(panel._xy) + radii[..., None] <= reach * 1.0001)
+        inches = panel.axes.get_position().width * panel.axes.figure.get_figwidth()
+        radii = panel.diameters / 72 / 2 / inches * 2 * reach
+        assert np.all(np.abs(panel.places) + radii[..., None] <= reach * 1.0001)
 
 
 def test_rings_say_which_iteration_they_show() -> None:
