@@ -7,13 +7,17 @@ bilinearly on four cells: a network can leave this project as plain Conv2d layer
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.nn.layer_hooks import copy_hooks
+
+Replacement = Callable[..., ActiveConv2d]
+"""What makes the active layer that computes what a convolution of one class does: `ActiveConv2d.from_conv2d`, or like
+it."""
 
 
 def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
@@ -52,12 +56,19 @@ def to_conv2d(model: nn.Module) -> nn.Module:
     return _replace(model, lambda _, module: module.to_conv2d() if isinstance(module, ActiveConv2d) else None)
 
 
-def from_conv2d(model: nn.Module, wanted: Callable[[str, nn.Conv2d], bool] | None = None, **options: Any) -> nn.Module:
+def from_conv2d(
+    model: nn.Module,
+    wanted: Callable[[str, nn.Conv2d], bool] | None = None,
+    kinds: Mapping[type[nn.Conv2d], Replacement] | None = None,
+    **options: Any,
+) -> nn.Module:
     """A copy of a network with convolutions as active layers that keep their weights exactly.
 
     Args:
         model: any network.
         wanted: given name and Conv2d, whether to replace it; by default, kernels larger than 1x1.
+        kinds: for subclasses of Conv2d that compute something else, by class: what replaces one, called with it
+            and `options`.
         options: of `ActiveConv2d.from_conv2d`.
     """
 
@@ -68,7 +79,8 @@ def from_conv2d(model: nn.Module, wanted: Callable[[str, nn.Conv2d], bool] | Non
 
     def replacement(name: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, nn.Conv2d) and chosen(name, module):
-            return ActiveConv2d.from_conv2d(module, **options)
+            active = (kinds or {}).get(type(module), ActiveConv2d.from_conv2d)
+            return active(module, **options)
         return None
 
     return _replace(model, replacement)
