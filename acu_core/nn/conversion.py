@@ -27,7 +27,6 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
     module) its copy refers to the one replacement.
     """
     others: dict[int, Any] = {}
-    pairs: list[tuple[nn.Module, nn.Module]] = []
     for name, module in model.named_modules():
         try:
             other = replacement(name, module)
@@ -35,11 +34,12 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
             raise ValueError(f"layer {name}: {error}" if name else str(error)) from error
         if other is not None:
             others[id(module)] = other
-            pairs.append((module, other))
+    replacements = list(others.values())
     # To deepcopy, a replaced module is one that has been copied already.
     copied = copy.deepcopy(model, others)
-    for module, other in pairs:
-        copy_hooks(module, other, lambda hooks: copy.deepcopy(hooks, others))
+    # It has the hooks of the one that it replaces, and perhaps some of its own.
+    for other in replacements:
+        copy_hooks(other, other, lambda hooks: copy.deepcopy(hooks, others))
     return copied
 
 
@@ -79,7 +79,7 @@ def from_conv2d(
 
     def replacement(name: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, nn.Conv2d) and chosen(name, module):
-            active = (kinds or {}).get(type(module), ActiveConv2d.from_conv2d)
+            active: Replacement = (kinds or {}).get(type(module), ActiveConv2d.from_conv2d)
             return active(module, **options)
         return None
 

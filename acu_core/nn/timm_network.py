@@ -87,7 +87,11 @@ def timm_network(
         model = _stored(timm, name, weights, in_channels, classes)
     else:
         model = timm.create_model(name, in_chans=in_channels, num_classes=classes)
-    return model if unit == "convolution" else active_by_rule(model, name, smallest_kernel, except_layers, convolution_kinds())
+    return (
+        model
+        if unit == "convolution"
+        else active_by_rule(model, name, smallest_kernel, except_layers, convolution_kinds())
+    )
 
 
 def _published(timm: Any, name: str, weights: str, pretrained: bool, **arguments: int) -> Any:
