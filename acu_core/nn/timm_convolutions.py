@@ -69,7 +69,9 @@ def standardized(conv: Any, **options: Any) -> ActiveConv2d:
     layer = make(_ordinary(conv), **options)
     gain = getattr(conv, "gain", None)
     rule = Standardized(conv.eps) if gain is None else Standardized(conv.eps, gain, conv.scale)
-    parametrize.register_parametrization(layer, "weight", rule.train(layer.training), unsafe=True)
+    # Its shape is the weight's own: nothing to try out now.
+    parametrize.register_parametrization(layer, "weight", rule, unsafe=True)
+    layer.train(conv.training)
     return layer
 
 
