@@ -44,7 +44,9 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
 
 
 def to_conv2d(model: nn.Module) -> nn.Module:
-    """A copy of a network with every active layer as the Conv2d that equals it. Nothing of ours is left in it.
+    """A copy of a network with every active layer as the Conv2d that equals it.
+
+    Nothing of ours is left in it but hooks, where it has convolutions of timm that pad by the size of the image.
 
     Equal to the rounding of the layer's dtype: kernels are computed in float64 and rounded once. Training mode, frozen
     parameters, hooks and shared layers stay as they are; optimizers know only the old parameters.
