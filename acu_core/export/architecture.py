@@ -58,9 +58,12 @@ def describe_steps(network: nn.Module) -> dict[str, Any]:
         input), {"tuple": [...]} a tuple and {"slice": [...]} a slice.
 
     Raises:
-        NotDescribable: the network has control flow, shared or foreign layers, or parameters outside its layers.
+        NotDescribable: the network has control flow, hooks, shared or foreign layers, or parameters outside its layers.
     """
     modules = describe_modules(network)
+    # The tracer steps over what is called around a layer's own forward.
+    if any(module._forward_pre_hooks or module._forward_hooks for module in network.modules()):
+        raise NotDescribable("a hook changes what a layer takes or gives")
     try:
         graph = fx.symbolic_trace(network).graph
     # Tracing runs the network's own code on values that are not there, which may fail in any way.

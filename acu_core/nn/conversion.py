@@ -7,13 +7,17 @@ bilinearly on four cells: a network can leave this project as plain Conv2d layer
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.nn.layer_hooks import copy_hooks
+
+Replacement = Callable[..., ActiveConv2d]
+"""What makes the active layer that computes what a convolution of one class does: `ActiveConv2d.from_conv2d`, or like
+it."""
 
 
 def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
@@ -23,7 +27,6 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
     module) its copy refers to the one replacement.
     """
     others: dict[int, Any] = {}
-    pairs: list[tuple[nn.Module, nn.Module]] = []
     for name, module in model.named_modules():
         try:
             other = replacement(name, module)
@@ -31,16 +34,19 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
             raise ValueError(f"layer {name}: {error}" if name else str(error)) from error
         if other is not None:
             others[id(module)] = other
-            pairs.append((module, other))
+    replacements = list(others.values())
     # To deepcopy, a replaced module is one that has been copied already.
     copied = copy.deepcopy(model, others)
-    for module, other in pairs:
-        copy_hooks(module, other, lambda hooks: copy.deepcopy(hooks, others))
+    # It has the hooks of the one that it replaces, and perhaps some of its own.
+    for other in replacements:
+        copy_hooks(other, other, lambda hooks: copy.deepcopy(hooks, others))
     return copied
 
 
 def to_conv2d(model: nn.Module) -> nn.Module:
-    """A copy of a network with every active layer as the Conv2d that equals it. Nothing of ours is left in it.
+    """A copy of a network with every active layer as the Conv2d that equals it.
+
+    Nothing of ours is left in it but hooks, where it has convolutions of timm that pad by the size of the image.
 
     Equal to the rounding of the layer's dtype: kernels are computed in float64 and rounded once. Training mode, frozen
     parameters, hooks and shared layers stay as they are; optimizers know only the old parameters.
@@ -52,12 +58,19 @@ def to_conv2d(model: nn.Module) -> nn.Module:
     return _replace(model, lambda _, module: module.to_conv2d() if isinstance(module, ActiveConv2d) else None)
 
 
-def from_conv2d(model: nn.Module, wanted: Callable[[str, nn.Conv2d], bool] | None = None, **options: Any) -> nn.Module:
+def from_conv2d(
+    model: nn.Module,
+    wanted: Callable[[str, nn.Conv2d], bool] | None = None,
+    kinds: Mapping[type[nn.Conv2d], Replacement] | None = None,
+    **options: Any,
+) -> nn.Module:
     """A copy of a network with convolutions as active layers that keep their weights exactly.
 
     Args:
         model: any network.
         wanted: given name and Conv2d, whether to replace it; by default, kernels larger than 1x1.
+        kinds: for subclasses of Conv2d that compute something else, by class: what replaces one, called with it
+            and `options`.
         options: of `ActiveConv2d.from_conv2d`.
     """
 
@@ -68,7 +81,8 @@ def from_conv2d(model: nn.Module, wanted: Callable[[str, nn.Conv2d], bool] | Non
 
     def replacement(name: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, nn.Conv2d) and chosen(name, module):
-            return ActiveConv2d.from_conv2d(module, **options)
+            active: Replacement = (kinds or {}).get(type(module), ActiveConv2d.from_conv2d)
+            return active(module, **options)
         return None
 
     return _replace(model, replacement)

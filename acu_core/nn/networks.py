@@ -15,20 +15,21 @@ from acu_core.recipe.registry import imported
 def build_network(
     name: str, *, in_channels: int, classes: int, unit: Unit = "acu", pretrained: bool = True, **options: Any
 ) -> nn.Module:
-    """A network by name: one of `acu_core.recipe.registry.NETWORKS`, torchvision's among them.
+    """A network by name: one of `acu_core.recipe.registry.NETWORKS`, torchvision's and timm's among them.
 
     Args:
-        name: in the registry, or "torchvision:" and torchvision's name of a classification model.
+        name: in the registry, or "torchvision:" and torchvision's name of a classification model, or "timm:" and timm's
+            name of a model.
         in_channels: channels of the images.
         classes: number of logits.
         unit: what the convolutions larger than 1x1 are: "acu" or "convolution".
         pretrained: False builds a network that would start with stored weights without reading them, because its state
             is loaded afterwards.
-        options: of the network; see its class, and `torchvision_network`.
+        options: of the network; see its class, `torchvision_network` and `timm_network`.
 
     Raises:
-        UserError: the name, the unit or an option is unknown, an option's value does not fit, or torchvision or weights
-            are missing. It is a ValueError.
+        UserError: the name, the unit or an option is unknown, an option's value does not fit, or torchvision, timm or
+            weights are missing. It is a ValueError.
         ValueError: the network is not for such images.
     """
     table = network_table(name, unit, options)

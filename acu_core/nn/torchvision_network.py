@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from acu_core.errors import UserError
-from acu_core.nn.conversion import from_conv2d
+from acu_core.nn.conversion_rule import active_by_rule, check_smallest_kernel
 from acu_core.nn.convolution_unit import Unit, check_unit
-from acu_core.nn.state_misfit import state_misfit
+from acu_core.nn.stored_state import check_finite, load_state, read_state
 
 # Two models can have classifiers on the side, whose logits a training would have to weigh; here they have none.
 SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -63,8 +62,7 @@ def torchvision_network(
         ValueError: the model is unknown or an option does not fit.
     """
     check_unit(unit)
-    if smallest_kernel < 2:
-        raise ValueError(f"smallest_kernel must be at least 2, not {smallest_kernel}: a 1x1 convolution has no shape")
+    check_smallest_kernel(smallest_kernel)
     models = _models()
     # torchvision would build a model for another task without a word.
     if name not in models.list_models(module=models):
@@ -77,8 +75,8 @@ def torchvision_network(
         raise UserError(f"weights = {weights!r} is neither a file nor one of torchvision's for {name}: {names}")
     model = models.get_model(name, weights=None, num_classes=classes, **_structure(name, bool(weights), published))
     if weights and pretrained:
-        _load(model, name, _published_state(published) if published else _stored_state(Path(weights)), weights)
-    return model if unit == "convolution" else _active(model, name, smallest_kernel, except_layers)
+        _load(model, name, _published_state(published) if published else read_state(Path(weights)), weights)
+    return model if unit == "convolution" else active_by_rule(model, name, smallest_kernel, except_layers)
 
 
 def _structure(name: str, pretrained: bool, published: Any) -> dict[str, Any]:
@@ -99,22 +97,6 @@ def _published_state(published: Any) -> Mapping[str, Any]:
             f"torchvision's weights {published} could not be downloaded from {published.url} ({error}); "
             "download them elsewhere and give their path as weights."
         ) from error
-    return state
-
-
-def _stored_state(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file can fail anywhere in the loaders
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} cannot be read as a state dict ({type(error).__name__}: {reason})") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} is not a state dict, tensors by name: save model.state_dict() with torch.save")
     return state
 
 
@@ -150,38 +132,12 @@ def _load(model: nn.Module, name: str, stored: Mapping[str, Any], source: str) -
         state[key] = value
     # Layers read it to tell old files from new ones; a .safetensors file has none.
     state._metadata = getattr(stored, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
-    if not all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point()):
-        raise UserError(f"the weights {source} are not all finite: take others for {name}")
+    check_finite(state, name, source)
     classes = len(model.state_dict()[f"{_head(model)}.weight"])
     rows = state.get(f"{_head(model)}.weight", torch.empty(classes))
     others = rows.dim() > 0 and len(rows) not in (0, classes)
     if others:
         _renew_head(model, len(rows))
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, ValueError) as error:
-        misfit = state_misfit(model.state_dict(), state) or str(error)
-        raise UserError(f"the weights {source} do not fit torchvision's {name}: {misfit}") from error
+    load_state(model, state, f"torchvision's {name}", source)
     if others:
         _renew_head(model, classes)
-
-
-def _active(model: nn.Module, name: str, smallest_kernel: int, except_layers: Collection[str]) -> nn.Module:
-    large = [
-        layer
-        for layer, module in model.named_modules()
-        if isinstance(module, nn.Conv2d) and min(module.kernel_size) >= smallest_kernel
-    ]
-    for pattern in except_layers:
-        if not any(fnmatchcase(layer, pattern) for layer in large):
-            raise ValueError(
-                f"the pattern {pattern!r} in except_layers matches no convolution of {name} that would become active; "
-                f"these would: {', '.join(large) or 'none'}"
-            )
-    chosen = {layer for layer in large if not any(fnmatchcase(layer, pattern) for pattern in except_layers)}
-    if not chosen:
-        raise ValueError(
-            f"no convolution of {name} is {smallest_kernel}x{smallest_kernel} or larger and not in except_layers: "
-            "none would become active"
-        )
-    return from_conv2d(model, lambda layer, _: layer in chosen)

@@ -148,6 +148,7 @@ NETWORKS = Registry(
         "resnet26": f"{_TABLES}.networks.resnet26:ResNet26Network",
         "planted": f"{_TABLES}.networks.planted:PlantedNetwork",
         "torchvision:": f"{_TABLES}.networks.torchvision:TorchvisionNetwork",
+        "timm:": f"{_TABLES}.networks.timm:TimmNetwork",
     },
 )
 OPTIMIZERS = Registry("optimizer", OptimizerTable, {"sgd": f"{_TABLES}.optimizers.sgd:Sgd"})

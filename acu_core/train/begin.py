@@ -60,7 +60,7 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
             if logits != (len(few), place.data.classes):
                 # A label would do as the number of one of many more logits, and be learned without a word.
                 raise ValueError(f"it gives {logits} for {len(few)} images of {place.data.classes} classes")
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # a foreign network can fail anywhere in its own code
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"the network {recipe.network.name} cannot be trained on images of {tuple(images.shape[1:])} "

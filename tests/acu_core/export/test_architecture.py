@@ -126,7 +126,19 @@ def changed() -> nn.Module:
     return nn.Sequential(layer)
 
 
-OTHERS = {"loop": Loop(nn.Tanh(), nn.Conv2d(2, 2, 1)), "own": Scaled(), "shared": shared(), "changed": changed()}
+def hooked() -> nn.Module:
+    layer = nn.Conv2d(2, 2, 1)
+    layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    return nn.Sequential(layer)
+
+
+OTHERS = {
+    "loop": Loop(nn.Tanh(), nn.Conv2d(2, 2, 1)),
+    "own": Scaled(),
+    "shared": shared(),
+    "changed": changed(),
+    "hooked": hooked(),
+}
 
 
 @pytest.mark.parametrize("network", OTHERS.values(), ids=OTHERS)

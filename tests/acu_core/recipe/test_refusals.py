@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acu_core.errors import UserError
-from acu_core.recipe.networks import torchvision
+from acu_core.recipe.networks import ready_made
 from acu_core.recipe.networks.torchvision import torchvision_models
 from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
@@ -168,7 +168,7 @@ def test_torchvisions_models_are_named_before_anything_else() -> None:
 
 
 def test_without_torchvision_its_names_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision, "find_spec", lambda name: None)
+    monkeypatch.setattr(ready_made, "find_spec", lambda name: None)
     torchvision_models.cache_clear()
     try:
         assert torchvision_models() == ()
