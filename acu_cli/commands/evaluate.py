@@ -62,4 +62,4 @@ def evaluate(
         f"loss {figures.loss:.4f})"
     )
     if result.broken_images:
-        terminal.print(f"{result.broken_images:,} {result.test_part} images cannot be read and are not counted.")
+        terminal.print(f"Not counted, because they cannot be read: {result.broken_images:,} {result.test_part} images.")
