@@ -122,13 +122,16 @@ class ImageFiles(DataSet):
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration).numpy()
         pending = self._ahead.pop(wanted[0])
         if self._skip_broken:
-            pixels, indices = self._with_replacements(pending, indices, iteration, seed, mirror)
+            draws = _crop_draws(batch_size, seed, iteration)
+            pixels, indices = self._with_replacements(
+                pending, indices, range(batch_size), draws, iteration=iteration, seed=seed, mirror=mirror
+            )
         else:
             pixels = pending.result()
         return self._normalized(pixels), torch.from_numpy(self._train.labels[indices]).to(self._device)
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """See `DataSet`."""
+        """See `DataSet`; a batch of which no image can be read is passed over, where broken images are left out."""
         pending: deque[PendingBatch] = deque()
         left_out: list[Unreadable] = []
         starts = range(0, self.test_count, batch_size)
@@ -139,7 +142,7 @@ class ImageFiles(DataSet):
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
                 labels = self._test.labels[start : start + batch_size]
                 if self._skip_broken:
-                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out)
+                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out, self.test_count)
                 else:
                     pixels = pending.popleft().result()
                 if len(pixels):
@@ -164,22 +167,31 @@ class ImageFiles(DataSet):
         return self._pool.decode(paths, self._preprocessing.crops, draws, mirror=mirror)
 
     def _with_replacements(
-        self, pending: PendingBatch, indices: Int64, iteration: int, seed: int, mirror: bool
+        self,
+        pending: PendingBatch,
+        indices: Int64,
+        rows: range,
+        draws: list[list[float]],
+        *,
+        iteration: int,
+        seed: int,
+        mirror: bool,
     ) -> tuple[Pixels, Int64]:
-        """The pixels, and the indices of the images that are really in them."""
+        """The pixels, and the indices of the images that are really in them; `rows` are their places in the batch.
+
+        `draws` are those of the whole batch: a place keeps its crop, whatever image comes there.
+        """
         pixels, unreadable = pending.what_can_be_read()
         indices = indices.copy()
         for broken in unreadable:
             self._leave_out(broken, "train")
-            row = broken.place
-            # The place keeps its crop.
-            draws = _crop_draws(len(indices), seed, iteration)[row : row + 1]
+            row = rows[broken.place]
             for index in replacements(self.train_count, seed=seed, iteration=iteration, row=row):
                 path = self._train.paths[index]
-                other = self._pool.decode([path], self._preprocessing.crops, draws, mirror=mirror)
+                other = self._pool.decode([path], self._preprocessing.crops, draws[row : row + 1], mirror=mirror)
                 found, again = other.what_can_be_read()
                 if not again:
-                    pixels[row], indices[row] = found[0], index
+                    pixels[broken.place], indices[broken.place] = found[0], index
                     break
                 self._leave_out(again[0], "train")
             else:
@@ -189,21 +201,23 @@ class ImageFiles(DataSet):
                 )
         return pixels, indices
 
-    def _without_broken(self, pending: PendingBatch, labels: Int64, left_out: list[Unreadable]) -> tuple[Pixels, Int64]:
-        """The pixels and labels of the test images that can be read; the others are added to `left_out`."""
+    def _without_broken(
+        self, pending: PendingBatch, labels: Int64, left_out: list[Unreadable], count: int
+    ) -> tuple[Pixels, Int64]:
+        """The pixels and labels of those of `count` test images that can be read; others are added to `left_out`."""
         pixels, unreadable = pending.what_can_be_read()
         if not unreadable:
             return pixels, labels
         for broken in unreadable:
             self._leave_out(broken, self.test_part)
         left_out += unreadable
-        if len(left_out) > max(1, MOST_LEFT_OUT * self.test_count) or len(left_out) == self.test_count:
+        if len(left_out) > max(1, MOST_LEFT_OUT * count) or len(left_out) == count:
             raise UnreadableImageError(
-                f"{len(left_out)} of the {self.test_count} {self.test_part} images cannot be read, the first of them "
+                f"{len(left_out)} of {count} {self.test_part} images cannot be read, the first of them "
                 f"{left_out[0].path} ({left_out[0].reason}): see whether {self.source} is still there and whole"
             )
-        rows = [broken.place for broken in unreadable]
-        return np.delete(pixels, rows, axis=0), np.delete(labels, rows)
+        places = [broken.place for broken in unreadable]
+        return np.delete(pixels, places, axis=0), np.delete(labels, places)
 
     def _leave_out(self, broken: Unreadable, part: str) -> None:
         self.broken_images.add(BrokenImage(broken.path, broken.reason, part))

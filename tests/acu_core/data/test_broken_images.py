@@ -183,7 +183,7 @@ def test_a_data_set_that_is_gone_is_an_error(tmp_path: Path) -> None:
         data.training_batch(1, batch_size=2, seed=0)
     for file in _files(root, "val")[5:8]:
         _empty(file)
-    with pytest.raises(UserError, match=r"3 of the 24 validation images cannot be read, .*is still there"):
+    with pytest.raises(UserError, match=r"3 of 24 validation images cannot be read, .*is still there"):
         list(data.test_batches(10))
     data.close()
 
