@@ -78,8 +78,7 @@ class ImageFiles(DataSet):
         self.source = root
         self.workers = workers or automatic_workers()
         self.fingerprint: Mapping[str, str] = {"names_and_sizes": files.names_hash}
-        self.broken_images: BrokenImages = BrokenImages()
-        self._skip_broken = skip_broken
+        self.broken_images = BrokenImages() if skip_broken else None
         self._train, self._test = files.train, files.test
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
@@ -121,7 +120,7 @@ class ImageFiles(DataSet):
                 self._ahead[key] = self._begin(*key)
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration).numpy()
         pending = self._ahead.pop(wanted[0])
-        if self._skip_broken:
+        if self.broken_images is not None:
             draws = _crop_draws(batch_size, seed, iteration)
             pixels, indices = self._with_replacements(
                 pending, indices, range(batch_size), draws, iteration=iteration, seed=seed, mirror=mirror
@@ -141,7 +140,7 @@ class ImageFiles(DataSet):
                     paths = self._test.paths[later : later + batch_size]
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
                 labels = self._test.labels[start : start + batch_size]
-                if self._skip_broken:
+                if self.broken_images is not None:
                     pixels, labels = self._without_broken(pending.popleft(), labels, left_out, self.test_count)
                 else:
                     pixels = pending.popleft().result()
@@ -220,7 +219,8 @@ class ImageFiles(DataSet):
         return np.delete(pixels, places, axis=0), np.delete(labels, places)
 
     def _leave_out(self, broken: Unreadable, part: str) -> None:
-        self.broken_images.add(BrokenImage(broken.path, broken.reason, part))
+        if self.broken_images is not None:
+            self.broken_images.add(BrokenImage(broken.path, broken.reason, part))
 
     def _normalized(self, pixels: Pixels) -> Tensor:
         # Bytes travel to the device, a quarter of what floats would be; and bytes are put in order, not floats.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from acu_core.errors import UserError
 from acu_core.runs.json_lines import LogWriter, read_log
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.events import Events
+
+Collected = Callable[[list[BrokenImage]], list[list[BrokenImage]]]
 
 _INSTEAD = {"train": "another image takes its place"}
 
@@ -26,6 +30,10 @@ def _sentence(image: BrokenImage) -> str:
     return f"{image.name} cannot be read as an image ({image.reason}): {instead}"
 
 
+def _alone(found: list[BrokenImage]) -> list[list[BrokenImage]]:
+    return [found]
+
+
 class BrokenImageLog:
     """A run's `broken_images.jsonl`: each file once, with the iteration by which it was found; made with the first.
 
@@ -38,14 +46,20 @@ class BrokenImageLog:
         self._known = logged_images(run) if self._broken is not None else set()
         self._seen = 0
 
-    def update(self, iteration: int) -> None:
-        """Appends what was found since the last time."""
-        if self._broken is None or len(self._broken) == self._seen:
+    def update(self, iteration: int, collected: Collected = _alone, *, writes: bool = True) -> None:
+        """Appends what was found since the last time.
+
+        Where several processes train together all call it at the same iteration: `collected` gives the lists of all of
+        them, each is told what the others have found, and one alone writes.
+        """
+        if self._broken is None:
             return
-        found = list(self._broken.found.values())
-        new = [image for image in found[self._seen :] if image.name not in self._known]
+        found = self._broken.found
+        for image in itertools.chain(*collected(list(found.values())[self._seen :])):
+            self._broken.add(image)
+        new = [image for image in list(found.values())[self._seen :] if image.name not in self._known]
         self._seen = len(found)
-        if not new:
+        if not new or not writes:
             return
         with _writer(self._run.broken_images) as log:
             for image in new:

@@ -197,7 +197,7 @@ def test_without_the_option_it_is_an_error_that_says_what_helps(root: Path, tmp_
     with pytest.raises(UserError, match=r"3\.jpg cannot be read as an image \(Truncated") as caught:
         data.training_batch(1, batch_size=24, seed=0)
     assert [remedy.action for remedy in caught.value.remedies] == [Action.SKIP_BROKEN]
-    assert len(data.broken_images) == 0
+    assert data.broken_images is None
     data.close()
 
 

@@ -12,6 +12,7 @@ from image_data import make_image_folder
 from typer.testing import CliRunner
 
 from acu_cli.app import app
+from acu_core.data.broken_images import BrokenImage
 from acu_core.errors import Remedy, UserError
 from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.stored_evaluation import evaluate_run
@@ -19,6 +20,8 @@ from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.json_lines import read_log
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.train.broken_image_log import BrokenImageLog
+from acu_core.train.environment import load_recipe_data
 from acu_core.train.events import NoEvents
 
 Content = Callable[[Path], dict[str, object]]
@@ -138,6 +141,27 @@ def test_a_damaged_log_does_not_stop_a_training(recipe: Recipe, tmp_path: Path) 
     log = RunDirectory.open(tmp_path / "run").broken_images
     log.write_bytes(b'{"file": 1}\n{"cut": ')
     assert resume(tmp_path / "run", ["schedule.iterations=9"]).finished
+
+
+def test_what_several_processes_find_is_written_by_one_and_told_to_all(
+    whole: tuple[Path, Told], recipe: Recipe, tmp_path: Path
+) -> None:
+    run = RunDirectory.create(tmp_path / "run", recipe_toml(recipe), {})
+    images = [BrokenImage(f"/{number}.jpg", "damaged", "train") for number in range(3)]
+    sets = [load_recipe_data(recipe, None, False) for _ in range(2)]
+    logs = [BrokenImageLog(run, data) for data in sets]
+    told: list[str] = []
+    for data, found in zip(sets, (images[:2], images[1:]), strict=True):
+        assert data.broken_images is not None
+        for image in found:
+            data.broken_images.add(image)
+        data.broken_images.listen(lambda image: told.append(image.name))
+    for _ in range(2):
+        lists = [list(data.broken_images.found.values()) if not told else [] for data in sets]
+        logs[0].update(5, lambda _, lists=lists: lists)
+        logs[1].update(5, lambda _, lists=lists: lists, writes=False)
+    assert told == ["/2.jpg", "/0.jpg"], "each what the other has found"
+    assert [entry["file"] for entry in read_log(run.broken_images)] == ["/0.jpg", "/1.jpg", "/2.jpg"]
 
 
 def test_an_evaluation_says_what_it_did_not_count(whole: tuple[Path, Told]) -> None:
