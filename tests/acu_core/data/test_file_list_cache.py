@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from image_data import make_image_folder, make_places365
 
 from acu_core.data import file_list_cache, image_folder, places365
-from acu_core.data.file_list import FileListBuilder
+from acu_core.data.file_list import FileListBuilder, hash_of_names
 from acu_core.data.image_files import ImageFiles
 from acu_core.data.image_folder import image_folder_data
 from acu_core.data.places365 import places365_data
@@ -211,6 +212,19 @@ def test_places365_is_kept_too(listed: list[str], tmp_path: Path) -> None:
     listing = root / "places365_train_standard.txt"
     listing.write_text("\n".join(line for line in listing.read_text().splitlines() if "forest/00000001" not in line))
     assert load().train_count == first.train_count - 1
+
+
+def test_the_hash_is_the_one_that_runs_have_recorded() -> None:
+    parts = []
+    text = "a\0b"
+    for part in ("train", "val"):
+        builder = FileListBuilder("/data")
+        text += "\n2\n"
+        for label, name in enumerate((f"/{part}/a/ä.jpg", os.fsdecode(f"/{part}/b/".encode() + b"\xff.jpg"))):
+            builder.add("/data" + name, label, 7)
+            text += f"{name}\0{label}\0{7}\n"
+        parts.append(builder.result())
+    assert hash_of_names(("a", "b"), *parts) == hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
