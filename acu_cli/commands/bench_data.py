@@ -17,7 +17,7 @@ def bench_data(
     ] = 0,
     rounds: Annotated[int, typer.Option(min=2, max=1000, help="Rounds that count; both take turns.")] = 7,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images a batch.")] = 64,
-    batches: Annotated[int, typer.Option(min=1, max=10_000, help="Batches a round.")] = 8,
+    batches: Annotated[int, typer.Option(min=1, max=10_000, help="Batches a round for each process.")] = 8,
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes of each; 0: one a processor.")] = 0,
     crop: Annotated[int, typer.Option(min=1, max=4096, help="Side of the images that the network gets.")] = 224,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -40,7 +40,7 @@ def bench_data(
         found = measure_data(
             folder,
             batch=batch,
-            batches=batches,
+            batches_each=batches,
             rounds=rounds,
             workers=workers,
             crop=crop,
@@ -64,8 +64,8 @@ def bench_data(
             ]
             for name, reading in (("acu", found.acu), ("DataLoader", found.data_loader))
         ],
-        title=f"{found.workers} processes each, {batches} batches of {batch}, crops of {crop}, {processor_name()}, "
-        f"torch {torch.__version__}",
+        title=f"{found.workers} processes each, {found.batches} batches of {batch}, crops of {crop}, "
+        f"{processor_name()}, torch {torch.__version__}",
     )
     terminal.print(
         f"acu is {found.ratio:.2f} times as fast (median of {rounds} rounds, {found.ratio_spread:.2f} between the "

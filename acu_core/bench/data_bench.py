@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -71,23 +72,26 @@ def measure_data(
     folder: Path,
     *,
     batch: int,
-    batches: int,
+    batches_each: int,
     rounds: int,
     workers: int = 0,
     crop: int = 224,
     resize: int = 256,
     progress: Callable[[int], None] | None = None,
 ) -> DataFigures:
-    """Reads `batches` batches of `batch` images a round with both, in turns, each with `workers` processes (0: auto).
+    """Reads batches of `batch` images with both, in turns, each with `workers` processes (0: auto).
 
-    Each begins a round with nothing read ahead, and ends it with its last batch, as float32 (B, 3, crop, crop) on the
-    CPU. The first round of both, in which processes start, does not count. Raises `UserError` when `folder` is no image
-    folder, or torchvision does not load.
+    A round has `batches_each` batches for each process: a DataLoader's processes make whole batches, and none may be
+    idle for want of one. Each reader begins a round with nothing read ahead, and ends it with its last batch, as
+    float32 (B, 3, crop, crop) on the CPU. The first round of both, in which processes start, does not count.
+
+    Raises `UserError` when `folder` is no image folder, or torchvision does not load.
     """
     preprocessing = Preprocessing.of(
         crop=crop, resize=resize, smallest_crop=0.08, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     )
     with closing(image_folder_data(path=folder, workers=workers, preprocessing=preprocessing)) as data:
+        batches = batches_each * data.workers
         order = _Rounds(data.train_count, batch, batches)
         train, validation = _torchvision_folders(Path(data.source), preprocessing)
         # Spawned, as acu's processes are: a fork would hold the pipes of those.
@@ -97,6 +101,7 @@ def measure_data(
             num_workers=data.workers,
             persistent_workers=True,
             multiprocessing_context="spawn",
+            worker_init_fn=_own_session,
         )
         readers: dict[str, Callable[[], Iterator[Batch]]] = {
             "acu": lambda: _acu_batches(data, order, batch),
@@ -128,6 +133,11 @@ def measure_data(
             batch=batch,
             batches=batches,
         )
+
+
+def _own_session(_: int) -> None:
+    """As acu's processes have: Linux may share busy processors out by session."""
+    os.setsid()
 
 
 def _acu_batches(data: ImageFiles, order: _Rounds, batch: int) -> Iterator[Batch]:
