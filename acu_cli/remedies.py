@@ -36,6 +36,7 @@ def _wording(remedy: Remedy) -> str:
         Action.SAY_ITERATION: "give --iteration, once for each file",
         Action.SAY_ITERATIONS: "give --iterations",
         Action.SET_KEY: f"give --set {subject}=VALUE",
+        Action.SKIP_BROKEN: "add --set data.options.skip_broken=true to leave such images out",
         Action.SAME_DATA: "give the same --data as then",
         Action.SAME_SCALE: "give the same --scale as then",
         Action.DRAW_FILE: f"`acu animate-shapes {subject}` draws it",

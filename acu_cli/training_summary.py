@@ -66,6 +66,8 @@ def _print(report: TrainingReport) -> None:
         for line in sketch(report.learned_positions[0], report.hidden_positions[0], columns=terminal.width() - 2):
             terminal.print("  " + line)
         terminal.print()
+    if report.broken_images:
+        _line("left out", f"{report.broken_images:,} files that cannot be read, named in broken_images.jsonl")
     # A path is copied: it stays whole.
     terminal.print(f"  {'run':<17} {report.run}")
     if report.rounding is None and report.active_layers:

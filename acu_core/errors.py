@@ -25,6 +25,7 @@ class Action(enum.Enum):
     SAY_ITERATION = "a file: say of which iteration it is"
     SAY_ITERATIONS = "a run: say how many iterations to fine-tune"
     SET_KEY = "a recipe's key: set it"
+    SKIP_BROKEN = "images that cannot be read: let them be left out"
     SAME_DATA = "a run: use the data set that it was trained on"
     SAME_SCALE = "a run: use the scale that it was trained with"
     SHORTEN = "the last good iteration: draw the part up to it"

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acu_cli import terminal
+from acu_cli.commands.bench_data import bench_data
 
 if TYPE_CHECKING:
     from acu_core.bench.operator_bench import OperatorRow
 
 app = typer.Typer(
-    help="Measure the operator, whole training steps, or drawing, side by side with what they replace.",
+    help="Measure the operator, whole training steps, reading or drawing, side by side with what they replace.",
     epilog="Example: acu bench op --rounds 31",
     no_args_is_help=True,
 )
@@ -315,3 +316,6 @@ def bench_render(
         + ", ".join(f"{peak / 2**20:.0f} MiB for {count} frames" for count, peak in peaks.items())
         + "."
     )
+
+
+app.command("data", epilog="Example: acu bench data photos --make 1000")(bench_data)

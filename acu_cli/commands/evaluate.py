@@ -48,6 +48,7 @@ def evaluate(
             "error": figures.errors / figures.images,
             "accuracy": figures.accuracy,
             "loss": figures.loss,
+            "broken_images": result.broken_images,
         }
         if result.classes > 5:
             values |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}
@@ -60,3 +61,5 @@ def evaluate(
         f"({100 * figures.errors / figures.images:.2f} % error, {100 * figures.accuracy:.2f} % accuracy{top5}, "
         f"loss {figures.loss:.4f})"
     )
+    if result.broken_images:
+        terminal.print(f"Not counted, because they cannot be read: {result.broken_images:,} {result.test_part} images.")

@@ -18,6 +18,8 @@ class ClassPlaces:
 
     def __init__(self, root: str, parts: Sequence[str], classes: Sequence[str]) -> None:
         """Raises `UserError` where the folders of two classes are one, or one lies in the other."""
+        self.walked: list[str] = []
+        """The folders that were read, in order."""
         self._owners: dict[str, str] = {}
         self._above: defaultdict[str, set[str]] = defaultdict(set)
         for name in classes:
@@ -46,6 +48,7 @@ class ClassPlaces:
                 "delete the link"
             )
         walked[real] = folder
+        self.walked.append(folder)
         try:
             with os.scandir(folder) as scanned:
                 entries = sorted(scanned, key=lambda entry: entry.name)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acu_core.data.broken_images import BrokenImages
+
 
 class DataSet(abc.ABC):
     """Images and labels of one classification task, ready for a network.
@@ -23,6 +25,7 @@ class DataSet(abc.ABC):
     (what the images were preprocessed with, where that was computed), "names_and_sizes" (of the files, where reading
     them all would take hours). `source` says where the data came from: a path, or "generated". `workers` is the number
     of processes that decode images, 0 where the data lies in memory; it never decides what a batch holds.
+    `broken_images` are the files that were left out, for data that may leave some out.
     `test_part` is what the images that are kept from training are called: "test" or "validation".
     """
 
@@ -33,6 +36,7 @@ class DataSet(abc.ABC):
     source: str
     workers: int = 0
     test_part: str = "test"
+    broken_images: BrokenImages | None = None
 
     @property
     def classes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,5 +21,7 @@ class DataSource:
     """Of data that is made."""
     cache: Path | None = None
     """Where statistics are kept; None by default: `$XDG_CACHE_HOME/acu` or `~/.cache/acu`."""
+    note: Callable[[str], None] | None = None
+    """Told what takes long."""
     workers: int = 0
     """Processes that decode image files; 0 is automatic."""

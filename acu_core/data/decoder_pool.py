@@ -11,7 +11,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,7 +21,7 @@ import numpy as np
 
 from acu_core.data.decoding_process import WITHHELD, Task, Unreadable, serve
 from acu_core.data.image_decoding import Crops
-from acu_core.errors import UserError
+from acu_core.errors import Action, Remedy, UserError
 
 MOST_WORKERS = 16
 _CHUNK = 16  # images at most a task: the processes finish a batch at about the same time, and stop within a moment
@@ -31,6 +31,14 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 class UnreadableImageError(UserError):
     """An image file is damaged, or the process that read it has died."""
+
+
+def unreadable_error(image: Unreadable) -> UnreadableImageError:
+    """The error that names a file which cannot be decoded."""
+    return UnreadableImageError(
+        f"{image.path} cannot be read as an image ({image.reason}): put a whole copy in its place",
+        Remedy(Action.SKIP_BROKEN),
+    )
 
 
 def automatic_workers() -> int:
@@ -44,25 +52,40 @@ class PendingBatch:
     """A batch that is being decoded."""
 
     _pixels: Pixels
-    _parts: list[Future[None]]
+    _parts: list[Future[list[Unreadable]]]
 
     def result(self) -> Pixels:
         """Waits for (B, size, size, 3) uint8. Raises `UnreadableImageError` for the first image that has none."""
-        for part in self._parts:
-            part.result()
-        return self._pixels
+        pixels, unreadable = self.what_can_be_read()
+        if unreadable:
+            raise unreadable_error(unreadable[0])
+        return pixels
+
+    def what_can_be_read(self) -> tuple[Pixels, list[Unreadable]]:
+        """Waits for (B, size, size, 3) uint8 and the images that have none, by their places in the batch.
+
+        Raises `UnreadableImageError` when a process has died.
+        """
+        return self._pixels, [image for part in self._parts for image in part.result()]
 
     def cancel(self) -> None:
         """Lets go of what no process has begun with."""
         for part in self._parts:
             part.cancel()
 
+    def abandon(self) -> None:
+        """Lets go of it, and waits for what a process has begun with."""
+        self.cancel()
+        wait(self._parts)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Order:
     task: Task
     pixels: Pixels
-    done: Future[None]
+    first: int
+    """The place of the first image in its batch."""
+    done: Future[list[Unreadable]]
 
 
 _Orders = queue.SimpleQueue[_Order | None]
@@ -98,7 +121,7 @@ class DecoderPool:
         for start in range(0, len(paths), chunk):
             rows = slice(start, start + chunk)
             task = Task(paths[rows], crops, draws[rows] if draws is not None else None, mirror)
-            order = _Order(task, pixels[rows], Future())
+            order = _Order(task, pixels[rows], start, Future())
             self._orders.put(order)
             parts.append(order.done)
         return PendingBatch(pixels, parts)
@@ -155,16 +178,9 @@ def _attend(orders: _Orders, connection: Connection, process: BaseProcess) -> No
                 continue
             try:
                 connection.send(order.task)
-                answer = connection.recv()
-                if isinstance(answer, Unreadable):
-                    order.done.set_exception(
-                        UnreadableImageError(
-                            f"{answer.path} cannot be read as an image ({answer.reason}): put a whole copy in its place"
-                        )
-                    )
-                else:
-                    connection.recv_bytes_into(order.pixels.reshape(-1).data)
-                    order.done.set_result(None)
+                answer: list[Unreadable] = connection.recv()
+                connection.recv_bytes_into(order.pixels.reshape(-1).data)
+                order.done.set_result([dataclasses.replace(image, place=order.first + image.place) for image in answer])
             except (EOFError, OSError):
                 process.join(timeout=10)
                 order.done.set_exception(

@@ -29,14 +29,15 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """Sent instead of pixels: the first file that cannot be decoded, and why."""
+    """A file that cannot be decoded, its place among those asked for, and why; its pixels are 0."""
 
+    place: int
     path: str
     reason: str
 
 
 def serve(connection: Connection) -> None:
-    """Answers every `Task` by None and the bytes of (n, size, size, 3), or by `Unreadable`; ends with its parent.
+    """Answers every `Task` by a list of `Unreadable` and the bytes of (n, size, size, 3); ends with its parent.
 
     When the parent dies, of kill -9 too, the connection breaks, and so this process never stays behind.
     """
@@ -45,12 +46,9 @@ def serve(connection: Connection) -> None:
     warnings.simplefilter("ignore")
     with contextlib.suppress(EOFError, OSError):
         while True:
-            answer = _decode(connection.recv())
-            if isinstance(answer, Unreadable):
-                connection.send(answer)
-            else:
-                connection.send(None)
-                connection.send_bytes(answer.reshape(-1).data)
+            pixels, unreadable = _decode(connection.recv())
+            connection.send(unreadable)
+            connection.send_bytes(pixels.reshape(-1).data)
 
 
 def _leave_signals_to_the_parent() -> None:
@@ -64,9 +62,10 @@ def _leave_signals_to_the_parent() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WITHHELD)
 
 
-def _decode(task: Task) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | Unreadable:
+def _decode(task: Task) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], list[Unreadable]]:
     size = task.crops.size
     pixels = np.empty((len(task.paths), size, size, 3), dtype=np.uint8)
+    unreadable = []
     for number, path in enumerate(task.paths):
         try:
             image = read_image(path)
@@ -76,5 +75,8 @@ def _decode(task: Task) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | Unr
                 pixels[number] = training_image(image, task.crops, task.draws[number], task.mirror)
         # A damaged file raises almost anything: OSError, SyntaxError, struct.error, ValueError, ...
         except Exception as error:
-            return Unreadable(path, (str(error) or type(error).__name__).replace(path, "the file"))
-    return pixels
+            pixels[number] = 0
+            reason = (str(error) or type(error).__name__).replace(path, "the file")
+            # A name that is no text may be quoted in it.
+            unreadable.append(Unreadable(number, path, reason.encode(errors="backslashreplace").decode()))
+    return pixels, unreadable

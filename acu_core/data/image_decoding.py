@@ -39,7 +39,9 @@ def read_image(path: str) -> Image.Image:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("it is not a file")
     with open(path, "rb") as file, Image.open(file) as image:
-        converted: Image.Image = image.convert("RGB")
+        image.load()
+        # `convert` would copy what is RGB already.
+        converted: Image.Image = image if image.mode == "RGB" else image.convert("RGB")
         return converted
 
 

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from acu_core.data.batches import batch_indices
+from acu_core.data.broken_images import BrokenImage, BrokenImages
 from acu_core.data.data_set import DataSet
-from acu_core.data.decoder_pool import DecoderPool, PendingBatch, automatic_workers
+from acu_core.data.decoder_pool import DecoderPool, PendingBatch, Pixels, UnreadableImageError, automatic_workers
+from acu_core.data.decoding_process import Unreadable
+from acu_core.data.file_list import Int64
+from acu_core.data.file_list_cache import ListedFiles
 from acu_core.data.image_decoding import DRAWS, Crops
 from acu_core.data.randomness import generator_for
+from acu_core.data.replacements import MOST_IN_A_ROW, replacements
 from acu_core.errors import UserError
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
 
+MOST_LEFT_OUT = 0.1
+"""Of the test images: an evaluation on fewer than nine tenths is not that of this data set."""
+
 IMAGE_NET_CROPS = Crops(224, 256, 0.08)
 IMAGE_NET_MEAN = (0.485, 0.456, 0.406)
 IMAGE_NET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclasses.dataclass(frozen=True)
-class FileList:
-    """The files of one part of a data set: full paths, labels (N,), and sizes in bytes (N,)."""
-
-    paths: list[str]
-    labels: np.ndarray[Any, np.dtype[np.int64]]
-    sizes: np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +56,9 @@ class ImageFiles(DataSet):
     A training batch is a pure function of (seed, iteration, place in the batch), whatever the number of workers; the
     next `AHEAD` batches are decoded while the network trains. `workers` of 0 is automatic. The fingerprint is of
     the files' names, labels and sizes: reading a hundred gigabytes at every start would take longer than it is worth.
+
+    An image that cannot be read is an error or, with `skip_broken`, left out and kept in `broken_images`: in training
+    another image takes its place (see `replacements`), in evaluation it is not counted.
     """
 
     test_part = "validation"
@@ -66,20 +66,20 @@ class ImageFiles(DataSet):
     def __init__(
         self,
         name: str,
-        class_names: tuple[str, ...],
-        train: FileList,
-        test: FileList,
+        files: ListedFiles,
         preprocessing: Preprocessing,
         *,
         root: str,
         workers: int = 0,
+        skip_broken: bool = False,
     ) -> None:
         self.name = name
-        self.class_names = class_names
+        self.class_names = files.class_names
         self.source = root
         self.workers = workers or automatic_workers()
-        self.fingerprint: Mapping[str, str] = {"names_and_sizes": _hash(root, class_names, train, test)}
-        self._train, self._test = train, test
+        self.fingerprint: Mapping[str, str] = {"names_and_sizes": files.names_hash}
+        self.broken_images = BrokenImages() if skip_broken else None
+        self._train, self._test = files.train, files.test
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
         self._ahead: dict[tuple[int, int, int, bool], PendingBatch] = {}
@@ -118,25 +118,42 @@ class ImageFiles(DataSet):
         for key in wanted:
             if key not in self._ahead:
                 self._ahead[key] = self._begin(*key)
-        pixels = self._ahead.pop(wanted[0]).result()
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        return self._normalized(pixels), torch.from_numpy(self._train.labels[indices.numpy()]).to(self._device)
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration).numpy()
+        pending = self._ahead.pop(wanted[0])
+        if self.broken_images is not None:
+            draws = _crop_draws(batch_size, seed, iteration)
+            pixels, indices = self._with_replacements(
+                pending, indices, range(batch_size), draws, iteration=iteration, seed=seed, mirror=mirror
+            )
+        else:
+            pixels = pending.result()
+        return self._normalized(pixels), torch.from_numpy(self._train.labels[indices]).to(self._device)
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """See `DataSet`."""
+        """See `DataSet`; a batch of which no image can be read is passed over, where broken images are left out."""
         pending: deque[PendingBatch] = deque()
+        left_out: list[Unreadable] = []
         starts = range(0, self.test_count, batch_size)
         try:
             for number, start in enumerate(starts):
                 for later in starts[number + len(pending) : number + 1 + AHEAD]:
                     paths = self._test.paths[later : later + batch_size]
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
-                pixels = pending.popleft().result()
-                labels = torch.from_numpy(self._test.labels[start : start + batch_size])
-                yield self._normalized(pixels), labels.to(self._device)
+                labels = self._test.labels[start : start + batch_size]
+                if self.broken_images is not None:
+                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out, self.test_count)
+                else:
+                    pixels = pending.popleft().result()
+                if len(pixels):
+                    yield self._normalized(pixels), torch.from_numpy(labels).to(self._device)
         finally:
             for batch in pending:
                 batch.cancel()
+
+    def rest(self) -> None:
+        """Lets go of what is being decoded ahead, and returns when the processes have nothing left to do."""
+        for key in list(self._ahead):
+            self._ahead.pop(key).abandon()
 
     def close(self) -> None:
         """Ends the decoding processes, which otherwise end when the data set is forgotten."""
@@ -144,13 +161,70 @@ class ImageFiles(DataSet):
 
     def _begin(self, iteration: int, batch_size: int, seed: int, mirror: bool) -> PendingBatch:
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        draws = generator_for(seed, "image crops", iteration).random((batch_size, DRAWS))
         paths = [self._train.paths[index] for index in indices.tolist()]
-        return self._pool.decode(paths, self._preprocessing.crops, draws.tolist(), mirror=mirror)
+        draws = _crop_draws(batch_size, seed, iteration)
+        return self._pool.decode(paths, self._preprocessing.crops, draws, mirror=mirror)
 
-    def _normalized(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-        # Bytes travel to the device, a quarter of what floats would be.
-        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float()
+    def _with_replacements(
+        self,
+        pending: PendingBatch,
+        indices: Int64,
+        rows: range,
+        draws: list[list[float]],
+        *,
+        iteration: int,
+        seed: int,
+        mirror: bool,
+    ) -> tuple[Pixels, Int64]:
+        """The pixels, and the indices of the images that are really in them; `rows` are their places in the batch.
+
+        `draws` are those of the whole batch: a place keeps its crop, whatever image comes there.
+        """
+        pixels, unreadable = pending.what_can_be_read()
+        indices = indices.copy()
+        for broken in unreadable:
+            self._leave_out(broken, "train")
+            row = rows[broken.place]
+            for index in replacements(self.train_count, seed=seed, iteration=iteration, row=row):
+                path = self._train.paths[index]
+                other = self._pool.decode([path], self._preprocessing.crops, draws[row : row + 1], mirror=mirror)
+                found, again = other.what_can_be_read()
+                if not again:
+                    pixels[broken.place], indices[broken.place] = found[0], index
+                    break
+                self._leave_out(again[0], "train")
+            else:
+                raise UnreadableImageError(
+                    f"{MOST_IN_A_ROW + 1} images in a row cannot be read, the first of them {broken.path} "
+                    f"({broken.reason}): see whether {self.source} is still there and whole"
+                )
+        return pixels, indices
+
+    def _without_broken(
+        self, pending: PendingBatch, labels: Int64, left_out: list[Unreadable], count: int
+    ) -> tuple[Pixels, Int64]:
+        """The pixels and labels of those of `count` test images that can be read; others are added to `left_out`."""
+        pixels, unreadable = pending.what_can_be_read()
+        if not unreadable:
+            return pixels, labels
+        for broken in unreadable:
+            self._leave_out(broken, self.test_part)
+        left_out += unreadable
+        if len(left_out) > max(1, MOST_LEFT_OUT * count) or len(left_out) == count:
+            raise UnreadableImageError(
+                f"{len(left_out)} of {count} {self.test_part} images cannot be read, the first of them "
+                f"{left_out[0].path} ({left_out[0].reason}): see whether {self.source} is still there and whole"
+            )
+        places = [broken.place for broken in unreadable]
+        return np.delete(pixels, places, axis=0), np.delete(labels, places)
+
+    def _leave_out(self, broken: Unreadable, part: str) -> None:
+        if self.broken_images is not None:
+            self.broken_images.add(BrokenImage(broken.path, broken.reason, part))
+
+    def _normalized(self, pixels: Pixels) -> Tensor:
+        # Bytes travel to the device, a quarter of what floats would be; and bytes are put in order, not floats.
+        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float()
         mean, std = (
             torch.tensor(values, device=self._device).view(-1, 1, 1)
             for values in (self._preprocessing.mean, self._preprocessing.std)
@@ -158,11 +232,6 @@ class ImageFiles(DataSet):
         return images.div_(255).sub_(mean).div_(std)
 
 
-def _hash(root: str, class_names: tuple[str, ...], *parts: FileList) -> str:
-    digest = hashlib.sha256("\0".join(class_names).encode())
-    for part in parts:
-        digest.update(f"\n{len(part.paths)}\n".encode())
-        for path, label, size in zip(part.paths, part.labels.tolist(), part.sizes.tolist(), strict=True):
-            # Relative, so that a moved data set is still the same.
-            digest.update(f"{path.removeprefix(root)}\0{label}\0{size}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+def _crop_draws(batch_size: int, seed: int, iteration: int) -> list[list[float]]:
+    draws: list[list[float]] = generator_for(seed, "image crops", iteration).random((batch_size, DRAWS)).tolist()
+    return draws

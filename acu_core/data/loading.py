@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def load_data_set(
     seed: int = 0,
     cache: Path | None = None,
     workers: int = 0,
+    note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> DataSet:
     """The data set called `name`, on the CPU.
@@ -27,12 +29,13 @@ def load_data_set(
     - "cifar10", "cifar100": read from `path` (see `find_cifar`), downloaded first if `download` allows it and nothing
       is there; the statistics are kept in `cache` (default `$XDG_CACHE_HOME/acu` or `~/.cache/acu`).
     - "imagefolder", "places365": files under `path`, decoded by `workers` processes (0: automatic) while they are
-      needed; options of `acu_core.recipe.data_sets`, and `large` for the large images of Places365.
+      needed; options of `acu_core.recipe.data_sets`, and `large` for the large images of Places365. Long lists of files
+      are kept in `cache`, and `note` is told of one that takes long to make.
     - any other that was registered in `acu_core.recipe.registry.DATA_SETS`.
 
     Raises `UserError` for an unknown name or option, and for data that is missing or damaged.
     """
     table, checked = options_table(DATA_SETS, name, options)
-    source = DataSource(name, path=path, download=download, seed=seed, cache=cache, workers=workers)
+    source = DataSource(name, path=path, download=download, seed=seed, cache=cache, workers=workers, note=note)
     data: DataSet = imported(table.loaded_by)(source, **dict(checked))
     return data

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from acu_core.data import torchvision_source
 from acu_core.data.data_source import DataSource
-from acu_core.data.image_files import FileList, ImageFiles, Preprocessing
+from acu_core.data.file_list import NO_FILE, FileList, FileListBuilder, size_of_file
+from acu_core.data.file_list_cache import ListedFiles, cached_list
+from acu_core.data.image_files import ImageFiles, Preprocessing
+from acu_core.data.listing_progress import ListingProgress
 from acu_core.data.location import data_place
 from acu_core.errors import Action, Remedy, UserError
 
@@ -31,12 +32,16 @@ def places365_data(
     large: bool = False,
     workers: int = 0,
     preprocessing: Preprocessing | None = None,
+    skip_broken: bool = False,
+    cache: Path | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> ImageFiles:
     """Images (B, 3, size, size) of the standard training set and, to test, of the validation set.
 
     `path` holds categories_places365.txt, places365_train_standard.txt, places365_val.txt and the folders
     data_256_standard and val_256, or with `large` data_large_standard and val_large. Any number of categories and
-    images will do. With `download` torchvision fetches what is missing of the small images, 25 GB.
+    images will do. The list of files is kept in `cache` (see `cached_list`), and `note` is told of one that takes long
+    to make. With `download` torchvision fetches what is missing of the small images, 25 GB.
 
     Raises `UserError`, saying what was looked for, where, and how to get it, when anything is missing or damaged.
     """
@@ -55,23 +60,19 @@ def places365_data(
             Remedy(Action.DOWNLOAD, "places365"),
         )
     root = str(place.resolve())
-    class_names = _categories(os.path.join(root, CATEGORIES))
-    parts = {
-        part: _files(os.path.join(root, LISTS[part]), os.path.join(root, FOLDERS[large][part]), len(class_names))
-        for part in LISTS
-    }
+    progress = ListingProgress(root, note)
+    files = cached_list(
+        f"places365 {'large' if large else 'small'}",
+        root,
+        lambda watched: _listed(root, large, watched, progress, skip_broken),
+        cache=cache,
+    )
     return ImageFiles(
-        "places365",
-        class_names,
-        parts["train"],
-        parts["val"],
-        preprocessing or Preprocessing(),
-        root=root,
-        workers=workers,
+        "places365", files, preprocessing or Preprocessing(), root=root, workers=workers, skip_broken=skip_broken
     )
 
 
-def load_places365(source: DataSource, *, large: bool, **options: Any) -> ImageFiles:
+def load_places365(source: DataSource, *, large: bool, skip_broken: bool = False, **options: Any) -> ImageFiles:
     """`places365_data` as a recipe asks for it; the other options are those of `Preprocessing.of`."""
     return places365_data(
         path=source.path,
@@ -79,7 +80,29 @@ def load_places365(source: DataSource, *, large: bool, **options: Any) -> ImageF
         large=large,
         workers=source.workers,
         preprocessing=Preprocessing.of(**options),
+        skip_broken=skip_broken,
+        cache=source.cache,
+        note=source.note,
     )
+
+
+def _listed(root: str, large: bool, watched: list[str], progress: ListingProgress, skip_broken: bool) -> ListedFiles:
+    categories = os.path.join(root, CATEGORIES)
+    class_names = _categories(categories)
+    watched.append(categories)
+    parts = {}
+    for part, name in LISTS.items():
+        file, folder = os.path.join(root, name), os.path.join(root, FOLDERS[large][part])
+        watched.append(file)
+        parts[part] = _files(root, file, folder, len(class_names), progress, skip_broken)
+        watched += _folders(parts[part])
+    return ListedFiles.of(class_names, parts["train"], parts["val"])
+
+
+def _folders(files: FileList) -> list[str]:
+    """Those that a listed file lies in."""
+    names = {os.path.dirname(name) for name in files.paths.names()}
+    return sorted(files.paths.root + name.decode(errors="surrogateescape") for name in names)
 
 
 def _missing(place: Path, large: bool) -> list[str]:
@@ -95,29 +118,26 @@ def _categories(file: str) -> tuple[str, ...]:
     return tuple(by_label[label] for label in range(len(by_label)))
 
 
-def _files(file: str, folder: str, classes: int) -> FileList:
+def _files(root: str, file: str, folder: str, classes: int, progress: ListingProgress, skip_broken: bool) -> FileList:
     entries = _entries(file)
     if not entries:
         raise UserError(f"{file} lists no image; get it again from {_PAGE}.")
-    paths: list[str] = []
-    sizes: list[int] = []
+    files = FileListBuilder(root)
     for name, label in entries:
         if not 0 <= label < classes:
             raise UserError(f"{file} gives {name} the category {label}, but there are {classes}, from 0 on.")
         # The training list's names begin with a slash.
         path = os.path.join(folder, name.lstrip("/"))
-        try:
-            found = os.stat(path)
-        except OSError as error:
+        size, problem = size_of_file(path)
+        if problem is not None and not skip_broken:
+            if problem == NO_FILE:
+                raise UserError(f"{path}, which {file} lists, is not a file: unpack the images of {_PAGE} again.")
             raise UserError(
-                f"{path} is not there ({error.strerror}), but {file} lists it: unpack the images of {_PAGE} again."
-            ) from error
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{path}, which {file} lists, is not a file: unpack the images of {_PAGE} again.")
-        sizes.append(found.st_size)
-        paths.append(path)
-    labels = np.array([label for _, label in entries], dtype=np.int64)
-    return FileList(paths, labels, np.array(sizes, dtype=np.int64))
+                f"{path} is not there ({problem}), but {file} lists it: unpack the images of {_PAGE} again."
+            )
+        files.add(path, label, size)
+        progress.count()
+    return files.result()
 
 
 def _entries(file: str) -> list[tuple[str, int]]:

@@ -25,6 +25,7 @@ from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.begin import create_run, prepare
+from acu_core.train.broken_image_log import logged_images
 from acu_core.train.environment import describe
 from acu_core.train.events import Events, NoEvents, tell_run
 from acu_core.train.interruption import Interruption
@@ -205,4 +206,5 @@ def _report(
         hidden_positions=hidden.tolist() if known and hidden is not None else None,
         frozen=compared,
         rounding=read_rounding(session.run),
+        broken_images=len(logged_images(session.run)),
     )

@@ -44,6 +44,8 @@ class TrainingReport:
     frozen: Evaluation | None = None
     """The same network with frozen positions."""
     rounding: RoundingFigures | None = None
+    broken_images: int = 0
+    """Files that were left out since the run began: its `broken_images.jsonl` names them."""
 
     @property
     def finished(self) -> bool:

@@ -30,6 +30,8 @@ class StoredEvaluation:
     evaluation: Evaluation
     test_part: str = "test"
     """What the evaluated images are called: "test" or "validation"."""
+    broken_images: int = 0
+    """Images that could not be read and are not counted, because the recipe leaves out such."""
 
 
 def evaluate_run(
@@ -75,4 +77,5 @@ def evaluate_run(
         classes=place.data.classes,
         evaluation=finite_evaluation(evaluation, f"{run.path} at iteration {checkpoint.iteration}"),
         test_part=place.data.test_part,
+        broken_images=len(place.data.broken_images or ()),
     )

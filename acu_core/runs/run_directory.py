@@ -147,6 +147,11 @@ class RunDirectory:
         return self.path / "timings.jsonl"
 
     @property
+    def broken_images(self) -> Path:
+        """The log of image files that were left out, which no comparison reads; only where some were."""
+        return self.path / "broken_images.jsonl"
+
+    @property
     def positions(self) -> Path:
         """The snapshots."""
         return self.path / "positions.bin"

@@ -19,6 +19,7 @@ from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.conditions import DATA, conditions
+from acu_core.train.broken_image_log import warn_of_broken_images
 from acu_core.train.events import Events
 
 
@@ -34,12 +35,25 @@ def storable_path(path: str | os.PathLike[str]) -> str:
     return absolute
 
 
-def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers: int = 0) -> DataSet:
+def load_recipe_data(
+    recipe: Recipe, path: Path | None, download: bool, workers: int = 0, *, events: Events | None = None
+) -> DataSet:
     """The recipe's data set, from `path` where one is given; `workers` of 0 are as many as the recipe says."""
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
     options: dict[str, Any] = dict(recipe.data.options)
     workers = workers or recipe.machine.workers
-    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options)
+    data = load_data_set(
+        recipe.data.name,
+        path=where,
+        download=download,
+        seed=recipe.seed,
+        workers=workers,
+        note=events.note if events is not None else None,
+        **options,
+    )
+    if events is not None:
+        warn_of_broken_images(data, events)
+    return data
 
 
 def _check_path(recipe: Recipe, path: Path | None) -> None:
@@ -54,7 +68,7 @@ def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, eve
     _check_path(recipe, data_path)
     device = choose_device(recipe.machine.device)
     events.note(f"Loading the data set {recipe.data.name} ...")
-    data = load_recipe_data(recipe, data_path, download)
+    data = load_recipe_data(recipe, data_path, download, events=events)
     return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads())
 
 
@@ -85,7 +99,8 @@ def recorded_workplace(
         data_path = Path(source)
     events.note(f"Loading the data set {recipe.data.name} ...")
     workers = environment.get("workers")
-    data = load_recipe_data(recipe, data_path, download, workers if isinstance(workers, int) and workers > 0 else 0)
+    workers = workers if isinstance(workers, int) and workers > 0 else 0
+    data = load_recipe_data(recipe, data_path, download, workers, events=events)
     threads = environment.get("threads")
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or torch.get_num_threads()

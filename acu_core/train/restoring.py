@@ -29,6 +29,7 @@ CHANGEABLE = (
     "schedule.evaluate_every",
     "schedule.checkpoint_every",
     "data.path",
+    "data.options.skip_broken",
     "description",
     "paper",
 )

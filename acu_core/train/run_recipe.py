@@ -10,7 +10,13 @@ from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.run_directory import RunDirectory
 
-_EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
+_EXTENDABLE = (
+    "schedule.iterations",
+    "schedule.divisions",
+    "schedule.evaluate_every",
+    "schedule.checkpoint_every",
+    "data.options.skip_broken",
+)
 
 
 def run_recipe(run: RunDirectory) -> Recipe:
@@ -25,7 +31,7 @@ def check_extension(path: Path, overrides: Iterable[str]) -> None:
 
 
 def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> Recipe:
-    """The recipe of the run at `path` with its schedule changed beyond iteration `reached`.
+    """The recipe of the run at `path` with its schedule, or `skip_broken`, changed beyond iteration `reached`.
 
     Raises UserError for any other change.
     """

@@ -28,6 +28,7 @@ from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
+from acu_core.train.broken_image_log import BrokenImageLog
 from acu_core.train.recorder import DivergedError, Recorder
 from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
 from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
@@ -74,6 +75,7 @@ class RunTraining:
         self._report = report
         self._layers = active_layers(self.model)
         self._opened: _Logs | None = None
+        self._broken = BrokenImageLog(run, place.data)
         self._saved = -1
         # Iterations saved by this process whose networks compute finite numbers, as far as is known.
         self._good: list[int] = []
@@ -119,7 +121,9 @@ class RunTraining:
         except UnreadableImageError as error:
             self._save()
             raise UserError(
-                f"{error} (iteration {self.iteration} is saved)", Remedy(Action.RESUME, str(self.directory.path))
+                f"{error} (iteration {self.iteration} is saved)",
+                Remedy(Action.RESUME, str(self.directory.path)),
+                *error.remedies,
             ) from error
         except DivergedError as error:
             raise DivergedError(
@@ -178,6 +182,7 @@ class RunTraining:
 
     def _flush(self) -> None:
         means = self._logs.recorder.flush()
+        self._broken.update(self.iteration)
         self._written = time.monotonic()
         if means is not None:
             self._report(self.iteration, means.loss, means.accuracy)
@@ -232,6 +237,7 @@ class RunTraining:
             # It was saved before it was evaluated.
             self._good = [iteration for iteration in self._good if iteration != self.iteration]
             raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
+        self._broken.update(self.iteration)
         self.evaluation = result
         paper = self.recipe.paper
         # Else nobody asks for it, and the file keeps the bytes that it always had.

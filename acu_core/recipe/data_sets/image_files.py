@@ -31,6 +31,8 @@ class ImageFilesOptions(Table):
     std: Annotated[list[Deviation], Field(min_length=3, max_length=3), BeforeValidator(numbers_of)] = Field(
         default_factory=lambda: [0.229, 0.224, 0.225]
     )
+    skip_broken: bool = False
+    """Whether an image that cannot be read is left out, named and counted, and not an error."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> ImageFilesOptions:
