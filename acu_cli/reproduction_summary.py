@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acu_cli import terminal
+from acu_cli.series_options import with_jobs
 
 if TYPE_CHECKING:
     from acu_core.reproduce.estimate import Estimate
@@ -33,7 +34,8 @@ def conclude(request: Request, reproduction: Reproduction, *, as_json: bool) -> 
         terminal.print(f"Written to {reproduction.files[1]} and {reproduction.files[0]}.")
     if reproduction.stopped_by is not None:
         say = terminal.note if as_json else terminal.print
-        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {request.made_by}")
+        command = f"{request.made_by}{with_jobs(request.jobs)}"
+        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {command}")
         raise typer.Exit(128 + signal.Signals[reproduction.stopped_by].value)
     if result.done < result.runs:
         raise typer.Exit(1)

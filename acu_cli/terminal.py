@@ -12,10 +12,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 PLAIN_SECONDS = 5.0
 """Seconds between two progress lines where there is no terminal."""
+FIRST_SECONDS = 1.5
+"""Seconds to the first of them that shows how fast the work goes."""
 
 
 def print(text: str = "", *, style: str | None = None) -> None:
@@ -106,6 +111,12 @@ class Progress(Protocol):
     def describe(self, description: str) -> None:
         """Changes the words before the bar."""
 
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        """Shows a part of the work that goes on beside others; one that is shown already moves."""
+
+    def end_part(self, name: str) -> None:
+        """Shows it no more."""
+
 
 @contextlib.contextmanager
 def progress(total: int, description: str, *, unit: str = "it", done: int = 0) -> Iterator[Progress]:
@@ -151,10 +162,15 @@ class _Lines:
         self._total, self._description, self._unit, self._done = total, description, unit, done
         self._speed = _Speed(done)
         self._fields: dict[str, str] = {}
+        self._parts: dict[str, str] = {}
         self._printed = time.monotonic()
         self._printed_done: int | None = None
+        self._wait = FIRST_SECONDS
 
     def __enter__(self) -> _Lines:
+        # At once: the first step may take long, and what is to be done is known.
+        self._write()
+        self._wait = FIRST_SECONDS
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,17 +181,27 @@ class _Lines:
         self._done, self._fields = done, fields
         self._total = self._total if total is None else total
         self._speed.add(done)
-        if time.monotonic() - self._printed >= PLAIN_SECONDS:
+        if time.monotonic() - self._printed >= self._wait:
             self._write()
 
     def describe(self, description: str) -> None:
         self._description = description
 
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        self._parts[name] = f"{name} {done}/{total}"
+
+    def end_part(self, name: str) -> None:
+        self._parts.pop(name, None)
+
     def _write(self) -> None:
         share = 100 * self._done // max(1, self._total)
         parts = _texts(self._done, self._total, self._unit, self._speed.value(), self._fields)
-        note(f"{self._description} {self._done}/{self._total} ({share} %)  " + "  ".join(parts))
+        if self._parts:
+            parts.append("; ".join(self._parts.values()))
+        head = f"{self._description} {self._done}/{self._total} ({share} %)"
+        note("  ".join([head, *parts]).strip())
         self._printed, self._printed_done = time.monotonic(), self._done
+        self._wait = PLAIN_SECONDS
 
 
 class _Bar:
@@ -194,6 +220,7 @@ class _Bar:
             console=Console(file=sys.stderr),
         )
         self._task = self._rich.add_task(description, total=total, completed=done, figures="")
+        self._parts: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Bar:
         self._rich.start()
@@ -210,6 +237,16 @@ class _Bar:
 
     def describe(self, description: str) -> None:
         self._rich.update(self._task, description=description)
+
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        if name not in self._parts:
+            self._parts[name] = self._rich.add_task(f"  {name}", total=total, figures="")
+        figures = "  ".join(f"{key} {value}" for key, value in fields.items())
+        self._rich.update(self._parts[name], completed=done, total=total, figures=figures)
+
+    def end_part(self, name: str) -> None:
+        if name in self._parts:
+            self._rich.remove_task(self._parts.pop(name))
 
 
 def _mark(word: str, text: str, style: str) -> None:

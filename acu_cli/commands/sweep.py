@@ -10,7 +10,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.completion import recipe_names
-from acu_cli.series_options import AsJson, Data, Device, Download, DryRun
+from acu_cli.series_options import AsJson, Data, Device, Download, DryRun, Jobs, with_jobs
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
@@ -43,6 +43,7 @@ def sweep(
     download: Download = False,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: sweeps/<recipe>.")] = None,
     device: Device = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -56,7 +57,7 @@ def sweep(
     from acu_core.reproduce.sweep_settings import Axis, SweepRequest, sweep_settings
 
     axes = tuple(map(Axis.of, over))
-    request = SweepRequest(recipe, axes, tuple(overrides or ()), in_step, seeds, data, out, device, download)
+    request = SweepRequest(recipe, axes, tuple(overrides or ()), in_step, seeds, data, out, device, download, jobs)
     command = _command(request)
     # Seconds, so that wrong arguments are answered first.
     sweep_settings(request)
@@ -112,7 +113,7 @@ def _conclude(request: SweepRequest, sweep: Sweep, command: str, *, as_json: boo
         terminal.print(f"{sweep.done} of {len(sweep.runs)} runs are done, in {request.directory}.")
     if sweep.stopped_by is not None:
         say = terminal.note if as_json else terminal.print
-        say(f"Stopped by {sweep.stopped_by}; everything is saved. Go on with: {command}")
+        say(f"Stopped by {sweep.stopped_by}; everything is saved. Go on with: {command}{with_jobs(request.jobs)}")
         raise typer.Exit(128 + signal.Signals[sweep.stopped_by].value)
     if sweep.done < len(sweep.runs):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from acu_core.experiments.report import TrainingReport
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.run_directory import RunDirectory
+from acu_core.train import run_training
 from acu_core.train.standing import Standing
 
 Tiny = Callable[..., Recipe]
@@ -32,17 +33,21 @@ def state(path: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def test_from_nothing_to_the_end_and_no_further(tmp_path: Path, tiny: Tiny, content: Content, recorded: type) -> None:
+def test_from_nothing_to_the_end_and_no_further(
+    tmp_path: Path, tiny: Tiny, content: Content, recorded: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny("compare_frozen=true")
     whole, run = tmp_path / "whole", tmp_path / "run"
     reference = train(recipe, whole)
 
     def stop(done: int) -> None:
-        if done > 14:
-            # In the twin, which begins after 12.
+        # In the twin, which is the second part.
+        if len(events.begun) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    stopped = train_or_continue(recipe, run, events=recorded(stop))
+    events = recorded(stop)
+    monkeypatch.setattr(run_training, "BLOCK", 2)
+    stopped = train_or_continue(recipe, run, events=events)
     assert isinstance(stopped, TrainingReport)
     assert stopped.stopped_by == "SIGTERM"
     assert whole_standing(recipe, run) is Standing.BEGUN, "the run itself is finished, its twin is not"
