@@ -14,8 +14,12 @@ def worded(message: str, remedies: tuple[Remedy, ...]) -> str:
     """`message` with what to type after it."""
     if not remedies:
         return message
-    texts = [_wording(remedy) for remedy in remedies]
-    return f"{message.removesuffix('.')}: {', or '.join(texts)}"
+    return f"{message.removesuffix('.')}: {', or '.join(wordings(remedies))}"
+
+
+def wordings(remedies: tuple[Remedy, ...]) -> list[str]:
+    """What to type, one text a remedy."""
+    return [_wording(remedy) for remedy in remedies]
 
 
 def _wording(remedy: Remedy) -> str:

@@ -26,7 +26,7 @@ def conclude(request: Request, reproduction: Reproduction, *, as_json: bool) -> 
 
     result = reproduction.result
     if as_json:
-        terminal.json(plain_values(result, request.directory))
+        terminal.json({"directory": str(request.directory), **plain_values(result, request.directory)})
     else:
         for remark in remarks(result):
             terminal.print(remark, style="bold")
@@ -50,7 +50,13 @@ def announce(
     as_json: bool,
 ) -> None:
     """Prints the runs that a table needs, how far they are, and how long the rest will take."""
-    head = {"table": table.name, "command": request.made_by, "scale": request.scale, "seeds": request.seeds}
+    head = {
+        "table": table.name,
+        "made_by": request.made_by,
+        "directory": str(request.directory),
+        "scale": request.scale,
+        "seeds": request.seeds,
+    }
     print_plan(head, table.title, runs, states, as_json=as_json)
 
 
@@ -102,7 +108,7 @@ def _run_json(run: PlannedRun, state: RunState, estimate: Estimate) -> dict[str,
         "recipe": run.row.recipe,
         "seed": run.seed,
         "run": str(run.path),
-        "done": state.done,
+        "finished": state.done,
         "iteration": state.iteration,
         "iterations": run.iterations,
         "seconds": estimate.seconds,

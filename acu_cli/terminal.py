@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def error(text: str) -> None:
-    """One sentence about what went wrong, on standard error."""
+def error(text: str, *, message: str | None = None, remedies: Sequence[str] = ()) -> None:
+    """One sentence about what went wrong, on standard error; `message` and `remedies` are its two halves."""
+    _asked.failure = {"message": text if message is None else message, "remedies": list(remedies)}
     _mark("error", text, "bold red")
 
 
@@ -65,9 +66,40 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def json(value: object) -> None:
-    """`value` as strict JSON on standard output: a NaN in a report would break every other reader, so it is refused."""
-    print(json_module.dumps(value, indent=2, allow_nan=False))
+class _Asked:
+    """What the command line asked for, and what came of it so far."""
+
+    command = ""
+    printed = False
+    failure: dict[str, object] | None = None
+
+
+_asked = _Asked()
+
+
+def expect_json(command: str) -> None:
+    """From here on, JSON is that of `command`."""
+    _asked.command, _asked.printed, _asked.failure = command, False, None
+
+
+def has_printed_json() -> bool:
+    """Whether the command has printed its object."""
+    return _asked.printed
+
+
+def failure() -> dict[str, object] | None:
+    """The last error that was told, as plain values."""
+    return _asked.failure
+
+
+def json(values: Mapping[str, object]) -> None:
+    """`values`, after the command's name, as one strict JSON object on standard output.
+
+    A NaN in a report would break every other reader, so it is refused. What the names mean stands in docs/json.md.
+    """
+    head = {"command": _asked.command} if _asked.command else {}
+    print(json_module.dumps({**head, **values}, indent=2, allow_nan=False))
+    _asked.printed = True
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:

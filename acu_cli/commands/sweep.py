@@ -71,7 +71,7 @@ def sweep(
     if dry_run:
         from acu_cli.reproduction_summary import print_plan
 
-        head = {"command": "sweep", "made_by": command, "seeds": seeds}
+        head = {"made_by": command, "directory": str(request.directory), "seeds": seeds}
         print_plan(head, f"Sweep of {recipe}", *look(request), as_json=json)
     else:
         _conclude(request, result, command, as_json=json)
@@ -87,17 +87,17 @@ def _conclude(request: SweepRequest, sweep: Sweep, command: str, *, as_json: boo
     if as_json:
         terminal.json(
             {
-                "command": "sweep",
                 "made_by": command,
                 "directory": str(request.directory),
-                "done": sweep.done,
+                "runs_planned": len(sweep.runs),
+                "runs_finished": sweep.done,
                 "finished": sweep.done == len(sweep.runs),
                 "runs": [
                     {
                         "setting": run.row.name,
                         "seed": run.seed,
                         "run": str(run.path),
-                        "done": sweep.states[run.path].done,
+                        "finished": sweep.states[run.path].done,
                         "iteration": sweep.states[run.path].iteration,
                         "iterations": run.iterations,
                         "problem": sweep.problems.get(run.path),

@@ -47,7 +47,7 @@ def test_both_counts_and_the_difference_are_printed(
     assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.pt2", "--json") == 0
     figures = json.loads(capsys.readouterr().out)
     assert (figures["written"], figures["images"], figures["opset"]) == (True, 50, None)
-    assert figures["errors"] == figures["exported_errors"]
+    assert figures["evaluation"]["errors"] == figures["exported_errors"]
     assert figures["largest_logit_difference"] <= 1e-4
     assert acu(monkeypatch, "export", run, "-o", file) == 0
     out = capsys.readouterr().out

@@ -115,7 +115,7 @@ def test_recipes_are_listed_with_what_the_paper_says(
     assert any("+0.32 points over cifar10-plain-base" in line for line in lines)
     assert any("85.73 % top-5 accuracy" in line for line in lines)
     assert acu(monkeypatch, "recipes", "--json") == 0
-    values = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
+    values = {recipe["recipe"]: recipe for recipe in json.loads(capsys.readouterr().out)["recipes"]}
     assert values["cifar10-plain-acu"]["parameters"] == 855_258
     assert values["cifar10-plain-acu"]["paper"] == {
         "measure": "test error %",

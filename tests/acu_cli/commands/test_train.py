@@ -52,12 +52,12 @@ def test_from_training_to_rounding(
 
     assert acu(monkeypatch, "evaluate", "runs/planted-1", "--json") == 0
     evaluated = json.loads(capsys.readouterr().out)
-    assert (evaluated["images"], evaluated["iteration"], evaluated["operator"]) == (50, 6, "compiled")
+    assert (evaluated["evaluation"]["images"], evaluated["iteration"], evaluated["operator"]) == (50, 6, "compiled")
 
     options = ("--iteration", "0", "--reference", "--json")
     assert acu(monkeypatch, "evaluate", "runs/planted-1", *options) == 0
     untrained = json.loads(capsys.readouterr().out)
-    assert (untrained["images"], untrained["iteration"], untrained["operator"]) == (50, 0, "reference")
+    assert (untrained["evaluation"]["images"], untrained["iteration"], untrained["operator"]) == (50, 0, "reference")
 
     assert acu(monkeypatch, "train", "--resume", "runs/planted-1", "--set", "schedule.iterations=8", "--json") == 0
     extended = json.loads(capsys.readouterr().out)

@@ -89,7 +89,7 @@ def test_every_row_and_seed_is_a_run(finished: Path) -> None:
 def test_the_files_hold_what_the_runs_found(finished: Path) -> None:
     values = table_json(finished / "ablation.json")
     page = (finished / "ablation.md").read_text()
-    assert (values["runs"], values["done"], values["finished"]) == (14, 14, True)
+    assert (values["runs_planned"], values["runs_finished"], values["finished"]) == (14, 14, True)
     assert [row["recipe"] for row in values["rows"]] == SEVEN
     means = {}
     for row in values["rows"]:
@@ -116,7 +116,7 @@ def test_the_files_hold_what_the_runs_found(finished: Path) -> None:
     assert conditions["device"] == "cpu"
     assert len(conditions["runs"]) == 14
     assert "Made by `hand`." in page
-    assert values["command"] == "hand"
+    assert values["made_by"] == "hand"
 
 
 def test_acu_round_starts_from_the_acu_run_of_its_seed(finished: Path) -> None:
