@@ -141,7 +141,9 @@ def test_a_signal_saves_them_all_and_another_number_of_jobs_goes_on(
     def stop(name: str, done: int) -> None:
         started.update({name} if done else ())
         if len(started) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # As a cluster does it: every process of the job is told, and those of a job once more by their parent.
+            for number in (os.getpid(), *(job.number for job in processes)):
+                os.kill(number, signal.SIGTERM)
             started.add("stopped")
 
     told = Told(stop)
