@@ -53,7 +53,7 @@ def test_both_counts_and_the_difference_are_printed(
     out = capsys.readouterr().out
     assert f"{file}: {run}, iteration 3, as ONNX, opset 18" in out
     assert f"the run's network  {figures['evaluation']['errors']} errors in 50 images" in out
-    assert f"the written file   {figures['errors']} errors" in out
+    assert f"the written file   {figures['exported_errors']} errors" in out
     assert "largest difference of two logits  " in out
     assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.safetensors", "--no-check", "--iteration", 3) == 0
     assert "not evaluated (--no-check)" in capsys.readouterr().out
