@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acu_cli import terminal
+from acu_cli import json_report, terminal
 from acu_cli.commands import (
     animate_shapes,
     bench,
@@ -30,7 +30,7 @@ from acu_cli.commands import (
     watch,
 )
 from acu_cli.output_streams import steady_streams
-from acu_cli.remedies import worded
+from acu_cli.remedies import worded, wordings
 
 app = typer.Typer(
     name="acu",
@@ -92,19 +92,32 @@ app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
-    if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in sys.argv[1:]):
+    words = sys.argv[1:]
+    as_json = json_report.is_wanted(words)
+    terminal.expect_json(json_report.command_of(app, words) if as_json else "")
+    try:
+        _main(words, as_json)
+    except SystemExit as end:
+        if as_json:
+            json_report.conclude(end.code)
+        raise
+
+
+def _main(words: list[str], as_json: bool) -> None:
+    if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in words):
         # The mistake of a script whose variable is not set: an empty path would be the current directory.
         terminal.error("an argument is empty: leave it out, or give it a value")
         sys.exit(2)
     try:
-        app()
+        json_report.run(app) if as_json else app()
     except ValueError as error:
         # Imported here: a successful `acu --help` must not pay for acu_core.
         from acu_core.errors import UserError
 
         if not isinstance(error, UserError):
             raise
-        terminal.error(worded(str(error), error.remedies))
+        message, remedies = str(error), error.remedies
+        terminal.error(worded(message, remedies), message=message, remedies=wordings(remedies))
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not _is_short_of_memory(error):

@@ -14,8 +14,12 @@ def worded(message: str, remedies: tuple[Remedy, ...]) -> str:
     """`message` with what to type after it."""
     if not remedies:
         return message
-    texts = [_wording(remedy) for remedy in remedies]
-    return f"{message.removesuffix('.')}: {', or '.join(texts)}"
+    return f"{message.removesuffix('.')}: {', or '.join(wordings(remedies))}"
+
+
+def wordings(remedies: tuple[Remedy, ...]) -> list[str]:
+    """What to type, one text a remedy."""
+    return [_wording(remedy) for remedy in remedies]
 
 
 def _wording(remedy: Remedy) -> str:
@@ -24,6 +28,7 @@ def _wording(remedy: Remedy) -> str:
     subject = quoted(remedy.subject)
     return {
         Action.RESUME: f"go on with it by `acu train --resume {subject}`",
+        Action.EXTEND: f"extend it by `acu train --resume {subject} --set schedule.iterations=N`",
         Action.TRAIN: f"train it first (`acu train {subject}`)",
         Action.ROUND: f"use `acu round-and-finetune {subject}`",
         Action.START_ANEW: f"delete {subject} and start it again with --out {subject}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acu_cli import terminal
+from acu_cli.series_options import with_jobs
 
 if TYPE_CHECKING:
     from acu_core.reproduce.estimate import Estimate
@@ -25,7 +26,7 @@ def conclude(request: Request, reproduction: Reproduction, *, as_json: bool) -> 
 
     result = reproduction.result
     if as_json:
-        terminal.json(plain_values(result, request.directory))
+        terminal.json({"directory": str(request.directory), **plain_values(result, request.directory)})
     else:
         for remark in remarks(result):
             terminal.print(remark, style="bold")
@@ -33,7 +34,8 @@ def conclude(request: Request, reproduction: Reproduction, *, as_json: bool) -> 
         terminal.print(f"Written to {reproduction.files[1]} and {reproduction.files[0]}.")
     if reproduction.stopped_by is not None:
         say = terminal.note if as_json else terminal.print
-        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {request.made_by}")
+        command = f"{request.made_by}{with_jobs(request.jobs)}"
+        say(f"Stopped by {reproduction.stopped_by}; everything is saved. Go on with: {command}")
         raise typer.Exit(128 + signal.Signals[reproduction.stopped_by].value)
     if result.done < result.runs:
         raise typer.Exit(1)
@@ -48,7 +50,13 @@ def announce(
     as_json: bool,
 ) -> None:
     """Prints the runs that a table needs, how far they are, and how long the rest will take."""
-    head = {"table": table.name, "command": request.made_by, "scale": request.scale, "seeds": request.seeds}
+    head = {
+        "table": table.name,
+        "made_by": request.made_by,
+        "directory": str(request.directory),
+        "scale": request.scale,
+        "seeds": request.seeds,
+    }
     print_plan(head, table.title, runs, states, as_json=as_json)
 
 
@@ -100,7 +108,7 @@ def _run_json(run: PlannedRun, state: RunState, estimate: Estimate) -> dict[str,
         "recipe": run.row.recipe,
         "seed": run.seed,
         "run": str(run.path),
-        "done": state.done,
+        "finished": state.done,
         "iteration": state.iteration,
         "iterations": run.iterations,
         "seconds": estimate.seconds,

@@ -11,11 +11,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 PLAIN_SECONDS = 5.0
 """Seconds between two progress lines where there is no terminal."""
+FIRST_SECONDS = 1.5
+"""Seconds to the first of them that shows how fast the work goes."""
 
 
 def print(text: str = "", *, style: str | None = None) -> None:
@@ -44,8 +49,9 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def error(text: str) -> None:
-    """One sentence about what went wrong, on standard error."""
+def error(text: str, *, message: str | None = None, remedies: Sequence[str] = ()) -> None:
+    """One sentence about what went wrong, on standard error; `message` and `remedies` are its two halves."""
+    _asked.failure = {"message": text if message is None else message, "remedies": list(remedies)}
     _mark("error", text, "bold red")
 
 
@@ -60,9 +66,40 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def json(value: object) -> None:
-    """`value` as strict JSON on standard output: a NaN in a report would break every other reader, so it is refused."""
-    print(json_module.dumps(value, indent=2, allow_nan=False))
+class _Asked:
+    """What the command line asked for, and what came of it so far."""
+
+    command = ""
+    printed = False
+    failure: dict[str, object] | None = None
+
+
+_asked = _Asked()
+
+
+def expect_json(command: str) -> None:
+    """From here on, JSON is that of `command`."""
+    _asked.command, _asked.printed, _asked.failure = command, False, None
+
+
+def has_printed_json() -> bool:
+    """Whether the command has printed its object."""
+    return _asked.printed
+
+
+def failure() -> dict[str, object] | None:
+    """The last error that was told, as plain values."""
+    return _asked.failure
+
+
+def json(values: Mapping[str, object]) -> None:
+    """`values`, after the command's name, as one strict JSON object on standard output.
+
+    A NaN in a report would break every other reader, so it is refused. What the names mean stands in docs/json.md.
+    """
+    head = {"command": _asked.command} if _asked.command else {}
+    print(json_module.dumps({**head, **values}, indent=2, allow_nan=False))
+    _asked.printed = True
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
@@ -105,6 +142,12 @@ class Progress(Protocol):
 
     def describe(self, description: str) -> None:
         """Changes the words before the bar."""
+
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        """Shows a part of the work that goes on beside others; one that is shown already moves."""
+
+    def end_part(self, name: str) -> None:
+        """Shows it no more."""
 
 
 @contextlib.contextmanager
@@ -151,10 +194,15 @@ class _Lines:
         self._total, self._description, self._unit, self._done = total, description, unit, done
         self._speed = _Speed(done)
         self._fields: dict[str, str] = {}
+        self._parts: dict[str, str] = {}
         self._printed = time.monotonic()
         self._printed_done: int | None = None
+        self._wait = FIRST_SECONDS
 
     def __enter__(self) -> _Lines:
+        # At once: the first step may take long, and what is to be done is known.
+        self._write()
+        self._wait = FIRST_SECONDS
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,17 +213,27 @@ class _Lines:
         self._done, self._fields = done, fields
         self._total = self._total if total is None else total
         self._speed.add(done)
-        if time.monotonic() - self._printed >= PLAIN_SECONDS:
+        if time.monotonic() - self._printed >= self._wait:
             self._write()
 
     def describe(self, description: str) -> None:
         self._description = description
 
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        self._parts[name] = f"{name} {done}/{total}"
+
+    def end_part(self, name: str) -> None:
+        self._parts.pop(name, None)
+
     def _write(self) -> None:
         share = 100 * self._done // max(1, self._total)
         parts = _texts(self._done, self._total, self._unit, self._speed.value(), self._fields)
-        note(f"{self._description} {self._done}/{self._total} ({share} %)  " + "  ".join(parts))
+        if self._parts:
+            parts.append("; ".join(self._parts.values()))
+        head = f"{self._description} {self._done}/{self._total} ({share} %)"
+        note("  ".join([head, *parts]).strip())
         self._printed, self._printed_done = time.monotonic(), self._done
+        self._wait = PLAIN_SECONDS
 
 
 class _Bar:
@@ -194,6 +252,7 @@ class _Bar:
             console=Console(file=sys.stderr),
         )
         self._task = self._rich.add_task(description, total=total, completed=done, figures="")
+        self._parts: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Bar:
         self._rich.start()
@@ -210,6 +269,16 @@ class _Bar:
 
     def describe(self, description: str) -> None:
         self._rich.update(self._task, description=description)
+
+    def part(self, name: str, done: int, total: int, **fields: str) -> None:
+        if name not in self._parts:
+            self._parts[name] = self._rich.add_task(f"  {name}", total=total, figures="")
+        figures = "  ".join(f"{key} {value}" for key, value in fields.items())
+        self._rich.update(self._parts[name], completed=done, total=total, figures=figures)
+
+    def end_part(self, name: str) -> None:
+        if name in self._parts:
+            self._rich.remove_task(self._parts.pop(name))
 
 
 def _mark(word: str, text: str, style: str) -> None:

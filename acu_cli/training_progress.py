@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainingProgress:
-    """`Events`, and the `RunListener`, of `acu_core.train.events`.
+    """`Events` and `RunListener` of `acu_core.train.events`, and `JobListener` of `acu_core.reproduce.job_queue`.
 
     Leaving `with` takes the progress line down, whatever happens.
     With `watch` a live view of the run's shapes stands in its place, where standard error is a terminal.
@@ -31,6 +31,7 @@ class TrainingProgress:
         self._view: TrainingView | None = None
         self._said: list[tuple[str, str]] = []
         self._total = self._done = 0
+        self._jobs: set[str] = set()
         if watch and not self._watch:
             terminal.note("There is no terminal for a live view: plain lines instead.")
 
@@ -68,13 +69,24 @@ class TrainingProgress:
         self._done = done
         if self._shown is None:
             return
-        fields: dict[str, str] = {}
-        if loss is not None:
-            fields["loss"] = f"{loss:.4f}"
-        if accuracy is not None:
-            fields["accuracy"] = f"{100 * accuracy:.1f} %"
+        if self._jobs:
+            # Each has a line of its own, or its words in the one line.
+            self._shown.describe("all runs")
+            self._shown.update(done)
+            return
         self._shown.describe(stage)
-        self._shown.update(done, total=None, **fields)
+        self._shown.update(done, total=None, **_figures(loss, accuracy))
+
+    def job(self, name: str, done: int, total: int, loss: float | None, accuracy: float | None) -> None:
+        """Shows one of several runs that are trained at once."""
+        self._jobs.add(name)
+        if self._shown is not None:
+            self._shown.part(name, done, total, **_figures(loss, accuracy))
+
+    def job_ended(self, name: str) -> None:
+        """Shows it no more."""
+        if self._shown is not None:
+            self._shown.end_part(name)
 
     def note(self, text: str) -> None:
         """A line of its own."""
@@ -101,3 +113,12 @@ class TrainingProgress:
         finally:
             for kind, text in said:
                 self._say(kind, text)
+
+
+def _figures(loss: float | None, accuracy: float | None) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    if loss is not None:
+        fields["loss"] = f"{loss:.4f}"
+    if accuracy is not None:
+        fields["accuracy"] = f"{100 * accuracy:.1f} %"
+    return fields

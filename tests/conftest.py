@@ -78,12 +78,12 @@ class Recorded:
 
     def __init__(self, on_advance: Callable[[int], None] | None = None) -> None:
         self.warnings: list[str] = []
-        self.begun: tuple[int, int] | None = None
+        self.begun: list[tuple[int, int]] = []
         self.advanced: list[tuple[int, str]] = []
         self._on_advance = on_advance
 
     def begin(self, total: int, done: int) -> None:
-        self.begun = (total, done)
+        self.begun.append((total, done))
 
     def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
         self.advanced.append((done, stage))

@@ -14,6 +14,7 @@ from acu_cli.commands.report import write_page
 from acu_cli.drawing_progress import DrawingProgress
 from acu_cli.field_drawing import draw_receptive_field, radii
 from acu_cli.interruption import ends_with
+from acu_cli.json_report import named_runs
 
 
 class View(enum.Enum):
@@ -155,7 +156,7 @@ def animate_shapes(
                 warn=terminal.warning,
             )
     if json:
-        terminal.json({**asdict(report), "path": str(report.path)})
+        terminal.json({**named_runs(runs), **asdict(report), "path": str(report.path)})
     else:
         kind = "a still" if report.frames == 1 else f"{report.frames} frames at {report.fps:g} a second"
         terminal.print(f"{report.path}: {kind}, {report.bytes / 1e6:.2f} MB, drawn in {report.seconds:.1f} s")

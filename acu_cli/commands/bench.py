@@ -188,8 +188,9 @@ def bench_train(
         timings = measure_training(recipes, rounds=rounds, progress=lambda done, _: progress.update(done))
     base = timings[names[0]].median
     if json:
-        figures = {name: timing.__dict__ for name, timing in timings.items()}
-        terminal.json({"machine": machine, "device": device, "memory_format": layout, "batch": batch, **figures})
+        found = [{"recipe": name, **timing.__dict__} for name, timing in timings.items()]
+        head = {"machine": machine, "device": device, "memory_format": layout, "batch": batch}
+        terminal.json({**head, "recipes": found})
         return
     terminal.table(
         ["recipe", "ms a step", "spread", "ratio"],
@@ -289,7 +290,7 @@ def bench_render(
     peaks = {count: render_bench.peak_of_drawing(count) for count in (max(2, frames // 4), frames)}
     if json:
         figures = {"drawing": asdict(drawing), "opening": asdict(opening), "peak_bytes": peaks}
-        terminal.json({"machine": machine, "iterations": iterations, "layers": layers, **figures})
+        terminal.json({"machine": machine, "iterations": iterations, "layer_count": layers, **figures})
         return
     drawn = f"{frames} frames, {render_bench.LAYERS} layers, {render_bench.WIDTH} pixels, GIF"
     by_matplotlib = "FuncAnimation, PillowWriter"

@@ -81,7 +81,7 @@ def show(comparison: Comparison, *, markdown: bool = False, json: bool = False, 
 
     if json:
         drawn = {"plot": str(plot)} if plot is not None else {}
-        terminal.json({"command": "compare", **comparison_text.as_json(comparison), **drawn})
+        terminal.json({**comparison_text.as_json(comparison), **drawn})
         return
     if markdown:
         terminal.print(comparison_text.markdown(comparison).rstrip("\n"))

@@ -15,7 +15,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print the verdicts
 
     verdicts = diagnose()
     if json:
-        terminal.json([verdict.__dict__ for verdict in verdicts])
+        terminal.json({"verdicts": [verdict.__dict__ for verdict in verdicts]})
     else:
         for verdict in verdicts:
             terminal.print(f"{verdict.verdict:<5} {verdict.question:<38} {verdict.answer}")

@@ -43,16 +43,19 @@ def evaluate(
             "iteration": result.iteration,
             "device": result.device,
             "operator": result.operator,
+            "test_part": result.test_part,
+            "test_error": 100 * figures.errors / figures.images,
+        }
+        counted = {
             "images": figures.images,
             "errors": figures.errors,
-            "error": figures.errors / figures.images,
             "accuracy": figures.accuracy,
             "loss": figures.loss,
             "broken_images": result.broken_images,
         }
         if result.classes > 5:
-            values |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}
-        terminal.json(values)
+            counted |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}
+        terminal.json({**values, "evaluation": counted})
         return
     top5 = f", {100 * figures.top5_accuracy:.2f} % top-5" if result.classes > 10 else ""
     terminal.print(

@@ -46,13 +46,12 @@ def export(
             {
                 "run": report.run,
                 "iteration": report.iteration,
-                "file": str(report.path),
+                "path": str(report.path),
                 "format": report.format,
                 "opset": report.opset,
                 "bytes": report.bytes,
                 "written": report.written,
-                "images": found.images if found else None,
-                "errors": found.errors if found else None,
+                "evaluation": {"images": found.images, "errors": found.errors} if found else None,
                 "exported_errors": found.exported_errors if found else None,
                 # JSON has no NaN.
                 "largest_logit_difference": found.largest_difference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +33,11 @@ def import_caffe(
 
     imported = import_run.import_caffe(files, out, iterations=iterations or ())
     if json:
-        terminal.json(asdict(imported))
+        found = [
+            {"path": path, "iteration": number}
+            for path, number in zip(imported.files, imported.iterations, strict=True)
+        ]
+        terminal.json({"run": imported.run, "recipe": imported.recipe, "classes": imported.classes, "imported": found})
         return
     for path, iteration in zip(imported.files, imported.iterations, strict=True):
         terminal.print(f"  {path}: iteration {iteration:,}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.json_report import named_runs
 
 
 def positions(
@@ -34,7 +35,9 @@ def positions(
     wanted = terminal.names(layers)
     report = export_shapes(run, output, first=first, last=last, every=every, layers=wanted, warn=terminal.warning)
     if json:
-        terminal.json({**asdict(report), "path": str(report.path)})
+        values = {**asdict(report), "path": str(report.path)}
+        values["first_iteration"], values["last_iteration"] = values.pop("first"), values.pop("last")
+        terminal.json({**named_runs([run]), **values})
     else:
         layer_count = f"{len(report.layers)} layer{'s' if len(report.layers) > 1 else ''}"
         terminal.print(

@@ -25,7 +25,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")
 def recipes(context: typer.Context, json: _Json = False) -> None:
     """List the built-in recipes, copy one to change it, check your own."""
     # Given before the subcommand, it means the same as after it.
-    context.default_map = {name: {"json": json} for name in ("list", "check")}
+    context.default_map = {name: {"json": json} for name in ("list", "copy", "check")}
     if context.invoked_subcommand is None:
         list_recipes(json)
 
@@ -40,19 +40,21 @@ def list_recipes(json: _Json = False) -> None:
     loaded = [load_recipe(name) for name in built_in_recipes()]
     if json:
         terminal.json(
-            [
-                {
-                    "name": recipe.name,
-                    "data": recipe.data.name,
-                    "network": recipe.network.name,
-                    "unit": recipe.network.unit,
-                    "parameters": parameters(recipe),
-                    "iterations": recipe.schedule.iterations,
-                    "paper": recipe.paper.model_dump() if recipe.paper is not None else None,
-                    "description": recipe.description,
-                }
-                for recipe in loaded
-            ]
+            {
+                "recipes": [
+                    {
+                        "recipe": recipe.name,
+                        "data": recipe.data.name,
+                        "network": recipe.network.name,
+                        "unit": recipe.network.unit,
+                        "parameters": parameters(recipe),
+                        "iterations": recipe.schedule.iterations,
+                        "paper": recipe.paper.model_dump() if recipe.paper is not None else None,
+                        "description": recipe.description,
+                    }
+                    for recipe in loaded
+                ]
+            }
         )
         return
     rows = []
@@ -84,6 +86,7 @@ def _paper(paper: Paper | None) -> str:
 def copy_recipe(
     name: Annotated[str, typer.Argument(help="A built-in recipe.", autocompletion=recipe_names)],
     to: Annotated[Path | None, typer.Argument(help="The new file. Default: <name>.toml here.")] = None,
+    json: _Json = False,
 ) -> None:
     """Copy a built-in recipe to a file of your own, whose name it takes; nothing is overwritten."""
     from acu_core.durable import write_text_durably
@@ -100,6 +103,9 @@ def copy_recipe(
         raise UserError(f"{path} exists already and is not overwritten: give another name") from error
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    if json:
+        terminal.json({"recipe": recipe_name(path.stem), "path": str(path), "copied": name})
+        return
     terminal.print(f"Wrote {path}. Train it with: acu train {quoted(path)}")
 
 
@@ -113,7 +119,7 @@ def check(
 
     recipe = load_recipe(file)
     if json:
-        terminal.json(recipe.model_dump(exclude_none=True))
+        terminal.json({"recipe": recipe.name, "path": file, "content": recipe.model_dump(exclude_none=True)})
         return
     terminal.print(
         f"{file} is good: {recipe.network.name} ({recipe.network.unit}) on {recipe.data.name}, "

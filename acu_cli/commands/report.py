@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.json_report import named_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,9 @@ def write_page(
 
     written = page.write_page(run, output, first=first, last=last, layers=layers, title=title, warn=terminal.warning)
     if json:
-        terminal.json({**asdict(written), "path": str(written.path)})
+        values = {**asdict(written), "path": str(written.path)}
+        values["first_iteration"], values["last_iteration"] = values.pop("first"), values.pop("last")
+        terminal.json({**named_runs([run]), **values})
         return
     held = (
         f"one snapshot, iteration {written.first:,}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli.completion import table_names
-from acu_cli.series_options import AsJson, Data, Device, Download, DryRun
+from acu_cli.series_options import AsJson, Data, Device, Download, DryRun, Jobs
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
@@ -23,6 +23,7 @@ def reproduce(
     download: Download = False,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: reproductions/<table>.")] = None,
     device: Device = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -46,7 +47,7 @@ def reproduce(
         from acu_core.reproduce.reproduction import reproduce as train_table
 
         command = _command(table, seeds, scale, data, out, device, download)
-        request = Request(table, seeds, scale, data, out, device, download, made_by=command)
+        request = Request(table, seeds, scale, data, out, device, download, command, jobs)
         if not dry_run:
             reproduction = train_table(request, events=events)
     from acu_cli import reproduction_summary

@@ -23,7 +23,7 @@ def runs(
 
     found = [RunStanding.of(path) for path in find_runs(directory)]
     if json:
-        terminal.json({"command": "runs", "directory": str(directory), "runs": [_as_json(run) for run in found]})
+        terminal.json({"directory": str(directory), "runs": [_as_json(run) for run in found]})
         return
     if not found:
         terminal.print(f"There are no runs in {directory}.")
@@ -58,6 +58,6 @@ def _as_json(run: RunStanding) -> dict[str, Any]:
     from dataclasses import asdict
 
     values = asdict(run)
-    path = str(values.pop("path"))
+    path, _ = str(values.pop("path")), values.pop("written")
     written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.written))
-    return {"run": path, **values, "written": written}
+    return {"run": path, **values, "last_written": written}

@@ -40,7 +40,7 @@ def show(
         report = {
             **found,
             "bytes": short.bytes,
-            "errors": list(zip(followed.log.evaluated, followed.log.errors, strict=True)),
+            "error_curve": list(zip(followed.log.evaluated, followed.log.errors, strict=True)),
         }
         terminal.json({**report, "differs_from_built_in": differences})
         return

@@ -10,7 +10,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.completion import recipe_names
-from acu_cli.series_options import AsJson, Data, Device, Download, DryRun
+from acu_cli.series_options import AsJson, Data, Device, Download, DryRun, Jobs, with_jobs
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
 
@@ -43,6 +43,7 @@ def sweep(
     download: Download = False,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs. Default: sweeps/<recipe>.")] = None,
     device: Device = None,
+    jobs: Jobs = 1,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -56,7 +57,7 @@ def sweep(
     from acu_core.reproduce.sweep_settings import Axis, SweepRequest, sweep_settings
 
     axes = tuple(map(Axis.of, over))
-    request = SweepRequest(recipe, axes, tuple(overrides or ()), in_step, seeds, data, out, device, download)
+    request = SweepRequest(recipe, axes, tuple(overrides or ()), in_step, seeds, data, out, device, download, jobs)
     command = _command(request)
     # Seconds, so that wrong arguments are answered first.
     sweep_settings(request)
@@ -70,7 +71,7 @@ def sweep(
     if dry_run:
         from acu_cli.reproduction_summary import print_plan
 
-        head = {"command": "sweep", "made_by": command, "seeds": seeds}
+        head = {"made_by": command, "directory": str(request.directory), "seeds": seeds}
         print_plan(head, f"Sweep of {recipe}", *look(request), as_json=json)
     else:
         _conclude(request, result, command, as_json=json)
@@ -86,17 +87,17 @@ def _conclude(request: SweepRequest, sweep: Sweep, command: str, *, as_json: boo
     if as_json:
         terminal.json(
             {
-                "command": "sweep",
                 "made_by": command,
                 "directory": str(request.directory),
-                "done": sweep.done,
+                "runs_planned": len(sweep.runs),
+                "runs_finished": sweep.done,
                 "finished": sweep.done == len(sweep.runs),
                 "runs": [
                     {
                         "setting": run.row.name,
                         "seed": run.seed,
                         "run": str(run.path),
-                        "done": sweep.states[run.path].done,
+                        "finished": sweep.states[run.path].done,
                         "iteration": sweep.states[run.path].iteration,
                         "iterations": run.iterations,
                         "problem": sweep.problems.get(run.path),
@@ -112,7 +113,7 @@ def _conclude(request: SweepRequest, sweep: Sweep, command: str, *, as_json: boo
         terminal.print(f"{sweep.done} of {len(sweep.runs)} runs are done, in {request.directory}.")
     if sweep.stopped_by is not None:
         say = terminal.note if as_json else terminal.print
-        say(f"Stopped by {sweep.stopped_by}; everything is saved. Go on with: {command}")
+        say(f"Stopped by {sweep.stopped_by}; everything is saved. Go on with: {command}{with_jobs(request.jobs)}")
         raise typer.Exit(128 + signal.Signals[sweep.stopped_by].value)
     if sweep.done < len(sweep.runs):
         raise typer.Exit(1)

@@ -127,7 +127,7 @@ def _report(files: dict[str, EventFile], output: Path, said: set[str], *, json: 
             }
             for name, file in files.items()
         ]
-        terminal.json({"command": "tensorboard", "directory": str(output), "runs": entries})
+        terminal.json({"directory": str(output), "runs": entries})
         return
     for name, file in files.items():
         terminal.print(f"{name}: {file.events:,} events up to iteration {file.iteration:,}, in {file.path}")

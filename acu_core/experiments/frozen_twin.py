@@ -98,20 +98,21 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
         twin = held.enter_context(_Twin(session, events)) if recipe.compare_frozen else None
         done = [reached.iteration if reached else 0 for reached in (session.checkpoint, twin and twin.checkpoint)]
         tell_run(events, session.run.path)
-        events.begin(iterations * (2 if twin is not None else 1), sum(done))
 
-        def train_one(part: Session, stage: str, elsewhere: int) -> TrainedNetwork:
+        def train_one(part: Session, stage: str, done: int) -> TrainedNetwork:
+            # Each part has the number of iterations that was asked for.
+            events.begin(iterations, done)
             return train_session(
                 part,
                 initial_state=_initial_state(part, events),
                 stop=lambda: interruption.requested,
-                report=lambda iteration, loss, accuracy: events.advance(elsewhere + iteration, stage, loss, accuracy),
+                report=lambda iteration, loss, accuracy: events.advance(iteration, stage, loss, accuracy),
             )
 
-        trained = train_one(session, "training", done[1])
+        trained = train_one(session, "training", done[0])
         compared: Evaluation | None = None
         if twin is not None and trained.evaluation is not None and not interruption.requested:
-            compared = train_one(twin.session(), "frozen positions", trained.iteration).evaluation
+            compared = train_one(twin.session(), "frozen positions", done[1]).evaluation
     # A signal that came after the last iteration changes nothing.
     complete = trained.evaluation is not None and (compared is not None or twin is None)
     stopped_by = None if complete else interruption.signal_name

@@ -68,8 +68,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                         "seed": run.seed,
                         "iteration": run.iteration,
                         "iterations": run.iterations,
-                        "test_errors": run.test_errors,
-                        "test_images": run.test_images,
+                        "errors": run.test_errors,
+                        "images": run.test_images,
                         **{measure.name: measure.value(run) for measure in comparison.measures},
                     }
                     for run in group.runs

@@ -1,4 +1,4 @@
-"""Trains the runs of a table, one after the other, and keeps the table's files up to date."""
+"""Trains the runs of a table, one after the other or several at once, and keeps the table's files up to date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ REPRODUCTIONS = Path("reproductions")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for. `made_by` says in the table's files how it was asked for, where that is known."""
+    """What was asked for. `made_by` says in the table's files how it was asked for, where that is known.
+
+    How many `jobs` are trained at once changes no result, and no file says it.
+    """
 
     table: str
     seeds: int = 1
@@ -30,6 +33,7 @@ class Request:
     device: str | None = None
     download: bool = False
     made_by: str = ""
+    jobs: int = 1
 
     @property
     def directory(self) -> Path:
@@ -49,8 +53,8 @@ class Reproduction:
 def reproduce(request: Request, *, events: Events | None = None) -> Reproduction:
     """Trains what the table still needs; writes `<table>.json` and `<table>.md` into its directory after every run.
 
-    A run that fails is named in the table, and the others go on. On SIGINT, SIGTERM and SIGHUP the run that is being
-    trained is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the
+    A run that fails is named in the table, and the others go on. On SIGINT, SIGTERM and SIGHUP what is being trained
+    is saved. Raises UserError, and changes nothing, for a request or data that cannot be used, and where the
     directory holds runs of other settings.
     """
     table = find_table(request.table)

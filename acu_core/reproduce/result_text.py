@@ -95,12 +95,12 @@ def as_json(result: TableResult, directory: Path) -> dict[str, Any]:
     return {
         "table": result.table.name,
         "title": result.table.title,
-        "command": result.made_by,
+        "made_by": result.made_by,
         "measure": result.measure,
         "scale": result.scale,
         "seeds": result.seeds,
-        "runs": result.runs,
-        "done": result.done,
+        "runs_planned": result.runs,
+        "runs_finished": result.done,
         "finished": result.done == result.runs,
         "rows": [_row_json(row, directory) for row in result.rows],
         "conditions": [

@@ -1,18 +1,20 @@
-"""Runs that are trained one after the other: can be stopped, go on, and repeat nothing."""
+"""Runs that are trained one after the other, or several at once: can be stopped, go on, and repeat nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from acu_core.errors import Remedy, UserError
-from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.report import TrainingReport
-from acu_core.experiments.rounding import round_and_finetune
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.schema import Recipe
+from acu_core.reproduce.job_queue import train_at_once
+from acu_core.reproduce.order import Order, carry_out
 from acu_core.reproduce.plan import PlannedRun, RunState, check_same_data, read_state
+from acu_core.reproduce.shared_threads import threads_of_each
 from acu_core.runs.run_lock import hold_lock
 from acu_core.train.environment import new_workplace
 from acu_core.train.events import Events, tell_run
@@ -40,6 +42,10 @@ class Place(Protocol):
     def download(self) -> bool:
         """Whether the data set may be downloaded."""
 
+    @property
+    def jobs(self) -> int:
+        """How many runs are trained at once, each by a process of its own where it is more than one."""
+
 
 class Series:
     """The training of several runs. `states` says how far they are, `problems` what went wrong, by their paths."""
@@ -51,18 +57,24 @@ class Series:
         self._look = look
         self._written = written
         self._loaded: tuple[Hashable, Workplace] | None = None
+        self._threads = 0
         self.runs, self.states = look()
         self.problems: dict[Path, str] = {}
 
     def train(self) -> str | None:
         """Trains what is missing; the name of the signal that stopped it, if one did.
 
-        A run that fails is a problem, and the others go on. On SIGINT, SIGTERM and SIGHUP the run that is being trained
-        is saved. Raises UserError, and changes nothing, for data that cannot be used.
+        A run that fails is a problem, and the others go on. On SIGINT, SIGTERM and SIGHUP what is being trained is
+        saved. Raises UserError, and changes nothing, for data that cannot be used.
         """
+        if self._request.jobs < 1:
+            raise UserError(f"at least one run is trained at once, got {self._request.jobs}")
         pending = self._pending()
         new = [run for run in pending if not self.states[run.path].exists]
-        if new or (pending and self._request.data is not None):
+        self._threads = threads_of_each(self.runs, self.states, self._request.jobs, self._events)
+        # And where several jobs may have to download it, it is there before they begin.
+        looked_for = self._request.data is not None or (self._request.download and self._request.jobs > 1)
+        if new or (pending and looked_for):
             # Before anything is written, and before hours are spent: is the data there, and is it the same as before?
             # The first one's comes last: it is then loaded already.
             for run in reversed(_one_of_each_data(new or pending)):
@@ -72,7 +84,20 @@ class Series:
         with hold_lock(directory / ".lock"):
             # Another process may have trained some of them while the data was loaded.
             self.runs, self.states = self._look()
-            stopped_by = self._train_all(self._pending())
+            pending = self._pending()
+            if self._request.jobs == 1:
+                stopped_by = self._train_all(pending)
+            else:
+                # Each process loads its own.
+                self._loaded = None
+                stopped_by = train_at_once(
+                    pending,
+                    self._request.jobs,
+                    order=self._order,
+                    states=lambda: self.states,
+                    ended=self._ended,
+                    events=self._events,
+                )
             self._update(self.runs)
         return stopped_by
 
@@ -93,6 +118,8 @@ class Series:
             )
             same = {other.path: self.states[other.path] for other in self.runs if place_key(other.recipe) == needed}
             check_same_data(same, place.data.fingerprint)
+            if not run.recipe.machine.threads:
+                place = dataclasses.replace(place, threads=self._threads)
             self._loaded = needed, place
         return self._loaded[1]
 
@@ -108,38 +135,34 @@ class Series:
                 # Between two trainings, or a second time within one: the run's last checkpoint stands.
                 return "SIGINT"
             except (UserError, RuntimeError, OSError) as error:
-                self.problems[run.path] = " ".join(str(error).split())
-                remedies = error.remedies if isinstance(error, UserError) else ()
-                self._events.warn(
-                    f"{run.row.name}, seed {run.seed}, failed, going on with the others: {error}", *remedies
-                )
+                self._ended(run, str(error), error.remedies if isinstance(error, UserError) else ())
             else:
                 if report.stopped_by is not None:
                     return report.stopped_by
+                self._ended(run, None, ())
             before += run.iterations
-            self._update([run])
         return None
 
-    def _train_one(self, run: PlannedRun, events: Events) -> TrainingReport:
-        request = self._request
-        if self.states[run.path].exists:
-            return resume(
-                run.path, data_path=request.data, download=request.download, device=request.device, events=events
+    def _ended(self, run: PlannedRun, problem: str | None, remedies: Sequence[Remedy]) -> None:
+        if problem is not None:
+            self.problems[run.path] = " ".join(problem.split())
+            self._events.warn(
+                f"{run.row.name}, seed {run.seed}, failed, going on with the others: {problem}", *remedies
             )
-        if run.parent is None:
-            place = self._prepare(run)
-            return train(run.recipe, run.path, data_path=request.data, place=place, events=events)
-        parent = next(other for other in self.runs if other.path == run.parent)
-        if not read_state(parent).done:
-            raise UserError(f"it starts from {parent.path}, which is not finished")
-        return round_and_finetune(
-            run.parent,
-            run.path,
-            recipe=run.recipe,
-            data_path=request.data,
-            download=request.download,
-            device=request.device,
-            events=events,
+        self._update([run])
+
+    def _train_one(self, run: PlannedRun, events: Events) -> TrainingReport:
+        return carry_out(self._order(run), lambda: self._prepare(run), events)
+
+    def _order(self, run: PlannedRun) -> Order:
+        request = self._request
+        exists = self.states[run.path].exists
+        if run.parent is not None and not exists:
+            parent = next(other for other in self.runs if other.path == run.parent)
+            if not read_state(parent).done:
+                raise UserError(f"it starts from {parent.path}, which is not finished")
+        return Order(
+            run.recipe, run.path, exists, run.parent, request.data, request.download, request.device, self._threads
         )
 
 

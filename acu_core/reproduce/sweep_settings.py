@@ -62,6 +62,7 @@ class SweepRequest:
     out: Path | None = None
     device: str | None = None
     download: bool = False
+    jobs: int = 1
 
     @property
     def directory(self) -> Path:

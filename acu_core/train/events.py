@@ -12,7 +12,7 @@ class Events(Protocol):
     """Told while training goes on; each call must return quickly."""
 
     def begin(self, total: int, done: int) -> None:
-        """The whole work is `total` iterations, all stages together, of which `done` were done earlier."""
+        """The work is `total` iterations, of which `done` were done earlier. Called anew for each stage of it."""
 
     def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
         """`done` of the whole work is done; mean `loss` and `accuracy` (0 to 1) of the latest training batches."""

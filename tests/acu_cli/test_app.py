@@ -186,7 +186,7 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         assert acu(monkeypatch, *arguments) == 0
         assert "cifar10-plain-acu" in capsys.readouterr().out
         assert acu(monkeypatch, *arguments, "--json") == 0
-        assert json.loads(capsys.readouterr().out)[0]["name"] == "planted"
+        assert json.loads(capsys.readouterr().out)["recipes"][0]["recipe"] == "planted"
     assert acu(monkeypatch, "recipes", "copy", "planted", "mine.toml") == 0
     assert acu(monkeypatch, "recipes", "copy", "planted", "my own.toml") == 0
     assert "Train it with: acu train 'my own.toml'\n" in capsys.readouterr().out
@@ -195,9 +195,9 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "seed = 5" in (tmp_path / "mine.toml").read_text(), "nothing is overwritten"
     capsys.readouterr()
     assert acu(monkeypatch, "recipes", "check", "mine.toml", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["seed"] == 5
+    assert json.loads(capsys.readouterr().out)["content"]["seed"] == 5
     assert acu(monkeypatch, "recipes", "--json", "check", "mine.toml") == 0
-    assert json.loads(capsys.readouterr().out)["seed"] == 5
+    assert json.loads(capsys.readouterr().out)["content"]["seed"] == 5
     good = (tmp_path / "mine.toml").read_text()
     for right, wrong, named in (
         ('name = "planted"\nunit', 'name = "plan"\nunit', "network.name: there is no network 'plan'"),
@@ -215,7 +215,7 @@ def test_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     status = acu(monkeypatch, "doctor", "--json")
-    verdicts = json.loads(capsys.readouterr().out)
+    verdicts = json.loads(capsys.readouterr().out)["verdicts"]
     assert status == int(any(verdict["verdict"] == "no" for verdict in verdicts))
     assert {verdict["verdict"] for verdict in verdicts} <= {"ok", "note", "no"}
     acu(monkeypatch, "doctor")

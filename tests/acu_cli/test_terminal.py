@@ -25,9 +25,10 @@ def test_plain_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     written = capsys.readouterr()
     assert written.out == ""
     lines = written.err.splitlines()
-    assert lines[0] == "training 30/100 (30 %)  loss 0.5000  test accuracy 90 %  2.0 it/s  35 s left"
-    # 40 seconds of work, a line every 5.
-    assert len(lines) == 8
+    assert lines[0] == "training 20/100 (20 %)"
+    assert lines[1] == "training 23/100 (23 %)  loss 0.5000  test accuracy 90 %  2.0 it/s  38 s left"
+    # 40 seconds of work: at once, after 1.5 seconds, then every 5, and the end.
+    assert [int(line.split("/")[0].split()[1]) for line in lines] == [20, 23, 33, 43, 53, 63, 73, 83, 93, 100]
     assert lines[-1].startswith("training 100/100 (100 %)")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", written.err)
 
@@ -46,6 +47,37 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loss 0.2500" in text
     assert "accuracy 91 %" in text
     assert "it/s" in text
+
+
+def test_several_parts_in_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    with terminal.progress(30, "all runs") as shown:
+        shown.part("Base, seed 0", 5, 10, loss="0.5000")
+        shown.part("ACU, seed 0", 3, 20)
+        clock[0] = 4.0
+        shown.update(8)
+        shown.end_part("Base, seed 0")
+        clock[0] = 10.0
+        shown.update(20)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "all runs 8/30 (26 %)  2.0 it/s  11 s left  Base, seed 0 5/10; ACU, seed 0 3/20"
+    assert lines[2].endswith("left  ACU, seed 0 3/20")
+
+
+def test_several_parts_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Tty()
+    monkeypatch.setattr(terminal.sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    with terminal.progress(30, "all runs") as shown:
+        shown.part("Base, seed 0", 5, 10, loss="0.5000")
+        shown.part("ACU, seed 0", 3, 20)
+        shown.end_part("Base, seed 0")
+        shown.update(8)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).rstrip().splitlines()[-2:]
+    assert re.search(r"^all runs .* 8/30", last[0])
+    assert re.search(r"^  ACU, seed 0 .* 3/20", last[1])
 
 
 def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:

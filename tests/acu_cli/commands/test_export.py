@@ -46,14 +46,14 @@ def test_both_counts_and_the_difference_are_printed(
     file = tmp_path / "n.onnx"
     assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.pt2", "--json") == 0
     figures = json.loads(capsys.readouterr().out)
-    assert (figures["written"], figures["images"], figures["opset"]) == (True, 50, None)
-    assert figures["errors"] == figures["exported_errors"]
+    assert (figures["written"], figures["evaluation"]["images"], figures["opset"]) == (True, 50, None)
+    assert figures["evaluation"]["errors"] == figures["exported_errors"]
     assert figures["largest_logit_difference"] <= 1e-4
     assert acu(monkeypatch, "export", run, "-o", file) == 0
     out = capsys.readouterr().out
     assert f"{file}: {run}, iteration 3, as ONNX, opset 18" in out
-    assert f"the run's network  {figures['errors']} errors in 50 images" in out
-    assert f"the written file   {figures['errors']} errors" in out
+    assert f"the run's network  {figures['evaluation']['errors']} errors in 50 images" in out
+    assert f"the written file   {figures['exported_errors']} errors" in out
     assert "largest difference of two logits  " in out
     assert acu(monkeypatch, "export", run, "-o", tmp_path / "n.safetensors", "--no-check", "--iteration", 3) == 0
     assert "not evaluated (--no-check)" in capsys.readouterr().out

@@ -50,8 +50,7 @@ def test_the_report_is_strict_json_on_standard_output(files: list[str], tmp_path
         "run": str(tmp_path / "run"),
         "recipe": "cifar10-plain-acu-imported",
         "classes": 10,
-        "iterations": [3, 7],
-        "files": [files[1], files[0]],
+        "imported": [{"path": files[1], "iteration": 3}, {"path": files[0], "iteration": 7}],
     }
 
 

@@ -38,8 +38,8 @@ def test_the_report_is_strict_json(shapes: Path, tmp_path: Path) -> None:
     assert json.loads(result.stdout) == {
         "path": str(output),
         "snapshots": 2,
-        "first": 3,
-        "last": 6,
+        "first_iteration": 3,
+        "last_iteration": 6,
         "layers": ["ActiveConv2d"],
         "rows": 18,
         "bytes": output.stat().st_size,

@@ -65,7 +65,7 @@ def test_a_page_of_a_part(app: typer.Typer, run: RunDirectory, tmp_path: Path, c
     output = tmp_path / "part.html"
     arguments = [command, str(run.path), "-o", str(output), "--from", "3", "--to", "9", "--layers", "conv2"]
     said = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout)
-    assert (said["first"], said["last"], said["snapshots"]) == (3, 9, 7)
+    assert (said["first_iteration"], said["last_iteration"], said["snapshots"]) == (3, 9, 7)
     assert '"name":"conv2"' in output.read_text()
     assert '"name":"conv1"' not in output.read_text()
 

@@ -77,7 +77,12 @@ def test_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert acu(monkeypatch, "reproduce", "cifar100", "--seeds", "2", "--scale", "0.5", "--out", "here") == 130
     written = capsys.readouterr().out
     assert "Unfinished: 2 of 8 runs are done." in written
-    assert "Go on with: acu reproduce cifar100 --seeds 2 --scale 0.5 --out here" in written
+    assert "Go on with: acu reproduce cifar100 --seeds 2 --scale 0.5 --out here\n" in written
+    # Several at once go on as several, and are the same table.
+    requests = pretend(monkeypatch, done=2, stopped_by="SIGINT")
+    assert acu(monkeypatch, "reproduce", "cifar100", "--out", "here", "--jobs", "3") == 130
+    assert "Go on with: acu reproduce cifar100 --seeds 1 --out here --jobs 3\n" in capsys.readouterr().out
+    assert (requests[0].jobs, requests[0].made_by) == (3, "acu reproduce cifar100 --seeds 1 --out here")
 
 
 def test_a_failed_run_is_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +120,7 @@ def test_recipes_are_listed_with_what_the_paper_says(
     assert any("+0.32 points over cifar10-plain-base" in line for line in lines)
     assert any("85.73 % top-5 accuracy" in line for line in lines)
     assert acu(monkeypatch, "recipes", "--json") == 0
-    values = {recipe["name"]: recipe for recipe in json.loads(capsys.readouterr().out)}
+    values = {recipe["recipe"]: recipe for recipe in json.loads(capsys.readouterr().out)["recipes"]}
     assert values["cifar10-plain-acu"]["parameters"] == 855_258
     assert values["cifar10-plain-acu"]["paper"] == {
         "measure": "test error %",

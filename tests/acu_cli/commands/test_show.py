@@ -41,7 +41,7 @@ def test_one_run_in_a_screen(
     assert line.endswith("=" * 20)
     assert acu(monkeypatch, "show", path, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["errors"] == [[20, 60.0], [40, 20.0], [60, 30.0]]
+    assert found["error_curve"] == [[20, 60.0], [40, 20.0], [60, 30.0]]
     assert {"key": "compare_frozen", "run": False, "built_in": True} in found["differs_from_built_in"]
 
 

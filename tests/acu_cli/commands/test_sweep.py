@@ -43,7 +43,7 @@ def test_a_sweep_ends_with_a_comparison(
     assert "4 of 4 runs are done, in sweeps/planted." in written
     assert acu(monkeypatch, *command, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["command"], found["done"], found["finished"]) == ("sweep", 4, True)
+    assert (found["command"], found["runs_finished"], found["finished"]) == ("sweep", 4, True)
     ours, theirs = ([run["test_error"] for run in group["runs"]] for group in found["comparison"]["groups"])
     differences = [second - first for first, second in zip(ours, theirs, strict=True)]
     mean, spread = statistics.fmean(differences), statistics.stdev(differences)
@@ -54,7 +54,7 @@ def test_a_sweep_ends_with_a_comparison(
     assert (interval if spread > 1e-9 else "no interval: the difference is the same for every seed") in written
     # Asked for again, the command is the same sweep: everything is done.
     assert acu(monkeypatch, *shlex.split(found["made_by"])[1:], "--dry-run", "--json") == 0
-    assert {run["done"] for run in json.loads(capsys.readouterr().out)["runs"]} == {True}
+    assert {run["finished"] for run in json.loads(capsys.readouterr().out)["runs"]} == {True}
     assert acu(monkeypatch, "compare", "sweeps/planted", "--json") == 0
     compared = json.loads(capsys.readouterr().out)
     assert {group["group"]: group["test_error"] for group in compared["groups"]} == {

@@ -177,9 +177,12 @@ def test_no_terminal(tmp_path: Path) -> None:
         written.go_on(30)
         program = events(written.run.path, said=["mark this"], iterations=5)
         ended = subprocess.run(program, capture_output=True, check=True, text=True)
-    assert ended.stderr.splitlines() == [
+    *lines, last = ended.stderr.splitlines()
+    assert lines == [
         "There is no terminal for a live view: plain lines instead.",
         "before the picture",
+        "0/5 (0 %)",
         "warning: mark this",
     ]
+    assert last.startswith("training 4/5 (80 %)  loss 0.5000")
     assert ended.stdout == "the report\n"

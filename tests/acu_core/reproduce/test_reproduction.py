@@ -20,7 +20,7 @@ from image_data import make_places365
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.reproduce import plan, scaling, series
+from acu_core.reproduce import order, plan, scaling, series
 from acu_core.reproduce.reproduction import Request, look, reproduce
 from acu_core.runs.json_lines import read_log
 from acu_core.runs.snapshot_file import SnapshotFile
@@ -89,7 +89,7 @@ def test_every_row_and_seed_is_a_run(finished: Path) -> None:
 def test_the_files_hold_what_the_runs_found(finished: Path) -> None:
     values = table_json(finished / "ablation.json")
     page = (finished / "ablation.md").read_text()
-    assert (values["runs"], values["done"], values["finished"]) == (14, 14, True)
+    assert (values["runs_planned"], values["runs_finished"], values["finished"]) == (14, 14, True)
     assert [row["recipe"] for row in values["rows"]] == SEVEN
     means = {}
     for row in values["rows"]:
@@ -116,7 +116,7 @@ def test_the_files_hold_what_the_runs_found(finished: Path) -> None:
     assert conditions["device"] == "cpu"
     assert len(conditions["runs"]) == 14
     assert "Made by `hand`." in page
-    assert values["command"] == "hand"
+    assert values["made_by"] == "hand"
 
 
 def test_acu_round_starts_from_the_acu_run_of_its_seed(finished: Path) -> None:
@@ -133,8 +133,9 @@ def test_acu_round_starts_from_the_acu_run_of_its_seed(finished: Path) -> None:
 
 
 def test_what_is_done_is_never_repeated(finished: Path, tiny_cifar10: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("train", "resume", "round_and_finetune", "new_workplace"):
-        monkeypatch.setattr(series, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
+    calls = [(order, "train"), (order, "resume"), (order, "round_and_finetune"), (series, "new_workplace")]
+    for module, name in calls:
+        monkeypatch.setattr(module, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
     before = hashes(finished)
     again = reproduce(Request("ablation", 2, SCALE, tiny_cifar10, finished, "cpu", made_by="hand"))
     assert again.result.done == 14
@@ -242,14 +243,14 @@ def test_a_broken_row_does_not_lose_the_others(
 ) -> None:
     out = tmp_path / "out"
     request = Request("ablation", 1, SCALE, tiny_cifar10, out, "cpu")
-    train = series.train
+    train = order.train
 
     def breaking(recipe: Any, *arguments: Any, **options: Any) -> Any:
         if recipe.name == "cifar10-plain-base":
             return train(recipe, *arguments, **options)
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(series, "train", breaking)
+    monkeypatch.setattr(order, "train", breaking)
     events = Watching(lambda stage: None)
     result = reproduce(request, events=events).result
     assert result.done == 1

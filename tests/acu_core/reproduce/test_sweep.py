@@ -14,7 +14,7 @@ import pytest
 
 from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import load_recipe
-from acu_core.reproduce import series
+from acu_core.reproduce import order, series
 from acu_core.reproduce.sweep import look, sweep
 from acu_core.reproduce.sweep_settings import Axis, SweepRequest
 from acu_core.runs.run_directory import RunDirectory
@@ -69,8 +69,8 @@ def test_what_is_done_is_never_repeated_and_seeds_are_added(
 ) -> None:
     before = hashes(finished)
     with monkeypatch.context() as patch:
-        for name in ("train", "resume", "new_workplace"):
-            patch.setattr(series, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
+        for module, name in ((order, "train"), (order, "resume"), (series, "new_workplace")):
+            patch.setattr(module, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
         assert sweep(tiny(finished)).done == 4
         assert sweep(tiny(finished, Axis.of("optimizer.learning_rate=0.10"), seeds=1)).done == 1
     assert hashes(finished) == before

@@ -154,7 +154,7 @@ def test_a_signal_saves_and_resuming_ends_with_the_same_bits(
     again = resume(tmp_path / "run", events=(later := recorded()))
     assert again.finished
     assert later.warnings == []
-    assert later.begun == (12, moment)
+    assert later.begun == [(12, moment)]
     assert content(tmp_path / "run") == content(whole)
 
 
@@ -329,8 +329,8 @@ def test_clipping_leaves_the_positions_out(tmp_path: Path, tiny: Tiny) -> None:
 def test_the_frozen_comparison_is_a_run_of_its_own(tmp_path: Path, tiny: Tiny, content: Content, recorded: Any) -> None:
     events = recorded()
     report = train(tiny("compare_frozen=true"), tmp_path / "run", events=events)
-    assert events.begun == (24, 0)
-    assert [done for done, _ in events.advanced][-1] == 24
+    assert events.begun == [(12, 0), (12, 0)], "each part has the iterations that were asked for"
+    assert [entry for entry in events.advanced if entry[0] == 12] == [(12, "training"), (12, "frozen positions")]
     assert report.frozen is not None
     assert report.frozen.images == 50
     assert report.recovery is not None
@@ -349,11 +349,16 @@ def test_a_stopped_comparison_goes_on(
     monkeypatch.setattr(run_training, "BLOCK", 1)
     recipe = tiny("compare_frozen=true")
     whole = train(recipe, tmp_path / "whole")
-    events = recorded(lambda done: os.kill(os.getpid(), signal.SIGTERM) if done == moment else None)
+
+    def stop(done: int) -> None:
+        if done + 12 * (len(events.begun) - 1) == moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    events = recorded(stop)
     assert not train(recipe, tmp_path / "run", events=events).finished
     later = recorded()
     report = resume(tmp_path / "run", events=later)
-    assert later.begun == (24, moment)
+    assert later.begun == [(12, min(moment, 12)), (12, max(moment - 12, 0))]
     assert report.frozen == whole.frozen
     for part in ("", "frozen"):
         assert content(tmp_path / "run" / part) == content(tmp_path / "whole" / part)
