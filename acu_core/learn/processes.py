@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 class AnotherFailedError(Exception):
     """Training ends because another process has failed, which says why itself: nothing to show here."""
+
+
+class LostProcessError(UserError):
+    """A process that trained along has gone without a word, by kill -9 for example."""
 
 
 class Processes:
@@ -101,8 +105,3 @@ class Processes:
 
 
 ALONE = Processes()
-
-
-def first_given(values: Sequence[T | None]) -> T | None:
-    """The first of the values that is not None."""
-    return next((value for value in values if value is not None), None)
