@@ -82,7 +82,7 @@ class ImageFiles(DataSet):
         self._train, self._test = files.train, files.test
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
-        self._ahead: dict[tuple[int, int, int, bool], PendingBatch] = {}
+        self._ahead: dict[tuple[int, range, int, int, bool], PendingBatch] = {}
         self._device = torch.device("cpu")
 
     @property
@@ -110,20 +110,29 @@ class ImageFiles(DataSet):
         self, iteration: int, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`; the crops are those of `Crops`, so a `crop_padding` is refused."""
+        return self.training_rows(
+            iteration, range(batch_size), batch_size=batch_size, seed=seed, crop_padding=crop_padding, mirror=mirror
+        )
+
+    def training_rows(
+        self, iteration: int, rows: range, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `DataSet`: only these are read."""
         if crop_padding:
             raise UserError("crop_padding is for images in memory: image files are cropped by their own options.")
-        wanted = [(number, batch_size, seed, mirror) for number in range(iteration, iteration + 1 + AHEAD)]
+        wanted = [(number, rows, batch_size, seed, mirror) for number in range(iteration, iteration + 1 + AHEAD)]
         for key in [key for key in self._ahead if key not in wanted]:
             self._ahead.pop(key).cancel()
         for key in wanted:
             if key not in self._ahead:
                 self._ahead[key] = self._begin(*key)
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration).numpy()
+        part = slice(rows.start, rows.stop)
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)[part].numpy()
         pending = self._ahead.pop(wanted[0])
         if self.broken_images is not None:
             draws = _crop_draws(batch_size, seed, iteration)
             pixels, indices = self._with_replacements(
-                pending, indices, range(batch_size), draws, iteration=iteration, seed=seed, mirror=mirror
+                pending, indices, rows, draws, iteration=iteration, seed=seed, mirror=mirror
             )
         else:
             pixels = pending.result()
@@ -131,9 +140,14 @@ class ImageFiles(DataSet):
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """See `DataSet`; a batch of which no image can be read is passed over, where broken images are left out."""
+        yield from self.some_test_batches(batch_size, range(-(-self.test_count // batch_size)))
+
+    def some_test_batches(self, batch_size: int, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """See `DataSet`: only these are read."""
         pending: deque[PendingBatch] = deque()
         left_out: list[Unreadable] = []
-        starts = range(0, self.test_count, batch_size)
+        count = min(numbers.stop * batch_size, self.test_count) - numbers.start * batch_size
+        starts = range(numbers.start * batch_size, numbers.stop * batch_size, batch_size)
         try:
             for number, start in enumerate(starts):
                 for later in starts[number + len(pending) : number + 1 + AHEAD]:
@@ -141,7 +155,7 @@ class ImageFiles(DataSet):
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
                 labels = self._test.labels[start : start + batch_size]
                 if self.broken_images is not None:
-                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out, self.test_count)
+                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out, count)
                 else:
                     pixels = pending.popleft().result()
                 if len(pixels):
@@ -159,10 +173,11 @@ class ImageFiles(DataSet):
         """Ends the decoding processes, which otherwise end when the data set is forgotten."""
         self._pool.close()
 
-    def _begin(self, iteration: int, batch_size: int, seed: int, mirror: bool) -> PendingBatch:
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
+    def _begin(self, iteration: int, rows: range, batch_size: int, seed: int, mirror: bool) -> PendingBatch:
+        part = slice(rows.start, rows.stop)
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)[part]
         paths = [self._train.paths[index] for index in indices.tolist()]
-        draws = _crop_draws(batch_size, seed, iteration)
+        draws = _crop_draws(batch_size, seed, iteration)[part]
         return self._pool.decode(paths, self._preprocessing.crops, draws, mirror=mirror)
 
     def _with_replacements(
