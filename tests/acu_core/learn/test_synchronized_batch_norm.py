@@ -85,6 +85,18 @@ def test_float32_in_channels_last_is_as_near_as_rounding() -> None:
     torch.testing.assert_close(torch.cat([share[1] for share in shares]), gradient, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_beside_float32_parameters_as_in_pytorch(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    images = (5 + torch.randn(7, 3, 9, 9)).to(dtype)
+    (output, gradient, alone), shares = whole_and_shared(nn.BatchNorm2d(3), images, 2)
+    assert shares[0][0].dtype == shares[0][1].dtype == dtype
+    tolerance = {"rtol": 0.0, "atol": 4 * torch.finfo(dtype).eps}
+    torch.testing.assert_close(torch.cat([share[0] for share in shares]), output, **tolerance)
+    torch.testing.assert_close(torch.cat([share[1] for share in shares]), gradient, **tolerance)
+    torch.testing.assert_close(shares[0][2].running_var, alone.running_var, rtol=1e-4, atol=0)
+
+
 def test_the_corrected_average_is_that_of_the_whole_batch() -> None:
     images = 3 + torch.randn(4, 7, 2, 3, 3)
 
