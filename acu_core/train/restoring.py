@@ -28,6 +28,7 @@ CHANGEABLE = (
     "schedule.divisions",
     "schedule.evaluate_every",
     "schedule.checkpoint_every",
+    "schedule.keep",
     "data.path",
     "description",
     "paper",

@@ -10,7 +10,13 @@ from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.run_directory import RunDirectory
 
-_EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
+_EXTENDABLE = (
+    "schedule.iterations",
+    "schedule.divisions",
+    "schedule.evaluate_every",
+    "schedule.checkpoint_every",
+    "schedule.keep",
+)
 
 
 def run_recipe(run: RunDirectory) -> Recipe:
@@ -41,9 +47,8 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
             f"{path} has trained {reached} iterations already: schedule.iterations must be at least that, "
             f"got {changed.schedule.iterations}"
         )
-    before, after = ([d for d in r.schedule.divisions if d < reached] for r in (recipe, changed))
+    before, after = (r.schedule.decided_by(reached) for r in (recipe, changed))
     if before != after:
-        raise UserError(
-            f"{path} has trained {reached} iterations with divisions at {before}: those cannot change any more"
-        )
+        decided = ", ".join(f"{name} at {value}" for name, value in before.items())
+        raise UserError(f"{path} has trained {reached} iterations with {decided}: those cannot change any more")
     return changed

@@ -88,7 +88,7 @@ CHANGES = [
     "data.options={}",
     "network.name=small",
     "network.options={width=3}",
-    "optimizer={name='adamw', learning_rate=0.01, eps=1e-6}",
+    "optimizer={name='theirs', learning_rate=0.01, eps=1e-6}",
     "data.batch_size=8",
     "machine.threads=1",
     "machine.device=cpu",
@@ -106,7 +106,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(registry, "_places", dict(registry._places))
     DATA_SETS.register("stripes", "outside_acu:Stripes")
     NETWORKS.register("small", "outside_acu:Small")
-    OPTIMIZERS.register("adamw", "outside_acu:AdamW")
+    OPTIMIZERS.register("theirs", "outside_acu:AdamW")
     yield
     sys.modules.pop("outside_acu", None)
 
@@ -134,7 +134,7 @@ def test_what_comes_from_outside_trains_resumes_and_is_evaluated(
 def test_positions_move_by_their_own_rate_with_any_optimizer(
     tmp_path: Path, content: Callable[[Path], dict[str, object]]
 ) -> None:
-    table = "optimizer={name='adamw', learning_rate=0.001, position_learning_rate=0.01}"
+    table = "optimizer={name='theirs', learning_rate=0.001, position_learning_rate=0.01}"
     recipe = load_recipe("planted", [*CHANGES, table, "schedule={iterations=6, checkpoint_every=2, divisions=[5]}"])
     assert parse_recipe(recipe_toml(recipe), "again") == recipe
     assert "position_learning_rate_factor" not in recipe_toml(recipe)
@@ -178,7 +178,10 @@ def test_each_of_them_fits_the_others_of_the_package(tmp_path: Path) -> None:
     for name, change in (
         ("data", ["data.name=stripes", "network.name=plain"]),
         ("network", ["network.name=small", "data.options={train_count=40, test_count=10}"]),
-        ("optimizer", ["optimizer={name='adamw', learning_rate=0.01}", "data.options={train_count=40, test_count=10}"]),
+        (
+            "optimizer",
+            ["optimizer={name='theirs', learning_rate=0.01}", "data.options={train_count=40, test_count=10}"],
+        ),
     ):
         short = [part for part in CHANGES if part.startswith(("data.batch", "machine", "schedule", "compare"))]
         assert train(load_recipe("planted", [*change, *short]), tmp_path / name).finished
