@@ -16,6 +16,7 @@ from torch import Tensor
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import DecoderPool, PendingBatch, automatic_workers
+from acu_core.data.held_out import Numbers, hash_of_numbers, held_out_numbers
 from acu_core.data.image_decoding import DRAWS, Crops
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
@@ -35,6 +36,10 @@ class FileList:
     paths: list[str]
     labels: np.ndarray[Any, np.dtype[np.int64]]
     sizes: np.ndarray[Any, np.dtype[np.int64]]
+
+    def part(self, numbers: Numbers) -> FileList:
+        """The files of these numbers."""
+        return FileList([self.paths[number] for number in numbers.tolist()], self.labels[numbers], self.sizes[numbers])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,7 @@ class ImageFiles(DataSet):
         self.workers = workers or automatic_workers()
         self.fingerprint: Mapping[str, str] = {"names_and_sizes": _hash(root, class_names, train, test)}
         self._train, self._test = train, test
+        self._held_out: FileList | None = None
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
         self._ahead: dict[tuple[int, int, int, bool], PendingBatch] = {}
@@ -99,6 +105,24 @@ class ImageFiles(DataSet):
     def test_count(self) -> int:
         """The number of test images."""
         return len(self._test.paths)
+
+    @property
+    def validation(self) -> ImageFiles | None:
+        """See `DataSet`; both share the decoding processes."""
+        if self._held_out is None:
+            return None
+        evaluated = copy.copy(self)
+        evaluated._test, evaluated._held_out = self._held_out, None
+        return evaluated
+
+    def hold_out(self, count: int, seed: int) -> ImageFiles:
+        """See `DataSet`; which images are called "validation" here, `test_part` says, are the test images still."""
+        kept, held_out = held_out_numbers(self.train_count, count, seed)
+        divided = copy.copy(self)
+        divided._train, divided._held_out = self._train.part(kept), self._train.part(held_out)
+        divided._ahead = {}
+        divided.fingerprint = {**self.fingerprint, "validation": hash_of_numbers(held_out)}
+        return divided
 
     def to(self, device: torch.device | str) -> ImageFiles:
         """The same data set with its batches on `device`; both share the decoding processes."""

@@ -19,6 +19,7 @@ def load_data_set(
     seed: int = 0,
     cache: Path | None = None,
     workers: int = 0,
+    validation_images: int = 0,
     **options: Any,
 ) -> DataSet:
     """The data set called `name`, on the CPU.
@@ -30,9 +31,15 @@ def load_data_set(
       needed; options of `acu_core.recipe.data_sets`, and `large` for the large images of Places365.
     - any other that was registered in `acu_core.recipe.registry.DATA_SETS`.
 
+    `validation_images` are held out of the training images, drawn by `seed`; statistics are those of the others.
+
     Raises `UserError` for an unknown name or option, and for data that is missing or damaged.
     """
     table, checked = options_table(DATA_SETS, name, options)
-    source = DataSource(name, path=path, download=download, seed=seed, cache=cache, workers=workers)
+    source = DataSource(
+        name, path=path, download=download, seed=seed, cache=cache, workers=workers, validation_images=validation_images
+    )
     data: DataSet = imported(table.loaded_by)(source, **dict(checked))
+    if validation_images and data.validation is None:
+        data = data.hold_out(validation_images, seed)
     return data

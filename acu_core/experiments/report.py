@@ -41,6 +41,13 @@ class TrainingReport:
     recovery: ShapeRecovery | None = None
     learned_positions: list[Any] | None = None
     hidden_positions: list[Any] | None = None
+    averaged: Evaluation | None = None
+    """The averaged weights on the test images, where the recipe asks for an average."""
+    validation: Evaluation | None = None
+    """The network on the images held out of the training set, where any are."""
+    averaged_validation: Evaluation | None = None
+    best_iteration: int | None = None
+    """The one whose checkpoint is kept as the best by the validation images."""
     frozen: Evaluation | None = None
     """The same network with frozen positions."""
     rounding: RoundingFigures | None = None
@@ -54,7 +61,7 @@ class TrainingReport:
         """The report as plain values for `--json`."""
         values = asdict(self)
         values["finished"] = self.finished
-        for name in ("evaluation", "frozen"):
+        for name in ("evaluation", "averaged", "validation", "averaged_validation", "frozen"):
             evaluation = getattr(self, name)
             if evaluation is not None:
                 values[name]["accuracy"] = evaluation.accuracy

@@ -39,7 +39,15 @@ def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers:
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
     options: dict[str, Any] = dict(recipe.data.options)
     workers = workers or recipe.machine.workers
-    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options)
+    return load_data_set(
+        recipe.data.name,
+        path=where,
+        download=download,
+        seed=recipe.seed,
+        workers=workers,
+        validation_images=recipe.data.validation_images,
+        **options,
+    )
 
 
 def _check_path(recipe: Recipe, path: Path | None) -> None:

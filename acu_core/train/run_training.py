@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import UnreadableImageError
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.averaged_weights import AveragedWeights
 from acu_core.learn.batch import recipe_batch
+from acu_core.learn.evaluated_moment import EvaluatedMoment, evaluate_moment
 from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
 from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.schedule import evaluates, saves
@@ -21,15 +24,17 @@ from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.best_evaluation import best_evaluation
 from acu_core.runs.checkpoints import Checkpoint, LogLengths, RunFacts, save_checkpoint
 from acu_core.runs.json_lines import LogWriter
-from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.metrics import EvaluationRecord, read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
+from acu_core.train.evaluation_record import evaluation_record
 from acu_core.train.recorder import DivergedError, Recorder
-from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
+from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_average, restore_state
 from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
@@ -67,8 +72,9 @@ class RunTraining:
         self.recipe = recipe
         self.place = place
         self.iteration = 0
-        self.evaluation: Evaluation | None = None
+        self.evaluated: EvaluatedMoment | None = None
         self.model = new_network(recipe, place, pretrained=pretrained)
+        self._average = AveragedWeights(self.model, recipe.average.decay) if recipe.average is not None else None
         self._step = TrainingStep(self.model, recipe)
         self._stop = stop
         self._report = report
@@ -78,12 +84,15 @@ class RunTraining:
         # Iterations saved by this process whose networks compute finite numbers, as far as is known.
         self._good: list[int] = []
         self._imported: frozenset[int] = frozenset()
+        self._best: EvaluationRecord | None = None
         self._written = time.monotonic()
 
     def begin(self, initial_state: Mapping[str, Any] | None = None) -> None:
         """Starts at iteration 0 with empty logs; the network starts with `initial_state` where one is given."""
         if initial_state is not None:
             load_network_state(self.model, initial_state, "the parent's checkpoint")
+        if self._average is not None:
+            self._average.restart()
         hidden = self.place.data.hidden_positions
         facts = TrainingFacts(self.recipe.schedule.warm_up, hidden.tolist() if hidden is not None else None)
         snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), facts, replace=True)
@@ -100,11 +109,15 @@ class RunTraining:
         imported = self.directory.imported_iterations
         refuse_other_recipe(checkpoint, self.recipe, self.directory)
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
+        if self._average is not None:
+            restore_average(checkpoint, self._average.model)
         snapshots, metrics, timings = logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
         for log in logs:
             log.cut()
         self._open(snapshots, metrics, timings)
         self._imported = imported
+        if self.recipe.schedule.keep_best:
+            self._best = best_evaluation(read_metrics(self.directory.metrics, imported=imported).evaluations)
         self.iteration = self._saved = checkpoint.iteration
         self._good = [checkpoint.iteration]
 
@@ -129,6 +142,11 @@ class RunTraining:
         if not finished:
             self._save()
         return finished
+
+    @property
+    def best_iteration(self) -> int | None:
+        """The one whose checkpoint is kept as the best; None where the recipe does not ask for it."""
+        return self._best.iteration if self.recipe.schedule.keep_best and self._best is not None else None
 
     def close(self) -> None:
         """Closes the logs."""
@@ -165,6 +183,8 @@ class RunTraining:
             self._flush()
             self._check_finite()
             raise
+        if self._average is not None:
+            self._average.update()
         self._logs.recorder.collect(iteration, figures)
 
     def _open(self, snapshots: SnapshotWriter, metrics: LogWriter, timings: LogWriter) -> None:
@@ -203,10 +223,15 @@ class RunTraining:
             optimizer=self._step.optimizer.state_dict(),
             log_lengths=LogLengths(snapshots.length, metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
-            never_delete=self._imported,
+            average=self._average.model.state_dict() if self._average is not None else None,
+            never_delete=self._never_deleted(),
         )
         self._saved = self.iteration
         self._good.append(self.iteration)
+
+    def _never_deleted(self) -> set[int]:
+        best = self.best_iteration
+        return {*self._imported, *self.recipe.schedule.keep, *([best] if best is not None else [])}
 
     def _last_good(self) -> str:
         if not self._good:
@@ -218,33 +243,32 @@ class RunTraining:
         self._flush()
         begun = time.monotonic()
         data = self.place.data
-        try:
-            result = evaluate_network(
-                self.model,
-                data,
+
+        def evaluate(model: nn.Module, part: DataSet) -> Evaluation:
+            return evaluate_network(
+                model,
+                part,
                 batch_size=self.recipe.data.evaluation_batch_size,
                 memory_format=self.recipe.machine.memory_format,
                 stop=self._stop,
             )
+
+        try:
+            found = evaluate_moment(evaluate, self.model, self._average.model if self._average else None, data)
         except EvaluationStopped:
             return False
-        if not math.isfinite(result.loss):
+        wrong = found.not_finite()
+        if wrong is not None:
             # It was saved before it was evaluated.
             self._good = [iteration for iteration in self._good if iteration != self.iteration]
-            raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
-        self.evaluation = result
+            raise DivergedError(f"the {wrong[0]} became {wrong[1]} at iteration {self.iteration}")
+        self.evaluated = found
         paper = self.recipe.paper
         # Else nobody asks for it, and the file keeps the bytes that it always had.
         top5 = data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %")
-        record = EvaluationRecord(
-            iteration=self.iteration,
-            test_loss=result.loss,
-            test_accuracy=result.accuracy,
-            test_errors=result.errors,
-            test_images=result.images,
-            test_top5_errors=result.top5_errors if top5 else None,
-        )
+        record = evaluation_record(self.iteration, found, top5=top5)
         self._logs.metrics.append(record.entry())
+        self._best = best_evaluation([self._best, record] if self._best is not None else [record])
         ended = time.monotonic()
         # Evaluations are counted apart: how often they come is no part of the speed.
         training = begun - session.started - session.evaluating
