@@ -49,6 +49,12 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
         )
     before, after = (r.schedule.decided_by(reached) for r in (recipe, changed))
     if before != after:
+        if "iterations" in before:
+            raise UserError(
+                f"{path} has trained {reached} iterations of a {recipe.schedule.name} schedule that ends at "
+                f"{recipe.schedule.iterations}: its learning rates depend on that, so schedule.iterations cannot "
+                "change any more"
+            )
         decided = ", ".join(f"{name} at {value}" for name, value in before.items())
         raise UserError(f"{path} has trained {reached} iterations with {decided}: those cannot change any more")
     return changed
