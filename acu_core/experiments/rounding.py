@@ -132,5 +132,7 @@ def _check_start(recipe: Recipe, trained: Recipe, path: Path) -> None:
 
 
 def _data(recipe: Recipe) -> str:
-    options = {**dict(recipe.data.options), "validation_images": recipe.data.validation_images}
+    options = dict(recipe.data.options)
+    if recipe.data.validation_images:
+        options["validation_images"] = recipe.data.validation_images
     return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in options.items())])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field
 
 from acu_core.recipe.optimizer_table import OptimizerTable
-from acu_core.recipe.table import Rate, RateOrZero, numbers_of
+from acu_core.recipe.table import RateOrZero, numbers_of
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -29,7 +29,7 @@ class AdamW(OptimizerTable):
         default_factory=lambda: [0.9, 0.999]
     )
     """Of the averages of the gradient and of its square."""
-    eps: Rate = 1e-8
+    eps: RateOrZero = 1e-8
     position_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of the SGD that moves the positions."""
 
