@@ -74,6 +74,7 @@ class RunTraining:
         self.iteration = 0
         self.evaluated: EvaluatedMoment | None = None
         self.model = new_network(recipe, place, pretrained=pretrained)
+        # Before the step, which may give the network's layers other classes: its copy has none but its own.
         self._average = AveragedWeights(self.model, recipe.average.decay) if recipe.average is not None else None
         self._step = TrainingStep(self.model, recipe)
         self._stop = stop
