@@ -64,6 +64,14 @@ def _print(report: TrainingReport) -> None:
         if report.classes > 10:
             top5 = report.evaluation
             _line("top-5 accuracy", f"{100 * top5.top5_accuracy:.2f} % ({top5.top5_errors:,} errors)")
+    if report.averaged is not None:
+        _line("averaged weights", _figures(report.averaged))
+    if report.validation is not None:
+        averaged = report.averaged_validation
+        also = f"; averaged weights {_figures(averaged)}" if averaged is not None else ""
+        _line("held-out accuracy", f"{_figures(report.validation)}{also}")
+    if report.best_iteration is not None:
+        _line("best checkpoint", f"iteration {report.best_iteration:,}, the fewest errors on held-out images")
     if report.recovery is not None and report.rounding is None:
         found = report.recovery
         _line(

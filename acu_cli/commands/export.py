@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
+from acu_cli.checkpoint_choice import chosen_iteration
 from acu_cli.training_progress import TrainingProgress
 
 
@@ -23,8 +24,14 @@ def export(
         ),
     ],
     iteration: Annotated[
-        int | None, typer.Option(help="The iteration whose checkpoint is exported.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The iteration whose checkpoint is exported, or `best` by the validation images.", show_default=False
+        ),
     ] = None,
+    averaged: Annotated[
+        bool, typer.Option("--averaged", help="Export the averaged weights, where the recipe asks for an average.")
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="The data set. Default: where the run found it.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     check: Annotated[
@@ -33,12 +40,20 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write a run's network as ordinary convolutions, for use without acu, and evaluate the written file."""
+    chosen = chosen_iteration(iteration)
     with TrainingProgress(unit="images") as events:
         events.note("Starting PyTorch ...")
         from acu_core.export.exported_run import export_run
 
         report = export_run(
-            run, output, iteration=iteration, data_path=data, download=download, check=check, events=events
+            run,
+            output,
+            iteration=chosen,
+            averaged=averaged,
+            data_path=data,
+            download=download,
+            check=check,
+            events=events,
         )
     found = report.comparison
     if json:

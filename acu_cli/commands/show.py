@@ -76,6 +76,15 @@ def _print_errors(run: FollowedRun) -> None:
         f"test error {errors[-1]:.2f} % at iteration {evaluated[-1]:,}; the lowest was {errors[best]:.2f} % at "
         f"{evaluated[best]:,}"
     )
+    last = run.log.last_evaluation
+    if last is not None:
+        for name, wrong, images in (
+            ("the averaged weights", last.average_test_errors, last.test_images),
+            ("the images held out for validation", last.validation_errors, last.validation_images),
+            ("those by the averaged weights", last.average_validation_errors, last.validation_images),
+        ):
+            if wrong is not None and images:
+                terminal.print(f"{name}: {100.0 * wrong / images:.2f} % error")
     if len(errors) > 1:
         columns = min(terminal.width(), 80)
         page = Page(_CURVE_ROWS, columns, ascii_only=is_ascii(sys.stdout.encoding))

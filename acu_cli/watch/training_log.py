@@ -76,6 +76,7 @@ class TrainingLog:
                     record = EvaluationRecord.from_entry(entry)
                     self.evaluated.append(record.iteration)
                     self.errors.append(100.0 * record.test_errors / record.test_images)
+                    self.last_evaluation: EvaluationRecord | None = record
             except WrongRecordError as error:
                 self._wrong = str(damaged_line(self._path, self._lines, str(error)))
                 break
@@ -88,6 +89,7 @@ class TrainingLog:
         """The iterations that were evaluated."""
         self.errors: list[float] = []
         """Their test errors in percent."""
+        self.last_evaluation = None
 
     def _add(self, record: TrainingRecord) -> None:
         if self._count == len(self._steps):

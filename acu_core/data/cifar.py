@@ -14,6 +14,7 @@ from acu_core.data import torchvision_source
 from acu_core.data.contrast import global_contrast_normalize
 from acu_core.data.data_set import sha256_of
 from acu_core.data.data_source import DataSource
+from acu_core.data.held_out import hash_of_numbers, held_out_numbers
 from acu_core.data.in_memory import InMemoryData
 from acu_core.data.location import data_place
 from acu_core.data.raw_images import RawImages, read_npz
@@ -60,13 +61,20 @@ CIFAR100 = Cifar(
 
 
 def cifar_data(
-    cifar: Cifar, *, path: Path | None = None, download: bool = False, cache: Path | None = None
+    cifar: Cifar,
+    *,
+    path: Path | None = None,
+    download: bool = False,
+    cache: Path | None = None,
+    validation_images: int = 0,
+    seed: int = 0,
 ) -> InMemoryData:
     """Images (N, 3, 32, 32) float32 after global contrast normalisation and ZCA whitening; labels (N,).
 
     `path` is an `.npz` file or a torchvision folder, see `find_cifar`. The statistics come from the training images
     alone, and are kept in `cache` under the hash of those images, whichever file they were read from. An `.npz` file
-    may hold fewer or smaller images than CIFAR has: that is how tests train in seconds.
+    may hold fewer or smaller images than CIFAR has: that is how tests train in seconds. Of `validation_images` that are
+    held out of the training images, by `seed`, the statistics know as little as of the test images.
 
     Raises `UserError` when the data is missing or damaged.
     """
@@ -76,13 +84,20 @@ def cifar_data(
     else:
         raw = read_npz(found, classes=len(cifar.class_names))
         _refuse_other_classes(cifar, raw)
-    return _preprocessed(cifar, raw, cache)
+    return _preprocessed(cifar, raw, cache, validation_images, seed)
 
 
 def load_cifar(source: DataSource) -> InMemoryData:
     """`cifar_data` as a recipe asks for it, by name."""
     cifar = {known.name: known for known in (CIFAR10, CIFAR100)}[source.name]
-    return cifar_data(cifar, path=source.path, download=source.download, cache=source.cache)
+    return cifar_data(
+        cifar,
+        path=source.path,
+        download=source.download,
+        cache=source.cache,
+        validation_images=source.validation_images,
+        seed=source.seed,
+    )
 
 
 def find_cifar(cifar: Cifar, path: Path | None = None, *, download: bool = False) -> Path:
@@ -131,23 +146,34 @@ def _refuse_other_classes(cifar: Cifar, raw: RawImages) -> None:
         )
 
 
-def _preprocessed(cifar: Cifar, raw: RawImages, cache: Path | None) -> InMemoryData:
-    train_images, test_images = _normalized(raw.train_images), _normalized(raw.test_images)
+def _preprocessed(cifar: Cifar, raw: RawImages, cache: Path | None, validation_images: int, seed: int) -> InMemoryData:
+    images, labels, held_out = raw.train_images, raw.train_labels, None
+    if validation_images:
+        kept, held_out = held_out_numbers(len(images), validation_images, seed)
+        images, labels = images[kept], labels[kept]
+    train_images, test_images = _normalized(images), _normalized(raw.test_images)
     whitening = cached_whitening(
-        f"gcn {SCALE} zca {BIAS} of {sha256_of([raw.train_images])}",
+        f"gcn {SCALE} zca {BIAS} of {sha256_of([images])}",
         train_images[0].numel(),
         lambda: fit_zca(train_images, BIAS),
         cache,
     )
+    fingerprint = {"data": raw.sha256(), "statistics": hash_of(whitening)}
+    validation: dict[str, Any] = {}
+    if held_out is not None:
+        fingerprint["validation"] = hash_of_numbers(held_out)
+        validation["validation_images"] = apply_zca(_normalized(raw.train_images[held_out]), whitening)
+        validation["validation_labels"] = torch.from_numpy(raw.train_labels[held_out])
     return InMemoryData(
         name=cifar.name,
         train_images=apply_zca(train_images, whitening),
-        train_labels=torch.from_numpy(raw.train_labels),
+        train_labels=torch.from_numpy(labels),
         test_images=apply_zca(test_images, whitening),
         test_labels=torch.from_numpy(raw.test_labels),
         class_names=cifar.class_names,
-        fingerprint={"data": raw.sha256(), "statistics": hash_of(whitening)},
+        fingerprint=fingerprint,
         source=raw.source,
+        **validation,
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from acu_core.data.broken_images import BrokenImages
+from acu_core.errors import UserError
 
 
 class DataSet(abc.ABC):
@@ -24,10 +25,11 @@ class DataSet(abc.ABC):
 
     `fingerprint` holds SHA-256 hashes by what they were computed from: "data" (raw images and labels), "statistics"
     (what the images were preprocessed with, where that was computed), "names_and_sizes" (of the files, where reading
-    them all would take hours). `source` says where the data came from: a path, or "generated". `workers` is the number
-    of processes that decode images, 0 where the data lies in memory; it never decides what a batch holds.
-    `broken_images` are the files that were left out, for data that may leave some out.
-    `test_part` is what the images that are kept from training are called: "test" or "validation".
+    them all would take hours), "validation" (which images are held out of the training set, where any are).
+    `source` says where the data came from: a path, or "generated". `workers` is the number of processes that decode
+    images, 0 where the data lies in memory; it never decides what a batch holds. `broken_images` are the files that
+    were left out, for data that may leave some out. `test_part` is what the images that are kept from training are
+    called: "test" or "validation".
     """
 
     name: str
@@ -58,6 +60,21 @@ class DataSet(abc.ABC):
     @abc.abstractmethod
     def test_count(self) -> int:
         """The number of test images."""
+
+    @property
+    def validation(self) -> DataSet | None:
+        """The same data set with the images held out of its training set in the test images' place.
+
+        None where none are held out.
+        """
+        return None
+
+    def hold_out(self, count: int, seed: int) -> DataSet:
+        """The same data set with `count` training images, drawn by `seed`, held out for validation.
+
+        Raises `UserError` where it cannot do that, or has too few.
+        """
+        raise UserError(f"the data set {self.name} cannot hold images out: leave data.validation_images at 0")
 
     @abc.abstractmethod
     def to(self, device: torch.device | str) -> DataSet:

@@ -23,5 +23,10 @@ class DataSource:
     """Where statistics are kept; None by default: `$XDG_CACHE_HOME/acu` or `~/.cache/acu`."""
     note: Callable[[str], None] | None = None
     """Told what takes long."""
+    validation_images: int = 0
+    """Held out of the training images, by `seed`, before anything is computed of them.
+
+    For loaders that compute something; of other data sets `load_data_set` holds them out.
+    """
     workers: int = 0
     """Processes that decode image files; 0 is automatic."""

@@ -50,6 +50,11 @@ class FileNames(Sequence[str]):
         ends = self.ends.tolist()
         return [self.text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
+    def part(self, numbers: Int64) -> FileNames:
+        """The paths of these numbers, in their order."""
+        names = [self._name(number) for number in numbers.tolist()]
+        return FileNames(self.root, b"".join(names), np.cumsum([len(name) for name in names], dtype=np.int64))
+
 
 @dataclasses.dataclass(frozen=True)
 class FileList:
@@ -58,6 +63,10 @@ class FileList:
     paths: FileNames
     labels: Int64
     sizes: Int64
+
+    def part(self, numbers: Int64) -> FileList:
+        """The files of these numbers, in their order."""
+        return FileList(self.paths.part(numbers), self.labels[numbers], self.sizes[numbers])
 
 
 class FileListBuilder:

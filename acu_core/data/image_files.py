@@ -16,8 +16,9 @@ from acu_core.data.broken_images import BrokenImage, BrokenImages
 from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import DecoderPool, PendingBatch, Pixels, UnreadableImageError, automatic_workers
 from acu_core.data.decoding_process import Unreadable
-from acu_core.data.file_list import Int64
+from acu_core.data.file_list import FileList, Int64
 from acu_core.data.file_list_cache import ListedFiles
+from acu_core.data.held_out import hash_of_numbers, held_out_numbers
 from acu_core.data.image_decoding import DRAWS, Crops
 from acu_core.data.randomness import generator_for
 from acu_core.data.replacements import MOST_IN_A_ROW, replacements
@@ -80,6 +81,7 @@ class ImageFiles(DataSet):
         self.fingerprint: Mapping[str, str] = {"names_and_sizes": files.names_hash}
         self.broken_images = BrokenImages() if skip_broken else None
         self._train, self._test = files.train, files.test
+        self._held_out: FileList | None = None
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
         self._ahead: dict[tuple[int, range, int, int, bool], PendingBatch] = {}
@@ -99,6 +101,24 @@ class ImageFiles(DataSet):
     def test_count(self) -> int:
         """The number of test images."""
         return len(self._test.paths)
+
+    @property
+    def validation(self) -> ImageFiles | None:
+        """See `DataSet`; both share the decoding processes."""
+        if self._held_out is None:
+            return None
+        evaluated = copy.copy(self)
+        evaluated._test, evaluated._held_out = self._held_out, None
+        return evaluated
+
+    def hold_out(self, count: int, seed: int) -> ImageFiles:
+        """See `DataSet`; which images are called "validation" here, `test_part` says, are the test images still."""
+        kept, held_out = held_out_numbers(self.train_count, count, seed)
+        divided = copy.copy(self)
+        divided._train, divided._held_out = self._train.part(kept), self._train.part(held_out)
+        divided._ahead = {}
+        divided.fingerprint = {**self.fingerprint, "validation": hash_of_numbers(held_out)}
+        return divided
 
     def to(self, device: torch.device | str) -> ImageFiles:
         """The same data set with its batches on `device`; both share the decoding processes."""

@@ -11,12 +11,14 @@ from torch import Tensor
 from acu_core.data.augmentation import random_crop_and_mirror
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
+from acu_core.data.held_out import hash_of_numbers, held_out_numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class InMemoryData(DataSet):
     """Shapes: `train_images` (N, C, H, W) and `test_images` (M, C, H, W), float32 and already preprocessed;
-    `train_labels` (N,) and `test_labels` (M,), int64. For the rest see `DataSet`.
+    `train_labels` (N,) and `test_labels` (M,), int64; `validation_images` and `validation_labels`, like those, are no
+    part of the training images. For the rest see `DataSet`.
     """
 
     name: str
@@ -28,6 +30,8 @@ class InMemoryData(DataSet):
     hidden_positions: Tensor | None = None
     fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
     source: str = "generated"
+    validation_images: Tensor | None = None
+    validation_labels: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -44,6 +48,31 @@ class InMemoryData(DataSet):
         """The number of test images."""
         return len(self.test_images)
 
+    @property
+    def validation(self) -> InMemoryData | None:
+        """See `DataSet`."""
+        if self.validation_images is None or self.validation_labels is None:
+            return None
+        return dataclasses.replace(
+            self,
+            test_images=self.validation_images,
+            test_labels=self.validation_labels,
+            validation_images=None,
+            validation_labels=None,
+        )
+
+    def hold_out(self, count: int, seed: int) -> InMemoryData:
+        """See `DataSet`; the images stay preprocessed as they are."""
+        kept, held_out = held_out_numbers(self.train_count, count, seed)
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[torch.from_numpy(kept)],
+            train_labels=self.train_labels[torch.from_numpy(kept)],
+            validation_images=self.train_images[torch.from_numpy(held_out)],
+            validation_labels=self.train_labels[torch.from_numpy(held_out)],
+            fingerprint={**self.fingerprint, "validation": hash_of_numbers(held_out)},
+        )
+
     def to(self, device: torch.device | str) -> InMemoryData:
         """The same data set with its images and labels on `device`, each as one tensor."""
         return dataclasses.replace(
@@ -52,6 +81,8 @@ class InMemoryData(DataSet):
             train_labels=self.train_labels.to(device),
             test_images=self.test_images.to(device),
             test_labels=self.test_labels.to(device),
+            validation_images=None if self.validation_images is None else self.validation_images.to(device),
+            validation_labels=None if self.validation_labels is None else self.validation_labels.to(device),
         )
 
     def training_batch(

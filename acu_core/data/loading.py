@@ -21,6 +21,7 @@ def load_data_set(
     cache: Path | None = None,
     workers: int = 0,
     note: Callable[[str], None] | None = None,
+    validation_images: int = 0,
     **options: Any,
 ) -> DataSet:
     """The data set called `name`, on the CPU.
@@ -33,9 +34,22 @@ def load_data_set(
       are kept in `cache`, and `note` is told of one that takes long to make.
     - any other that was registered in `acu_core.recipe.registry.DATA_SETS`.
 
+    `validation_images` are held out of the training images, drawn by `seed`; statistics are those of the others.
+
     Raises `UserError` for an unknown name or option, and for data that is missing or damaged.
     """
     table, checked = options_table(DATA_SETS, name, options)
-    source = DataSource(name, path=path, download=download, seed=seed, cache=cache, workers=workers, note=note)
+    source = DataSource(
+        name,
+        path=path,
+        download=download,
+        seed=seed,
+        cache=cache,
+        workers=workers,
+        note=note,
+        validation_images=validation_images,
+    )
     data: DataSet = imported(table.loaded_by)(source, **dict(checked))
+    if validation_images and data.validation is None:
+        data = data.hold_out(validation_images, seed)
     return data

@@ -41,6 +41,13 @@ class TrainingReport:
     recovery: ShapeRecovery | None = None
     learned_positions: list[Any] | None = None
     hidden_positions: list[Any] | None = None
+    averaged: Evaluation | None = None
+    """The averaged weights on the test images, where the recipe asks for an average."""
+    validation: Evaluation | None = None
+    """The network on the images held out of the training set, where any are."""
+    averaged_validation: Evaluation | None = None
+    best_iteration: int | None = None
+    """The one whose checkpoint is kept as the best by the validation images."""
     frozen: Evaluation | None = None
     """The same network with frozen positions."""
     rounding: RoundingFigures | None = None
@@ -57,7 +64,7 @@ class TrainingReport:
         values = asdict(self)
         values["finished"] = self.finished
         values["already_finished"] = False
-        for name in ("evaluation", "frozen"):
+        for name in ("evaluation", "averaged", "validation", "averaged_validation", "frozen"):
             evaluation = getattr(self, name)
             if evaluation is not None:
                 values[name]["accuracy"] = evaluation.accuracy

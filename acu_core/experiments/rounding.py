@@ -139,14 +139,15 @@ def finetuning_recipe(recipe: Recipe, iterations: int | None) -> Recipe:
         raise UserError(
             "the run's recipe has no table [round_and_finetune]", Remedy(Action.SAY_ITERATIONS, recipe.name)
         )
-    schedule: dict[str, object] = {"iterations": iterations, "warm_up": 0, "divisions": []}
+    length = iterations or (table.iterations if table is not None else 0)
+    divisions = table.divisions if table is not None else []
+    # In steps, whatever the parent's schedule was: that is what the table says, and without one the rate is constant.
+    schedule = {**recipe.schedule.as_steps(), "iterations": length, "warm_up": 0, "divisions": divisions}
+    schedule["keep"] = [iteration for iteration in recipe.schedule.keep if iteration <= length]
     optimizer: dict[str, object] = {"freeze_positions": True}
-    if table is not None:
-        schedule = {"iterations": iterations or table.iterations, "warm_up": 0, "divisions": table.divisions}
-        optimizer["learning_rate"] = table.learning_rate
-    else:
-        divisions = len(recipe.schedule.divisions)
-        optimizer["learning_rate"] = recipe.optimizer.learning_rate / recipe.schedule.divide_by**divisions
+    optimizer["learning_rate"] = (
+        table.learning_rate if table is not None else recipe.schedule.last_rate(recipe.optimizer.learning_rate)
+    )
     return recipe.changed(
         name=recipe.derived_name("-rounded"),
         compare_frozen=False,
@@ -167,9 +168,14 @@ def _check_start(recipe: Recipe, trained: Recipe, path: Path) -> None:
         )
     if (recipe.network, recipe.seed) != (trained.network, trained.seed):
         raise UserError(f"{recipe.name} is of another network or seed than the run {path}")
-    if (recipe.data.name, recipe.data.options) != (trained.data.name, trained.data.options):
+    ours, theirs = ((data.name, data.options, data.validation_images) for data in (recipe.data, trained.data))
+    # The parent must not have been trained on what is held out now.
+    if ours != theirs:
         raise UserError(f"{recipe.name} is of other data ({_data(recipe)}) than the run {path} ({_data(trained)})")
 
 
 def _data(recipe: Recipe) -> str:
-    return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in dict(recipe.data.options).items())])
+    options = dict(recipe.data.options)
+    if recipe.data.validation_images:
+        options["validation_images"] = recipe.data.validation_images
+    return ", ".join([recipe.data.name, *(f"{name} = {value}" for name, value in options.items())])

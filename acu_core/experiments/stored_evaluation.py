@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from acu_core.learn.evaluation import Evaluation, evaluate_network, finite_evaluation
 from acu_core.learn.workplace import computing
@@ -32,12 +33,15 @@ class StoredEvaluation:
     """What the evaluated images are called: "test" or "validation"."""
     broken_images: int = 0
     """Images that could not be read and are not counted, because the recipe leaves out such."""
+    averaged: bool = False
+    """Whether it is of the averaged weights."""
 
 
 def evaluate_run(
     path: Path,
     *,
-    iteration: int | None = None,
+    iteration: int | Literal["best"] | None = None,
+    averaged: bool = False,
     reference: bool = False,
     data_path: Path | None = None,
     download: bool = False,
@@ -46,6 +50,8 @@ def evaluate_run(
 ) -> StoredEvaluation:
     """Counts the errors of a checkpoint of the run, by default the newest, on its test images; writes nothing.
 
+    "best" is the checkpoint with the fewest errors on the images held out for validation; `averaged` evaluates the
+    averaged weights in the network's place.
     With `reference` the active layers are computed by the reference in plain PyTorch, also where there is a compiled
     kernel. Raises UserError when there is no run, no such checkpoint or no data.
     """
@@ -55,7 +61,7 @@ def evaluate_run(
     checkpoint = run.checkpoint(iteration, events)
     place = run.workplace(data_path=data_path, download=download, device=device, events=events)
     with computing(place.threads):
-        model = run.network(checkpoint, place)
+        model = run.network(checkpoint, place, averaged=averaged)
         layers = active_layers(model).values()
         operator = "reference" if reference or not has_kernel(place.device.type) else "compiled"
         if reference:
@@ -78,4 +84,5 @@ def evaluate_run(
         evaluation=finite_evaluation(evaluation, f"{run.path} at iteration {checkpoint.iteration}"),
         test_part=place.data.test_part,
         broken_images=len(place.data.broken_images or ()),
+        averaged=averaged,
     )

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import torch
 from torch import nn
@@ -45,13 +45,17 @@ def export_run(
     run: Path,
     output: Path,
     *,
-    iteration: int | None = None,
+    iteration: int | Literal["best"] | None = None,
+    averaged: bool = False,
     data_path: Path | None = None,
     download: bool = False,
     check: bool = True,
     events: Events | None = None,
 ) -> ExportReport:
     """Writes the network of a run's newest checkpoint, or of `iteration`, to `output`, whose suffix is the format.
+
+    "best" is the checkpoint with the fewest errors on the images held out for validation; `averaged` exports the
+    averaged weights in the network's place.
 
     The file is evaluated on the run's test images before it takes its place: a file that differs is not kept, and what
     was at `output` stays. Everything is computed on the CPU in float32.
@@ -67,7 +71,7 @@ def export_run(
     checkpoint = stored.checkpoint(iteration, events)
     place = stored.workplace(data_path=data_path, download=download, device="cpu", events=events)
     with computing(place.threads):
-        model = stored.network(checkpoint, place)
+        model = stored.network(checkpoint, place, averaged=averaged)
         try:
             plain = to_conv2d(model.eval()).to(memory_format=torch.contiguous_format)
         except ValueError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.optim import SGD
 from torch.optim.optimizer import Optimizer
 
+from acu_core.learn.joined_optimizer import JoinedOptimizer
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.nn.optimization import normalize_positions, parameter_groups
 from acu_core.recipe.registry import imported
@@ -20,7 +22,17 @@ def new_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
         position_lr=table.first_position_learning_rate,
         weight_decay=table.weight_decay,
     )
-    optimizer: Optimizer = imported(table.built_by)(groups, lr=table.learning_rate, **table.arguments())
+    build, positions = imported(table.built_by), [group for group in groups if group["role"] == "positions"]
+    apart = table.position_arguments()
+    optimizer: Optimizer
+    if apart is None or not positions:
+        optimizer = build(groups, lr=table.learning_rate, **table.arguments())
+    else:
+        others = [group for group in groups if group["role"] != "positions"]
+        optimizer = JoinedOptimizer(
+            build(others, lr=table.learning_rate, **table.arguments()),
+            SGD(positions, lr=table.first_position_learning_rate, **apart),
+        )
     if table.normalize_positions and active_layers(model):
         normalize_positions(optimizer)
     return optimizer

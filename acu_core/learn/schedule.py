@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 from acu_core.recipe.schema import Recipe
 
 
 def learning_rate(recipe: Recipe, iteration: int) -> float:
-    """The weights' learning rate in training iteration `iteration` (1-based).
-
-    A division at d takes effect from iteration d + 1 on: d iterations have then been trained at the old rate.
-    """
-    return _divided(recipe.optimizer.learning_rate, recipe, iteration)
+    """The weights' learning rate in training iteration `iteration` (1-based)."""
+    return recipe.schedule.rate(recipe.optimizer.learning_rate, iteration)
 
 
 def positions_move(recipe: Recipe, iteration: int) -> bool:
@@ -32,8 +27,8 @@ def position_learning_rate(recipe: Recipe, iteration: int) -> float:
     if not positions_move(recipe, iteration):
         return 0.0
     if table.position_learning_rate is not None:
-        return _divided(table.position_learning_rate, recipe, iteration)
-    # Divided first, then multiplied: the order decides the last bit.
+        return recipe.schedule.rate(table.position_learning_rate, iteration)
+    # The schedule first, then the factor: the order decides the last bit.
     return learning_rate(recipe, iteration) * (table.position_learning_rate_factor or 0.0)
 
 
@@ -45,8 +40,6 @@ def evaluates(recipe: Recipe, iteration: int) -> bool:
 
 def saves(recipe: Recipe, iteration: int) -> bool:
     """Whether a checkpoint is saved after iteration `iteration`."""
-    return iteration == recipe.schedule.iterations or iteration % recipe.schedule.checkpoint_every == 0
-
-
-def _divided(rate: float, recipe: Recipe, iteration: int) -> float:
-    return rate / recipe.schedule.divide_by ** bisect_left(recipe.schedule.divisions, iteration)
+    schedule = recipe.schedule
+    due = iteration % schedule.checkpoint_every == 0
+    return due or iteration == schedule.iterations or iteration in schedule.keep

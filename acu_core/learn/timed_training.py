@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from acu_core.learn.averaged_weights import AveragedWeights
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.evaluation import evaluate_network
 from acu_core.learn.network import new_network
@@ -26,6 +27,7 @@ class TimedTraining:
             layer.positions.data.add_(0.5 * torch.rand_like(layer.positions))
         self._recipe = recipe
         self._place = place
+        self._average = AveragedWeights(self.model, recipe.average.decay) if recipe.average is not None else None
         self._step = TrainingStep(self.model, recipe)
         # Beyond the warm-up the positions move.
         self._iteration = recipe.schedule.warm_up
@@ -34,12 +36,15 @@ class TimedTraining:
         """One iteration, its batch included."""
         self._iteration += 1
         self._step(self._iteration, *recipe_batch(self._recipe, self._place.data, self._iteration))
+        if self._average is not None:
+            self._average.update()
 
     def evaluate(self) -> None:
-        """One evaluation of all test images."""
-        evaluate_network(
-            self.model,
-            self._place.data,
-            batch_size=self._recipe.data.evaluation_batch_size,
-            memory_format=self._recipe.machine.memory_format,
-        )
+        """One evaluation of all test images, by the averaged weights too where there are any."""
+        for model in (self.model, *([self._average.model] if self._average is not None else [])):
+            evaluate_network(
+                model,
+                self._place.data,
+                batch_size=self._recipe.data.evaluation_batch_size,
+                memory_format=self._recipe.machine.memory_format,
+            )

@@ -10,6 +10,8 @@ from acu_core.recipe.table import BatchSize, PathText, Table
 
 MOST_PADDING = 1024
 """Pixels. Reflection needs an image larger than the padding; how large the images are, only the data tell."""
+MOST_VALIDATION_IMAGES = 10**9
+"""How many training images there are, only the data tell."""
 
 
 class DataTable(Table):
@@ -29,6 +31,8 @@ class DataTable(Table):
     crop_padding: Annotated[int, Field(ge=0, le=MOST_PADDING)] = 0
     """Pixels of reflect padding before the random crop; 0 is no crop."""
     mirror: bool = False
+    validation_images: Annotated[int, Field(ge=0, le=MOST_VALIDATION_IMAGES)] = 0
+    """Held out of the training set, drawn by the recipe's seed, and evaluated beside the test images."""
     options: Table = Field(default_factory=Table)
     """Passed to the data set."""
 

@@ -8,10 +8,19 @@ from typing import Any
 from acu_core.recipe.schema import Recipe
 
 # The seed, where runs are computed and lie, words, and what decides nothing of the training: how often it is evaluated
-# and saved, and what may follow it. What a parent was trained with is for its own recipe to say.
-_FREE_TABLES = frozenset({"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune"})
+# and saved, what is averaged beside it, and what may follow it. What a parent was trained with is for its own recipe to
+# say.
+_FREE_TABLES = frozenset({"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune", "average"})
 _FREE_KEYS = frozenset(
-    {"data.path", "parent.run", "parent.checkpoint_sha256", "schedule.evaluate_every", "schedule.checkpoint_every"}
+    {
+        "data.path",
+        "parent.run",
+        "parent.checkpoint_sha256",
+        "schedule.evaluate_every",
+        "schedule.checkpoint_every",
+        "schedule.keep",
+        "schedule.keep_best",
+    }
 )
 
 

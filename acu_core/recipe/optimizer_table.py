@@ -22,13 +22,16 @@ class OptimizerTable(Table):
     Called as `callable(groups, lr=, **arguments)` with this table's `arguments`; returns a torch.optim.Optimizer.
     """
 
+    rates_are_alike: ClassVar[bool] = True
+    """Whether a learning rate is of SGD's scale, so that the positions' may be a factor of it."""
+
     name: str = "sgd"
     learning_rate: Rate
     weight_decay: RateOrZero = 0.0
     gradient_clip: RateOrZero = 0.0
     """Largest norm of all gradients together, the positions' excluded; 0 does not clip."""
     position_learning_rate: RateOrZero | None = None
-    """Pixels an iteration, whatever the weights' rate is; it falls at the same divisions. In the factor's place."""
+    """Pixels an iteration, whatever the weights' rate is, in the factor's place; the schedule gives both one shape."""
     position_learning_rate_factor: RateOrZero | None = 0.01
     """Times the weights' rate; none where the positions' rate is given."""
     normalize_positions: bool = True
@@ -39,6 +42,12 @@ class OptimizerTable(Table):
     def _one_rate_of_positions(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
+        if not cls.rates_are_alike and values.get("position_learning_rate_factor") is not None:
+            reason = (
+                f"is not for {values.get('name')}, whose learning rate says nothing of pixels: give "
+                "optimizer.position_learning_rate, in pixels an iteration (the paper's is 0.001)"
+            )
+            raise located(reason, "position_learning_rate_factor")
         if values.get("position_learning_rate") is None:
             # None of the factor is what goes with a rate that is given, so it is the default again without one.
             factor = "position_learning_rate_factor"
@@ -50,7 +59,7 @@ class OptimizerTable(Table):
 
     @property
     def first_position_learning_rate(self) -> float:
-        """Pixels an iteration, before any division."""
+        """Pixels an iteration, before the schedule changes it."""
         if self.position_learning_rate is not None:
             return self.position_learning_rate
         return self.learning_rate * (self.position_learning_rate_factor or 0.0)
@@ -59,6 +68,13 @@ class OptimizerTable(Table):
     def keeps_state(self) -> bool:
         """Whether it remembers earlier gradients, so that a training goes on otherwise without its state."""
         return True
+
+    def position_arguments(self) -> dict[str, Any] | None:
+        """What torch.optim.SGD is made with for the positions, where this optimizer is for the other parameters alone.
+
+        None: this optimizer moves them too.
+        """
+        return None
 
     def arguments(self) -> dict[str, Any]:
         """What the optimizer is made with beside its groups: the fields that its class adds."""

@@ -1,4 +1,4 @@
-"""The data sets, networks and optimizers that a recipe can name: one line each."""
+"""The data sets, networks, optimizers and schedules that a recipe can name: one line each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from acu_core.recipe.data_table import DataTable
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.optimizer_table import OptimizerTable
 from acu_core.recipe.plugins import load_plugins
+from acu_core.recipe.schedule_table import ScheduleTable
 from acu_core.recipe.short_text import shown
 from acu_core.recipe.table import NAMED, Table, custom, listed
 
@@ -151,4 +152,16 @@ NETWORKS = Registry(
         "timm:": f"{_TABLES}.networks.timm:TimmNetwork",
     },
 )
-OPTIMIZERS = Registry("optimizer", OptimizerTable, {"sgd": f"{_TABLES}.optimizers.sgd:Sgd"})
+OPTIMIZERS = Registry(
+    "optimizer",
+    OptimizerTable,
+    {"sgd": f"{_TABLES}.optimizers.sgd:Sgd", "adamw": f"{_TABLES}.optimizers.adamw:AdamW"},
+)
+SCHEDULES = Registry(
+    "schedule",
+    ScheduleTable,
+    {
+        "steps": f"{_TABLES}.schedules.steps:StepsSchedule",
+        "cosine": f"{_TABLES}.schedules.cosine:CosineSchedule",
+    },
+)

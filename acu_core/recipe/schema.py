@@ -13,7 +13,9 @@ from acu_core.recipe.data_table import DataTable
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.optimizer_table import OptimizerTable
 from acu_core.recipe.problems import sentences
-from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, Chosen
+from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, SCHEDULES, Chosen
+from acu_core.recipe.schedule_table import ScheduleTable
+from acu_core.recipe.schedules.steps import StepsSchedule
 from acu_core.recipe.short_text import clipped
 from acu_core.recipe.table import (
     LARGEST,
@@ -33,7 +35,7 @@ from acu_core.recipe.table import (
     located,
 )
 
-__all__ = ["Machine", "Paper", "Parent", "Recipe", "RoundAndFinetune", "Schedule", "Start"]
+__all__ = ["Average", "Machine", "Paper", "Parent", "Recipe", "RoundAndFinetune", "Start"]
 
 
 def _device(value: str) -> str:
@@ -59,16 +61,11 @@ class Machine(Table):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
 
-class Schedule(Table):
-    """How long, and when the learning rates fall. All numbers are iterations, counted from 1."""
+class Average(Table):
+    """An exponential moving average of the weights, evaluated beside them. It changes nothing of the training."""
 
-    iterations: Iterations
-    warm_up: IterationsOrZero = 0
-    divisions: Divisions = Field(default_factory=list)
-    divide_by: Rate = 10.0
-    evaluate_every: IterationsOrZero = 0
-    """0 evaluates at the end only."""
-    checkpoint_every: Iterations = 1000
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Weight of the average so far in each iteration: it reaches back about 1 / (1 - decay) iterations."""
 
 
 class RoundAndFinetune(Table):
@@ -130,7 +127,8 @@ class Recipe(Table):
     data: Annotated[SerializeAsAny[DataTable], BeforeValidator(Chosen(DATA_SETS))]
     network: Annotated[SerializeAsAny[NetworkTable], BeforeValidator(Chosen(NETWORKS))]
     optimizer: Annotated[SerializeAsAny[OptimizerTable], BeforeValidator(Chosen(OPTIMIZERS))]
-    schedule: Schedule
+    schedule: Annotated[SerializeAsAny[ScheduleTable], BeforeValidator(Chosen(SCHEDULES))]
+    average: Average | None = None
     round_and_finetune: RoundAndFinetune | None = None
     start: Start | None = None
     paper: Paper | None = None
@@ -141,15 +139,31 @@ class Recipe(Table):
         if self.compare_frozen and self.network.unit != "acu":
             reason = "needs network.unit = acu: there are no positions to freeze"
             raise located(reason, "compare_frozen")
+        table = self.optimizer
+        moves = self.network.unit == "acu" and not table.freeze_positions
+        if moves and not table.rates_are_alike and table.position_learning_rate is None:
+            reason = (
+                f"missing: the learning rate of {table.name} says nothing of pixels, so the positions' rate must be "
+                "given, in pixels an iteration (the paper's is 0.001)"
+            )
+            raise located(reason, "optimizer", "position_learning_rate")
+        if self.schedule.keep_best and not self.data.validation_images:
+            reason = (
+                "needs data.validation_images: the best is chosen by images held out of the training set, never by "
+                "the test images"
+            )
+            raise located(reason, "schedule", "keep_best")
+        self._check_rates("schedule", self.optimizer.learning_rate, self.schedule)
         finetuning = self.round_and_finetune
-        self._check_rates("schedule", self.optimizer.learning_rate, self.schedule.divisions)
         if finetuning is not None:
-            self._check_rates("round_and_finetune", finetuning.learning_rate, finetuning.divisions)
+            steps = StepsSchedule(iterations=finetuning.iterations, divisions=finetuning.divisions)
+            if isinstance(self.schedule, StepsSchedule):
+                steps = steps.model_copy(update={"divide_by": self.schedule.divide_by})
+            self._check_rates("round_and_finetune", finetuning.learning_rate, steps)
         return self
 
-    def _check_rates(self, table: str, first: float, divisions: list[int]) -> None:
-        # In logarithms: the numbers themselves overflow.
-        fall = len(divisions) * math.log10(self.schedule.divide_by)
+    def _check_rates(self, table: str, first: float, schedule: ScheduleTable) -> None:
+        fall = schedule.fall()
         weights = math.log10(first), math.log10(first) - fall
         given, factor = self.optimizer.position_learning_rate, self.optimizer.position_learning_rate_factor
         if given:
@@ -159,24 +173,24 @@ class Recipe(Table):
         for rate in (*weights, *positions):
             if not math.log10(SMALLEST) <= rate <= math.log10(LARGEST):
                 reason = (
-                    f"with optimizer.learning_rate, the positions' rate and schedule.divide_by, {len(divisions)} "
-                    f"divisions lead to a rate of about 1e{round(rate)}: it must stay from {SMALLEST:g} to {LARGEST:g}"
+                    f"with optimizer.learning_rate, the positions' rate and {schedule.fall_in_words()} to a rate of "
+                    f"about 1e{round(rate)}: it must stay from {SMALLEST:g} to {LARGEST:g}"
                 )
-                raise located(reason, table, "divisions")
+                raise located(reason, table, schedule.falls_by)
 
     def derived_name(self, suffix: str) -> str:
         """The name of a recipe that is made from this one, such as "planted-frozen": cut so that the suffix fits."""
         return f"{self.name[: LONGEST_NAME - len(suffix)]}{suffix}"
 
     def changed(self, **tables: Any) -> Recipe:
-        """A copy with other values; a dictionary changes only its keys of that table, None takes a table away.
+        """A copy with other values; a dictionary changes only its keys of that table, None takes a table or key away.
 
         Raises UserError that names what cannot be so.
         """
         values = self.model_dump(exclude_none=True)
         for key, value in tables.items():
             if isinstance(value, dict):
-                values[key] = {**values.get(key, {}), **value}
+                values[key] = {k: v for k, v in {**values.get(key, {}), **value}.items() if v is not None}
             elif value is None:
                 values.pop(key, None)
             else:

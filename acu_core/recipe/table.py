@@ -55,13 +55,15 @@ def custom(message: str, kind: str = "value_error") -> PydanticCustomError:
     return PydanticCustomError(kind, "{message}", {"message": message})
 
 
-def _zero_or_rate(value: float) -> float:
+def zero_or_rate(value: float) -> float:
+    """A validator: 0, or what float32 holds."""
     if 0 < value < SMALLEST:
         raise ValueError(f"should be 0, or at least {SMALLEST:g}")
     return value
 
 
-def _ascending(values: list[int]) -> list[int]:
+def ascending(values: list[int]) -> list[int]:
+    """A validator: each value above the one before it."""
     if any(later <= earlier for earlier, later in pairwise(values)):
         raise ValueError("should ascend")
     return values
@@ -83,11 +85,11 @@ def _whole_text(value: str) -> str:
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Iterations = Annotated[int, Field(ge=1, le=MOST_ITERATIONS)]
 IterationsOrZero = Annotated[int, Field(ge=0, le=MOST_ITERATIONS)]
-Divisions = Annotated[list[Iterations], AfterValidator(_ascending)]
+Divisions = Annotated[list[Iterations], AfterValidator(ascending)]
 """Iterations after which the learning rates fall, in ascending order."""
 BatchSize = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 Rate = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
-RateOrZero = Annotated[float, Field(ge=0, le=LARGEST), AfterValidator(_zero_or_rate)]
+RateOrZero = Annotated[float, Field(ge=0, le=LARGEST), AfterValidator(zero_or_rate)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
 Text = Annotated[str, AfterValidator(_written)]
 PathText = Annotated[Text, AfterValidator(_whole_text)]

@@ -14,7 +14,7 @@ from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.report.run_settings import UNKNOWN_PARENT, ParentGoneError, own_settings, parent_settings
-from acu_core.runs.conditions import conditions
+from acu_core.runs.conditions import DATA, conditions, shared_fingerprint
 from acu_core.runs.log_end import read_log_end
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
@@ -88,7 +88,7 @@ class ComparedRun:
             recipe.seed,
             recipe.schedule.iterations,
             {**own_settings(recipe, environment), **parents},
-            conditions(environment),
+            _shared_conditions(environment),
             recipe.data.is_made,
             reached,
             errors,
@@ -96,6 +96,12 @@ class ComparedRun:
             distance,
             tuple(remarks),
         )
+
+
+def _shared_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Those in which runs of different seeds are alike: images held out by the seed make no other data."""
+    found = conditions(environment)
+    return {**found, DATA: shared_fingerprint(found[DATA])} if found[DATA] is not None else found
 
 
 def _read_parent(path: Path, recipe: Recipe) -> tuple[dict[str, Any], str | None]:

@@ -134,8 +134,7 @@ class EventFile:
                         yield step.iteration, _step_values(step)
                 else:
                     test = EvaluationRecord.from_entry(entry)
-                    error = 100.0 * test.test_errors / test.test_images
-                    yield test.iteration, {"test/error_percent": error, "test/loss": test.test_loss}
+                    yield test.iteration, _evaluation_values(test)
             except WrongRecordError as error:
                 self._wrong = f"a line of {self.run.metrics} is damaged: {error}"
                 return
@@ -176,6 +175,18 @@ def _step_values(step: TrainingRecord) -> dict[str, float]:
         "rate/weights": step.learning_rate,
         "rate/positions": step.position_learning_rate,
     }
+
+
+def _evaluation_values(test: EvaluationRecord) -> dict[str, float]:
+    values = {"test/error_percent": 100.0 * test.test_errors / test.test_images, "test/loss": test.test_loss}
+    for name, errors, loss, images in (
+        ("average_test", test.average_test_errors, test.average_test_loss, test.test_images),
+        ("validation", test.validation_errors, test.validation_loss, test.validation_images),
+        ("average_validation", test.average_validation_errors, test.average_validation_loss, test.validation_images),
+    ):
+        if errors is not None and loss is not None and images:
+            values |= {f"{name}/error_percent": 100.0 * errors / images, f"{name}/loss": loss}
+    return values
 
 
 def _scalars(iteration: int, values: Mapping[str, float]) -> bytes:

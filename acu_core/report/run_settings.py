@@ -12,7 +12,7 @@ from acu_core.errors import UserError
 from acu_core.recipe.deciding_settings import settings
 from acu_core.recipe.recipe_file import parse_recipe
 from acu_core.recipe.schema import Parent, Recipe
-from acu_core.runs.conditions import DATA, conditions
+from acu_core.runs.conditions import DATA, conditions, shared_fingerprint
 from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_directory import RunDirectory
 
@@ -36,7 +36,7 @@ def own_settings(recipe: Recipe, environment: Mapping[str, Any]) -> dict[str, An
     # Made-up data are another set for every seed.
     if recipe.data.is_made or fingerprint is None:
         return settings(recipe)
-    digest = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(shared_fingerprint(fingerprint), sort_keys=True).encode()).hexdigest()
     return {**settings(recipe), DATA_KEY: digest[:_FINGERPRINT_DIGITS]}
 
 

@@ -91,7 +91,8 @@ def measure_pace(recipe: Recipe) -> Pace | None:
         training = TimedTraining(recipe.changed(data={"batch_size": batch}), place)
         iteration = _seconds(training.train, device)
         evaluation = _seconds(training.evaluate, device)
-    return Pace(iteration * recipe.data.batch_size / batch, evaluation * size.test_images / batch, "measured")
+    evaluated = size.test_images + recipe.data.validation_images
+    return Pace(iteration * recipe.data.batch_size / batch, evaluation * evaluated / batch, "measured")
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:

@@ -14,6 +14,7 @@ from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
 from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import Row, Table
+from acu_core.runs.conditions import shared_fingerprint
 from acu_core.runs.metrics import EvaluationRecord
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.timings import TimingRecord
@@ -22,7 +23,7 @@ from acu_core.train.stored_run import StoredRun
 # What may differ between two runs that stand in one table: where they are computed, and words.
 _FREE = ("machine.device", "data.path", "description", "paper", "start", "parent")
 # What a scale changes beside the schedules.
-_SCALED = ("network.batch_norm_fraction",)
+_SCALED = ("network.batch_norm_fraction", "average.decay")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def read_state(run: PlannedRun) -> RunState:
 
 def fingerprint(environment: Mapping[str, Any]) -> str:
     """What identifies the data that a run was trained on, from its `environment.json`."""
-    return json.dumps(environment.get("data", {}).get("fingerprint", {}), sort_keys=True)
+    return json.dumps(shared_fingerprint(environment.get("data", {}).get("fingerprint", {})), sort_keys=True)
 
 
 def check_same_data(states: Mapping[Path, RunState], loaded: Mapping[str, str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from acu_core.errors import UserError
+from acu_core.recipe.schedules.steps import shortened_divisions
 from acu_core.recipe.schema import Recipe
 
 LEAST_ITERATIONS = 20
@@ -27,7 +28,8 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
 
     So is the time over which BatchNorm averages: over the paper's 1,000 iterations, a short trial would be evaluated
     with statistics of positions and weights that it has long left (seen: 20 points of error, with active units alone).
-    Rounded to whole iterations; at least 20 are trained, and the warm-up and the divisions keep their shares of them.
+    Rounded to whole iterations; at least 20 are trained, and the warm-up, the divisions and a linear start keep their
+    shares of them.
     The test images are evaluated at most every 500 iterations (and at the end), checkpoints saved at most every 100.
     """
     check_scale(scale)
@@ -39,18 +41,22 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
         "schedule": {
             "iterations": iterations,
             "warm_up": max(1, round(schedule.warm_up * share)) if schedule.warm_up else 0,
-            "divisions": _divisions(schedule.divisions, share),
+            **schedule.shortened(share, iterations),
+            "keep": sorted({round(iteration * share) for iteration in schedule.keep}),
             "evaluate_every": _interval(schedule.evaluate_every, share, LEAST_EVALUATE_EVERY),
             "checkpoint_every": _interval(schedule.checkpoint_every, share, LEAST_CHECKPOINT_EVERY),
         },
         "network": {"batch_norm_fraction": _fraction(recipe.network.batch_norm_fraction, scale)},
     }
+    if recipe.average is not None:
+        # Like BatchNorm's: it would hold the weights of the beginning.
+        changes["average"] = {"decay": 1 - _fraction(1 - recipe.average.decay, scale)}
     finetuning = recipe.round_and_finetune
     if finetuning is not None:
         iterations, share = _shortened(finetuning.iterations, scale)
         changes["round_and_finetune"] = {
             "iterations": iterations,
-            "divisions": _divisions(finetuning.divisions, share),
+            "divisions": shortened_divisions(finetuning.divisions, share),
         }
     return recipe.changed(**changes)
 
@@ -58,10 +64,6 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
 def _shortened(iterations: int, scale: float) -> tuple[int, float]:
     shorter = min(iterations, max(LEAST_ITERATIONS, round(iterations * scale)))
     return shorter, shorter / iterations
-
-
-def _divisions(divisions: list[int], share: float) -> list[int]:
-    return sorted({max(1, round(division * share)) for division in divisions})
 
 
 def _fraction(fraction: float, scale: float) -> float:

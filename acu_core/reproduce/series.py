@@ -169,9 +169,10 @@ class Series:
 def place_key(recipe: Recipe) -> Hashable:
     """The same for recipes that are trained on the same data in the same place, which is then loaded once."""
     data, machine = recipe.data, recipe.machine
-    # Data that are made are made from the seed.
-    seed = recipe.seed if data.is_made else None
-    return repr((data.name, data.path, data.options, seed, machine.device, machine.threads, machine.workers))
+    # Data that are made are made from the seed, and by it images are held out.
+    seed = recipe.seed if data.is_made or data.validation_images else None
+    held_out = data.validation_images
+    return repr((data.name, data.path, data.options, held_out, seed, machine.device, machine.threads, machine.workers))
 
 
 def _one_of_each_data(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -3,7 +3,8 @@
 `checkpoints/<iteration, at least 8 digits>.pt` is what `torch.save` makes of
 
     {"format_version": 1, "iteration": 500,
-     "state": {"model": the network's state dict, "optimizer": the optimizer's state dict},
+     "state": {"model": the network's state dict, "optimizer": the optimizer's state dict,
+               "average": the averaged network's state dict, where the recipe asks for an average},
      "log_lengths": {"positions": bytes of positions.bin, "metrics": bytes of metrics.jsonl},
      "facts": {"recipe": the text of recipe.toml, "environment": SHA-256 of environment.json,
                "optimizer_states": how many parameters have a state in the optimizer}}
@@ -70,6 +71,8 @@ class Checkpoint:
     path: Path
     skipped: tuple[str, ...] = ()
     facts: RunFacts | None = None
+    average: dict[str, Tensor] | None = None
+    """State dict of the averaged network, for runs that keep an average."""
 
 
 def save_checkpoint(
@@ -80,6 +83,7 @@ def save_checkpoint(
     optimizer: Mapping[str, Any],
     log_lengths: LogLengths,
     facts: RunFacts | None = None,
+    average: Mapping[str, Tensor] | None = None,
     keep: int = 2,
     never_delete: Collection[int] = (),
 ) -> Path:
@@ -98,12 +102,14 @@ def save_checkpoint(
         raise ValueError(f"keep must be at least 1, got {keep}")
     if iteration < 0:
         raise ValueError(f"iteration must not be negative, got {iteration}")
-    content = {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "iteration": int(iteration),
         "state": {"model": dict(model), "optimizer": dict(optimizer)},
         "log_lengths": asdict(log_lengths),
     }
+    if average is not None:
+        content["state"]["average"] = dict(average)
     if facts is not None:
         content["facts"] = {**asdict(facts), "optimizer_states": len(optimizer["state"])}
     _check_loadable(content["state"], "state")
@@ -196,6 +202,7 @@ def _load(run: RunDirectory, iteration: int, path: Path, skipped: tuple[str, ...
         path,
         skipped,
         None if facts is None else RunFacts(facts["recipe"], facts["environment"]),
+        state.get("average"),
     )
 
 
@@ -230,7 +237,7 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
     if type(content.get("iteration")) is not int or content["iteration"] != iteration:
         raise ValueError(f"it says that it is of iteration {str(content.get('iteration'))[:40]}")
     state, lengths = content.get("state"), content.get("log_lengths")
-    if not isinstance(state, dict) or state.keys() != {"model", "optimizer"}:
+    if not isinstance(state, dict) or state.keys() - {"average"} != {"model", "optimizer"}:
         raise ValueError("it does not hold a model and an optimizer")
     if not isinstance(lengths, dict) or lengths.keys() != {"positions", "metrics"}:
         raise ValueError("it does not say how long the logs were")
@@ -238,9 +245,11 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
     for name, least in (("positions", 1), ("metrics", 0 if untrained else 1)):
         if type(lengths[name]) is not int or lengths[name] < least:
             raise ValueError(f"it says that the log of {name} had {str(lengths[name])[:40]} bytes")
-    model, optimizer = state["model"], state["optimizer"]
-    if not isinstance(model, dict) or not all(isinstance(value, torch.Tensor) for value in model.values()):
-        raise ValueError("its model is not a state dict of tensors")
+    for name in ("model", "average"):
+        network = state.get(name, {})
+        if not isinstance(network, dict) or not all(isinstance(value, torch.Tensor) for value in network.values()):
+            raise ValueError(f"its {name} is not a state dict of tensors")
+    optimizer = state["optimizer"]
     if not isinstance(optimizer, dict) or not isinstance(optimizer.get("state"), dict):
         raise ValueError("its optimizer is not a state dict")
     if not isinstance(optimizer.get("param_groups"), list):

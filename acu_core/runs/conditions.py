@@ -15,6 +15,15 @@ _TABLES = (
 )
 
 
+def shared_fingerprint(fingerprint: Mapping[str, str]) -> dict[str, str]:
+    """What runs of all seeds have in common of their data's fingerprint.
+
+    Which images are held out for validation the seed says, and so what the others were preprocessed with.
+    """
+    by_seed = {"validation", "statistics"} if "validation" in fingerprint else set()
+    return {name: value for name, value in fingerprint.items() if name not in by_seed}
+
+
 def conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The values by their names, such as "versions torch"; None for what `environment` does not say."""
     found = {name: environment.get(name) for name in _NAMES}

@@ -5,7 +5,9 @@
 
 Iterations of training records are consecutive. They begin with 1, or after an iteration that was imported. An
 evaluation comes after the training record of its iteration. `loss` and `accuracy` are those of the training batch;
-`test_top5_errors` is there where somebody asks for it. Times are not here: two equal trainings write equal files.
+`test_top5_errors` is there where somebody asks for it. Where images are held out of the training set, an evaluation has
+`validation_loss`, `validation_errors` and `validation_images`; where an average of the weights is kept, the same of it
+as `average_test_loss`, `average_test_errors` and so on. Times are not here: two equal trainings write equal files.
 `json_lines` says what a line is.
 """
 
@@ -23,7 +25,26 @@ from acu_core.runs.record import WrongRecordError, check_keys, number, whole_num
 
 _TRAINING = frozenset({"iteration", "loss", "accuracy", "learning_rate", "position_learning_rate"})
 _EVALUATION = frozenset({"iteration", "test_loss", "test_accuracy", "test_errors", "test_images"})
-_TOP5 = frozenset({"test_top5_errors"})
+# Each together, or not at all.
+_AVERAGE = frozenset({"average_test_loss", "average_test_errors"})
+_VALIDATION = frozenset({"validation_loss", "validation_errors", "validation_images"})
+_AVERAGE_VALIDATION = frozenset({"average_validation_loss", "average_validation_errors"})
+_LOSSES = ("average_test_loss", "validation_loss", "average_validation_loss")
+_COUNTS = (
+    "test_top5_errors",
+    "average_test_errors",
+    "average_test_top5_errors",
+    "validation_errors",
+    "validation_images",
+    "average_validation_errors",
+)
+_AT_MOST = (
+    ("test_top5_errors", "test_errors"),
+    ("average_test_errors", "test_images"),
+    ("average_test_top5_errors", "average_test_errors"),
+    ("validation_errors", "validation_images"),
+    ("average_validation_errors", "validation_images"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,18 +90,32 @@ class EvaluationRecord:
     test_errors: int
     test_images: int
     test_top5_errors: int | None = None
+    average_test_loss: float | None = None
+    """Of the averaged weights, on the same images."""
+    average_test_errors: int | None = None
+    average_test_top5_errors: int | None = None
+    validation_loss: float | None = None
+    """On the images held out of the training set."""
+    validation_errors: int | None = None
+    validation_images: int | None = None
+    average_validation_loss: float | None = None
+    average_validation_errors: int | None = None
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> EvaluationRecord:
         """The record of a line. Raises WrongRecordError, also for figures that contradict each other."""
-        check_keys(entry, _EVALUATION, _TOP5)
+        check_keys(entry, _EVALUATION, frozenset({*_LOSSES, *_COUNTS}))
+        for together in (_AVERAGE, _VALIDATION, _AVERAGE_VALIDATION):
+            if together & entry.keys() and (missing := together - entry.keys()):
+                raise WrongRecordError(f"it has no {', '.join(sorted(missing))}")
         record = cls(
             whole_number(entry, "iteration"),
             number(entry, "test_loss"),
             number(entry, "test_accuracy", 1.0),
             whole_number(entry, "test_errors"),
             whole_number(entry, "test_images", 1),
-            whole_number(entry, "test_top5_errors") if "test_top5_errors" in entry else None,
+            **{name: number(entry, name) for name in _LOSSES if name in entry},  # type: ignore[arg-type]
+            **{name: whole_number(entry, name) for name in _COUNTS if name in entry},
         )
         right = (record.test_images - record.test_errors) / record.test_images
         if not math.isclose(record.test_accuracy, right, rel_tol=1e-9, abs_tol=1e-12):
@@ -88,8 +123,10 @@ class EvaluationRecord:
                 f"{record.test_errors} errors among {record.test_images} images are no accuracy of "
                 f"{record.test_accuracy}"
             )
-        if record.test_top5_errors is not None and record.test_top5_errors > record.test_errors:
-            raise WrongRecordError("it has more top-5 errors than errors")
+        for fewer, most in _AT_MOST:
+            few, many = getattr(record, fewer), getattr(record, most)
+            if few is not None and (many is None or few > many):
+                raise WrongRecordError(f"it has more {_words(fewer)} than {_words(most)}")
         return record
 
     def entry(self) -> dict[str, int | float]:
@@ -101,9 +138,9 @@ class EvaluationRecord:
             "test_errors": self.test_errors,
             "test_images": self.test_images,
         }
-        if self.test_top5_errors is not None:
-            values["test_top5_errors"] = self.test_top5_errors
-        return values
+        # Absent where nobody asks for them, so that the file keeps the bytes that it always had.
+        further = {name: getattr(self, name) for name in (*_COUNTS[:1], *_LOSSES, *_COUNTS[1:])}
+        return values | {name: value for name, value in further.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -151,3 +188,7 @@ def read_metrics(path: str | os.PathLike[str], *, length: int | None = None, imp
         except WrongRecordError as error:
             raise damaged_line(path, place, str(error)) from error
     return Metrics(tuple(training), tuple(evaluations))
+
+
+def _words(key: str) -> str:
+    return {"test_top5_errors": "top-5 errors", "test_errors": "errors"}.get(key, key.replace("_", " "))

@@ -64,6 +64,7 @@ def load_recipe_data(
             seed=recipe.seed,
             workers=workers,
             note=events.note if events is not None else None,
+            validation_images=recipe.data.validation_images,
             **options,
         )
     if processes.several and dict(data.fingerprint) != processes.from_first(lambda: dict(data.fingerprint)):

@@ -28,6 +28,7 @@ CHANGEABLE = (
     "schedule.divisions",
     "schedule.evaluate_every",
     "schedule.checkpoint_every",
+    "schedule.keep",
     "data.path",
     "data.options.skip_broken",
     "description",
@@ -61,13 +62,21 @@ def restore_state(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer
     """
     load_network_state(model, checkpoint.model, str(checkpoint.path))
     expected = optimizer.state_dict()["param_groups"]
+    needed = {"weight_decay", *table.arguments(), *(table.position_arguments() or {})}
     try:
-        _check_groups(expected, checkpoint.optimizer["param_groups"], {"weight_decay", *table.arguments()})
+        _check_groups(expected, checkpoint.optimizer["param_groups"], needed)
         _check_buffers(optimizer, expected, checkpoint.optimizer["state"])
         optimizer.load_state_dict(checkpoint.optimizer)
     # What torch makes of foreign content is not told in its documentation.
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{checkpoint.path} does not fit the run's recipe: its optimizer: {error}") from error
+
+
+def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
+    """Puts the checkpoint's averaged weights into the averaged network. Raises UserError where it has none."""
+    if checkpoint.average is None:
+        raise UserError(f"{checkpoint.path} does not fit the run's recipe: it has no averaged weights")
+    load_network_state(average, checkpoint.average, str(checkpoint.path))
 
 
 def open_logs(

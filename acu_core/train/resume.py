@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from acu_core.errors import UserError
+from acu_core.learn.evaluated_moment import EvaluatedMoment
 from acu_core.learn.evaluation import Evaluation
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import Workplace, computing
@@ -39,11 +40,18 @@ class Session:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What the training of one run came to; `evaluation` is None when it was stopped before its end."""
+    """What the training of one run came to; `evaluated` is None when it was stopped before its end."""
 
     model: nn.Module
     iteration: int
-    evaluation: Evaluation | None
+    evaluated: EvaluatedMoment | None
+    best_iteration: int | None = None
+    """The kept one that errs least on the validation images, where the recipe asks for it."""
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """Of the network itself, on the test images."""
+        return self.evaluated.test if self.evaluated is not None else None
 
 
 @contextmanager
@@ -139,7 +147,8 @@ def train_session(
         finished = training.run()
     finally:
         training.close()
-    return TrainedNetwork(training.model, training.iteration, training.evaluation if finished else None)
+    evaluated = training.evaluated if finished else None
+    return TrainedNetwork(training.model, training.iteration, evaluated, training.best_iteration)
 
 
 def _record(session: Session) -> None:

@@ -15,6 +15,7 @@ EXTENDABLE = (
     "schedule.divisions",
     "schedule.evaluate_every",
     "schedule.checkpoint_every",
+    "schedule.keep",
     "data.options.skip_broken",
 )
 """The keys by which a run that has begun may be extended."""
@@ -48,9 +49,14 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
             f"{path} has trained {reached} iterations already: schedule.iterations must be at least that, "
             f"got {changed.schedule.iterations}"
         )
-    before, after = ([d for d in r.schedule.divisions if d < reached] for r in (recipe, changed))
+    before, after = (r.schedule.decided_by(reached) for r in (recipe, changed))
     if before != after:
-        raise UserError(
-            f"{path} has trained {reached} iterations with divisions at {before}: those cannot change any more"
-        )
+        if "iterations" in before:
+            raise UserError(
+                f"{path} has trained {reached} iterations of a {recipe.schedule.name} schedule that ends at "
+                f"{recipe.schedule.iterations}: its learning rates depend on that, so schedule.iterations cannot "
+                "change any more"
+            )
+        decided = ", ".join(f"{name} at {value}" for name, value in before.items())
+        raise UserError(f"{path} has trained {reached} iterations with {decided}: those cannot change any more")
     return changed

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import UnreadableImageError
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.averaged_weights import AveragedWeights
 from acu_core.learn.batch import recipe_batch
+from acu_core.learn.evaluated_moment import EvaluatedMoment, evaluate_moment
 from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
 from acu_core.learn.meetings import Meetings
 from acu_core.learn.network import load_network_state, new_network
@@ -23,16 +26,18 @@ from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.best_evaluation import best_evaluation
 from acu_core.runs.checkpoints import Checkpoint, LogLengths, RunFacts, save_checkpoint
 from acu_core.runs.json_lines import LogWriter
-from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.metrics import EvaluationRecord, read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
 from acu_core.train.broken_image_log import BrokenImageLog
+from acu_core.train.evaluation_record import evaluation_record
 from acu_core.train.recorder import DivergedError, Recorder
-from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
+from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_average, restore_state
 from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
@@ -71,8 +76,10 @@ class RunTraining:
         self.recipe = recipe
         self.place = place
         self.iteration = 0
-        self.evaluation: Evaluation | None = None
+        self.evaluated: EvaluatedMoment | None = None
         self.model = new_network(recipe, place, pretrained=pretrained)
+        # Before the step, which may give the network's layers other classes: its copy has none but its own.
+        self._average = AveragedWeights(self.model, recipe.average.decay) if recipe.average is not None else None
         self._processes = place.processes
         self._step = TrainingStep(self.model, recipe, processes=place.processes)
         self._stop = stop
@@ -86,12 +93,15 @@ class RunTraining:
         # Iterations saved by this process whose networks compute finite numbers, as far as is known.
         self._good: list[int] = []
         self._imported: frozenset[int] = frozenset()
+        self._best: EvaluationRecord | None = None
         self._written = time.monotonic()
 
     def begin(self, initial_state: Mapping[str, Any] | None = None) -> None:
         """Starts at iteration 0 with empty logs; the network starts with `initial_state` where one is given."""
         if initial_state is not None:
             load_network_state(self.model, initial_state, "the parent's checkpoint")
+        if self._average is not None:
+            self._average.restart()
         if self._processes.leads:
             self._files = self._new_files()
         self._open()
@@ -113,6 +123,8 @@ class RunTraining:
         """
         refuse_other_recipe(checkpoint, self.recipe, self.directory)
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
+        if self._average is not None:
+            restore_average(checkpoint, self._average.model)
         with self._processes.together():
             if self._processes.leads:
                 imported = self.directory.imported_iterations
@@ -121,6 +133,8 @@ class RunTraining:
                     log.cut()
                 self._files = _Files(*logs)
                 self._imported = imported
+                if self.recipe.schedule.keep_best:
+                    self._best = best_evaluation(read_metrics(self.directory.metrics, imported=imported).evaluations)
         self._open()
         self.iteration = self._saved = checkpoint.iteration
         self._good = [checkpoint.iteration]
@@ -158,6 +172,11 @@ class RunTraining:
         if not finished:
             self._save()
         return finished
+
+    @property
+    def best_iteration(self) -> int | None:
+        """The one whose checkpoint is kept as the best; None where the recipe does not ask for it."""
+        return self._best.iteration if self.recipe.schedule.keep_best and self._best is not None else None
 
     def close(self) -> None:
         """Closes the logs."""
@@ -198,6 +217,8 @@ class RunTraining:
                 self._flush()
             self._check_finite()
             raise
+        if self._average is not None:
+            self._average.update()
         self._recorder.collect(iteration, figures)
 
     def _open(self) -> None:
@@ -234,6 +255,8 @@ class RunTraining:
         if self._saved == self.iteration:
             return
         self._processes.equalize(self.model)
+        if self._average is not None:
+            self._processes.equalize(self._average.model)
         with self._processes.together():
             if self._files is not None:
                 self._save_files(self._files)
@@ -252,8 +275,13 @@ class RunTraining:
             optimizer=self._step.optimizer.state_dict(),
             log_lengths=LogLengths(files.snapshots.length, files.metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
-            never_delete=self._imported,
+            average=self._average.model.state_dict() if self._average is not None else None,
+            never_delete=self._never_deleted(),
         )
+
+    def _never_deleted(self) -> set[int]:
+        best = self.best_iteration
+        return {*self._imported, *self.recipe.schedule.keep, *([best] if best is not None else [])}
 
     def _last_good(self) -> str:
         if not self._good:
@@ -264,41 +292,41 @@ class RunTraining:
         """False when it was asked to stop before the end of the evaluation."""
         self._flush()
         begun = time.monotonic()
-        try:
-            result = evaluate_network(
-                self.model,
-                self.place.data,
+        data = self.place.data
+
+        def evaluate(model: nn.Module, part: DataSet) -> Evaluation:
+            return evaluate_network(
+                model,
+                part,
                 batch_size=self.recipe.data.evaluation_batch_size,
                 memory_format=self.recipe.machine.memory_format,
                 stop=self._stop,
                 processes=self._processes,
             )
+
+        try:
+            found = evaluate_moment(evaluate, self.model, self._average.model if self._average else None, data)
         except EvaluationStopped:
             return False
-        if not math.isfinite(result.loss):
+        wrong = found.not_finite()
+        if wrong is not None:
             # It was saved before it was evaluated.
             self._good = [iteration for iteration in self._good if iteration != self.iteration]
-            raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
+            raise DivergedError(f"the {wrong[0]} became {wrong[1]} at iteration {self.iteration}")
         self._broken.update(self.iteration, self._processes.collected, writes=self._processes.leads)
-        self.evaluation = result
+        self.evaluated = found
         with self._processes.together():
             if self._files is not None:
-                self._write_evaluation(session, self._files, result, begun)
+                self._write_evaluation(session, self._files, found, begun)
         return True
 
-    def _write_evaluation(self, session: _Session, files: _Files, result: Evaluation, begun: float) -> None:
+    def _write_evaluation(self, session: _Session, files: _Files, found: EvaluatedMoment, begun: float) -> None:
         data, paper = self.place.data, self.recipe.paper
         # Else nobody asks for it, and the file keeps the bytes that it always had.
         top5 = data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %")
-        record = EvaluationRecord(
-            iteration=self.iteration,
-            test_loss=result.loss,
-            test_accuracy=result.accuracy,
-            test_errors=result.errors,
-            test_images=result.images,
-            test_top5_errors=result.top5_errors if top5 else None,
-        )
+        record = evaluation_record(self.iteration, found, top5=top5)
         files.metrics.append(record.entry())
+        self._best = best_evaluation([self._best, record] if self._best is not None else [record])
         ended = time.monotonic()
         # Evaluations are counted apart: how often they come is no part of the speed.
         training = begun - session.started - session.evaluating

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from acu_core.learn.network import load_network_state, new_network
 from acu_core.learn.processes import Processes
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.best_evaluation import best_iteration
 from acu_core.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint, load_latest_checkpoint
 from acu_core.runs.environment_file import Environment
 from acu_core.runs.metrics import Metrics, read_metrics
@@ -53,8 +55,13 @@ class StoredRun:
             events.warn(f"{damaged}; taking the checkpoint of iteration {checkpoint.iteration} instead")
         return checkpoint
 
-    def checkpoint(self, iteration: int | None, events: Events) -> Checkpoint:
-        """The checkpoint of an iteration, or the newest one. Raises UserError when there is none."""
+    def checkpoint(self, iteration: int | Literal["best"] | None, events: Events) -> Checkpoint:
+        """The checkpoint of an iteration, the best one by the validation images, or the newest one.
+
+        Raises UserError when there is none.
+        """
+        if iteration == "best":
+            iteration = best_iteration(self.directory, self.metrics())
         if iteration is not None:
             return load_checkpoint(self.directory, iteration)
         checkpoint = self.newest_checkpoint(events)
@@ -107,8 +114,14 @@ class StoredRun:
             processes=processes,
         )
 
-    def network(self, checkpoint: Checkpoint, place: Workplace) -> nn.Module:
-        """The run's network as the checkpoint holds it. Changes PyTorch's global generator."""
+    def network(self, checkpoint: Checkpoint, place: Workplace, *, averaged: bool = False) -> nn.Module:
+        """The run's network as the checkpoint holds it, or with its averaged weights.
+
+        Changes PyTorch's global generator. Raises UserError where the run keeps no average.
+        """
+        state = checkpoint.average if averaged else checkpoint.model
+        if state is None:
+            raise UserError(f"{checkpoint.path} has no averaged weights: the run's recipe has no table [average]")
         model = new_network(self.recipe, place, pretrained=False)
-        load_network_state(model, checkpoint.model, str(checkpoint.path))
+        load_network_state(model, state, str(checkpoint.path))
         return model

@@ -45,6 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipes copy": ("planted", "mine.toml"),
     "recipes check": ("planted",),
     "doctor": (),
+    "bench data": ("photos", "--make", "24", "--rounds", "2", "--batch", "4", "--batches", "1", "--workers", "1"),
     "bench op": ("--shape", "2,4,6,7,8,9,1", "--rounds", "2", "--quick"),
     "bench train": ("--rounds", "2", "--batch", "2"),
     "bench render": (

@@ -171,6 +171,10 @@ def test_a_whole_recipe_instead_of_the_parents_table(parent: Path, tiny: Tiny, t
             "data={name='cifar10', batch_size=16}",
             "rounded is of other data .cifar10. than the run .*parent .planted,",
         ),
+        (
+            "data.validation_images=9",
+            "rounded is of other data .*test_count = 50, validation_images = 9. than the run .*test_count = 50.$",
+        ),
         ("data.options.train_count=100", "rounded is of other data .planted, train_count = 100, test_count = 50. than"),
     ):
         with pytest.raises(UserError, match=message) as raised:

@@ -58,7 +58,10 @@ def test_an_earlier_recipe_means_the_same(name: str) -> None:
         earlier, now = values[table].pop("options"), resolved[table].pop("options")
         assert earlier.items() <= now.items()
         values[table]["options"] = resolved[table]["options"] = {}
-    assert resolved["optimizer"].pop("name") == "sgd"
+    added = {"optimizer": {"name": "sgd", "nesterov": False}, "data": {"validation_images": 0}}
+    added["schedule"] = {"name": "steps", "keep": [], "keep_best": False}
+    for table, keys in added.items():
+        assert {key: resolved[table].pop(key) for key in keys} == keys
     assert resolved == values
 
 

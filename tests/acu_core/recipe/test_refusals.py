@@ -49,7 +49,8 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         ("network.name=plai", "network.name: there is no network 'plai'; did you mean plain?"),
         ("data.name=cifar", "data.name: there is no data set 'cifar'; did you mean cifar10?"),
         ("optimizer.name=sdg", "optimizer.name: there is no optimizer 'sdg'; did you mean sgd?"),
-        ("optimizer.name=adam", "optimizer.name: there is no optimizer 'adam'; known: sgd"),
+        ("optimizer.name=adam", "optimizer.name: there is no optimizer 'adam'; did you mean adamw?"),
+        ("optimizer.name=lion", "optimizer.name: there is no optimizer 'lion'; known: sgd, adamw"),
         ("network.name=7", "network.name: should be a valid string, got 7"),
         ("network=7", "network: should be a table, got 7"),
         ("network=[7]", "network: should be a table, got [7]"),
@@ -71,6 +72,58 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         ("optimizer.momentum=1", "optimizer.momentum: should be less than 1, got 1"),
         ("optimizer.weight_decay=5e-324", "optimizer.weight_decay: should be 0, or at least 1e-30, got 5e-324"),
         ("round_and_finetune.divisions=[20, 10]", "round_and_finetune.divisions: should ascend, got [20, 10]"),
+        ("optimizer.nesterov=1", "optimizer.nesterov: should be a valid boolean, got 1"),
+        ("schedule.name=cosin", "schedule.name: there is no schedule 'cosin'; did you mean cosine?"),
+        ("schedule.keep=[5, 5]", "schedule.keep: should ascend, got [5, 5]"),
+        ("schedule.keep=[-1]", "schedule.keep.0: should be greater than or equal to 0, got -1"),
+        ("schedule.keep=[5000]", "schedule.keep: 5000 is beyond schedule.iterations, 1200: it would never be saved"),
+        (
+            "schedule.keep_best=true",
+            "schedule.keep_best: needs data.validation_images: the best is chosen by images held out of the training "
+            "set, never by the test images",
+        ),
+        ("data.validation_images=-1", "data.validation_images: should be greater than or equal to 0, got -1"),
+        ("average.decay=1.0", "average.decay: should be less than 1, got 1.0"),
+        ("average.deacy=0.5", "average.deacy: unknown key; did you mean average.decay?"),
+        (
+            "schedule={name='cosine', iterations=50, linear_start=50}",
+            "schedule.linear_start: 50 leaves nothing for the cosine: it must be below schedule.iterations, 50",
+        ),
+        (
+            "schedule={name='cosine', iterations=50, final_factor=1.5}",
+            "schedule.final_factor: should be less than or equal to 1, got 1.5",
+        ),
+        (
+            "schedule={name='cosine', iterations=50, final_factor=1e-30}",
+            "schedule.final_factor: with optimizer.learning_rate, the positions' rate and schedule.final_factor, the "
+            "cosine leads to a rate of about 1e-31: it must stay from 1e-30 to 1e+30",
+        ),
+        (
+            "schedule={name='cosine', iterations=50, divisions=[5]}",
+            "schedule.divisions: unknown key; did you mean round_and_finetune.divisions?",
+        ),
+        (
+            "optimizer={learning_rate=0.1, momentum=0.0, nesterov=true}",
+            "optimizer.nesterov: needs optimizer.momentum above 0",
+        ),
+        (
+            "optimizer={name='adamw', learning_rate=0.1}",
+            "optimizer.position_learning_rate: missing: the learning rate of adamw says nothing of pixels, so the "
+            "positions' rate must be given, in pixels an iteration (the paper's is 0.001)",
+        ),
+        (
+            "optimizer={name='adamw', learning_rate=0.1, position_learning_rate_factor=0.01}",
+            "optimizer.position_learning_rate_factor: is not for adamw, whose learning rate says nothing of pixels: "
+            "give optimizer.position_learning_rate, in pixels an iteration (the paper's is 0.001)",
+        ),
+        (
+            "optimizer={name='adamw', learning_rate=0.1, position_learning_rate=0.1, betas=[0.9, 1.0]}",
+            "optimizer.betas.1: should be less than 1, got 1.0",
+        ),
+        (
+            "optimizer={name='adamw', learning_rate=0.1, position_learning_rate=0.1, eps=-1.0}",
+            "optimizer.eps: should be greater than or equal to 0, got -1.0",
+        ),
         ("description=\udcff", "description: should be a text that UTF-8 can write, got '\\udcff'"),
         ("data.path=a\udcff", "data.path: should be a text that UTF-8 can write, got 'a\\udcff'"),
         ("description='a'\nname='b'", "TOML"),

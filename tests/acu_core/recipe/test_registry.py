@@ -19,7 +19,7 @@ from acu_core.nn.active_conv2d import active_layers
 from acu_core.nn.networks import build_network
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.recipe_file import load_recipe, parse_recipe, recipe_toml
-from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, Registry
+from acu_core.recipe.registry import DATA_SETS, NETWORKS, OPTIMIZERS, SCHEDULES, Registry
 from acu_core.runs.checkpoints import load_latest_checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
@@ -37,6 +37,7 @@ from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.recipe.data_table import DataTable
 from acu_core.recipe.network_table import NetworkTable
 from acu_core.recipe.optimizer_table import OptimizerTable
+from acu_core.recipe.schedule_table import ScheduleTable
 from acu_core.recipe.table import Table
 
 
@@ -78,6 +79,13 @@ def small(in_channels: int, classes: int, unit: str, width: int) -> torch.nn.Mod
     )
 
 
+class Halves(ScheduleTable):
+    half_life: int
+
+    def rate(self, first: float, iteration: int) -> float:
+        return first * 0.5 ** ((iteration - 1) // self.half_life)
+
+
 class AdamW(OptimizerTable):
     built_by: ClassVar[str] = "torch.optim:AdamW"
     eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
@@ -88,7 +96,7 @@ CHANGES = [
     "data.options={}",
     "network.name=small",
     "network.options={width=3}",
-    "optimizer={name='adamw', learning_rate=0.01, eps=1e-6}",
+    "optimizer={name='theirs', learning_rate=0.01, eps=1e-6}",
     "data.batch_size=8",
     "machine.threads=1",
     "machine.device=cpu",
@@ -102,11 +110,12 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "outside_acu.py").write_text(OUTSIDE)
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    for registry in (DATA_SETS, NETWORKS, OPTIMIZERS):
+    for registry in (DATA_SETS, NETWORKS, OPTIMIZERS, SCHEDULES):
         monkeypatch.setattr(registry, "_places", dict(registry._places))
     DATA_SETS.register("stripes", "outside_acu:Stripes")
     NETWORKS.register("small", "outside_acu:Small")
-    OPTIMIZERS.register("adamw", "outside_acu:AdamW")
+    OPTIMIZERS.register("theirs", "outside_acu:AdamW")
+    SCHEDULES.register("halves", "outside_acu:Halves")
     yield
     sys.modules.pop("outside_acu", None)
 
@@ -134,7 +143,7 @@ def test_what_comes_from_outside_trains_resumes_and_is_evaluated(
 def test_positions_move_by_their_own_rate_with_any_optimizer(
     tmp_path: Path, content: Callable[[Path], dict[str, object]]
 ) -> None:
-    table = "optimizer={name='adamw', learning_rate=0.001, position_learning_rate=0.01}"
+    table = "optimizer={name='theirs', learning_rate=0.001, position_learning_rate=0.01}"
     recipe = load_recipe("planted", [*CHANGES, table, "schedule={iterations=6, checkpoint_every=2, divisions=[5]}"])
     assert parse_recipe(recipe_toml(recipe), "again") == recipe
     assert "position_learning_rate_factor" not in recipe_toml(recipe)
@@ -178,10 +187,24 @@ def test_each_of_them_fits_the_others_of_the_package(tmp_path: Path) -> None:
     for name, change in (
         ("data", ["data.name=stripes", "network.name=plain"]),
         ("network", ["network.name=small", "data.options={train_count=40, test_count=10}"]),
-        ("optimizer", ["optimizer={name='adamw', learning_rate=0.01}", "data.options={train_count=40, test_count=10}"]),
+        (
+            "optimizer",
+            ["optimizer={name='theirs', learning_rate=0.01}", "data.options={train_count=40, test_count=10}"],
+        ),
     ):
         short = [part for part in CHANGES if part.startswith(("data.batch", "machine", "schedule", "compare"))]
         assert train(load_recipe("planted", [*change, *short]), tmp_path / name).finished
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_schedule_from_outside_sets_the_rates(tmp_path: Path) -> None:
+    short = [part for part in CHANGES if part.startswith(("data.batch", "machine", "compare"))]
+    table = "schedule={name='halves', iterations=6, half_life=2}"
+    recipe = load_recipe("planted", [*short, "data.options={train_count=40, test_count=10}", table])
+    assert parse_recipe(recipe_toml(recipe), "again") == recipe
+    train(recipe, tmp_path / "run")
+    records = StoredRun.open(tmp_path / "run").metrics().training
+    assert [record.learning_rate for record in records] == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
 
 
 @pytest.mark.usefixtures("outside")

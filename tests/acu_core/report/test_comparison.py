@@ -62,6 +62,8 @@ def test_what_decides_nothing_of_a_training_makes_no_other_recipe(tmp_path: Path
         "description=words",
         "schedule.evaluate_every=5",
         "schedule.checkpoint_every=7",
+        "schedule.keep=[3]",
+        "average={decay=0.5}",
         "round_and_finetune.iterations=9",
     )
     runs = [write_run(tmp_path / "a", 0, 100), write_run(tmp_path / "b", 1, 100, *changes)]
@@ -275,6 +277,23 @@ def test_runs_of_one_recipe_on_other_data_are_another_group(tmp_path: Path) -> N
     # And so with the parents.
     children = [rounded(tmp_path, 0, run) for run in (ours[0], theirs[0])]
     assert labels(compare(children)) == ["rounded", "rounded (parent trained on other data)"]
+
+
+def test_images_held_out_by_the_seed_make_no_other_data(tmp_path: Path) -> None:
+    def run(name: str, seed: int, digest: str, **found: str) -> Path:
+        environment = copy.deepcopy(ENVIRONMENT)
+        environment["data"]["fingerprint"] = {"data": digest * 64, "statistics": f"{seed}" * 64, **found}
+        files = ("data.name=cifar10", "data.options={}", "data.validation_images=5")
+        return write_run(tmp_path / name, seed, 100 + seed, *files, environment=environment)
+
+    ours = [run(f"a{seed}", seed, "a", validation=f"{seed + 2}" * 64) for seed in (0, 1)]
+    found = compare(ours)
+    assert len(found.groups) == 1
+    assert found.remarks == ()
+    other = run("b", 0, "b", validation="2" * 64)
+    assert len(compare([*ours, other]).groups) == 2
+    # Where nothing is held out, statistics of one's own are data of one's own.
+    assert len(compare([run(f"c{seed}", seed, "a") for seed in (0, 1)]).groups) == 2
 
 
 def test_made_data_that_differ_for_one_seed_are_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import built_in_recipes, load_recipe
+from acu_core.recipe.schedules.cosine import CosineSchedule
 from acu_core.reproduce.scaling import scaled
 
 
@@ -27,6 +28,23 @@ def test_the_time_of_batch_norm_is_shortened_too(scale: float, fraction: float) 
     network = scaled(load_recipe("cifar10-plain-acu"), scale).network
     assert network.batch_norm_fraction == pytest.approx(fraction)
     assert network.options == load_recipe("cifar10-plain-acu").network.options
+
+
+def test_a_cosine_keeps_its_shape_and_what_is_kept_its_place() -> None:
+    table = "schedule={name='cosine', iterations=64000, warm_up=10000, linear_start=2000, final_factor=0.1}"
+    recipe = load_recipe("cifar10-plain-acu", [table, "schedule.keep=[0, 32000]", "average={decay=0.999}"])
+    trial = scaled(recipe, 0.05)
+    schedule = trial.schedule
+    assert isinstance(schedule, CosineSchedule)
+    assert (schedule.iterations, schedule.warm_up, schedule.linear_start) == (3200, 500, 100)
+    assert (schedule.final_factor, schedule.keep) == (0.1, [0, 1600])
+    for iteration in (50, 100, 1600, 3200):
+        assert schedule.rate(1.0, iteration) == pytest.approx(recipe.schedule.rate(1.0, 20 * iteration), abs=1e-3)
+    assert trial.average is not None
+    assert trial.average.decay == pytest.approx(0.98)
+    shortest = scaled(recipe.changed(schedule={"linear_start": 63_999}), 1e-9).schedule
+    assert isinstance(shortest, CosineSchedule)
+    assert (shortest.iterations, shortest.linear_start) == (20, 19)
 
 
 def test_intervals_of_large_scales_are_not_clipped() -> None:

@@ -44,6 +44,44 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_metrics(write(path, [])).iteration == 0
 
 
+FURTHER = replace(
+    EVALUATION,
+    average_test_loss=1.25,
+    average_test_errors=3,
+    average_test_top5_errors=1,
+    validation_loss=1.75,
+    validation_errors=4,
+    validation_images=5,
+    average_validation_loss=1.5,
+    average_validation_errors=5,
+)
+
+
+def test_averages_and_validation_are_there_where_they_were_evaluated(tmp_path: Path) -> None:
+    path = write(tmp_path / "metrics", [*steps(1, 2), FURTHER.entry()])
+    assert read_metrics(path).evaluations == (FURTHER,)
+    assert EVALUATION.entry().keys() == {"iteration", "test_loss", "test_accuracy", "test_errors", "test_images"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"average_test_errors": 11}, "more average test errors than test images"),
+        ({"average_test_top5_errors": 4}, "more average test top5 errors than average test errors"),
+        ({"validation_errors": 6}, "more validation errors than validation images"),
+        ({"average_validation_errors": 6}, "more average validation errors than validation images"),
+        ({"validation_images": None}, "it has no validation_images"),
+        ({"average_test_loss": None}, "it has no average_test_loss"),
+        ({"average_validation_errors": None}, "it has no average_validation_errors"),
+        ({"validation_loss": -1.0}, "validation_loss must be a number from 0"),
+    ],
+)
+def test_further_figures_that_contradict_each_other(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    entry = {key: value for key, value in {**FURTHER.entry(), **change}.items() if value is not None}
+    with pytest.raises(UserError, match=f"line 3 of .*{problem}"):
+        read_metrics(write(tmp_path / "metrics", [*steps(1, 2), entry]))
+
+
 def test_a_training_goes_on_after_an_imported_iteration(tmp_path: Path) -> None:
     evaluation = replace(EVALUATION, iteration=9000).entry()
     path = write(tmp_path / "metrics", [evaluation, *steps(9001, 9002)])
