@@ -97,6 +97,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def show_cursor() -> None:
+    """Puts the terminal's cursor back where a process that was killed had hidden it."""
+    if is_live(sys.stderr):
+        sys.stderr.write("\x1b[?25h")
+        sys.stderr.flush()
+
+
 class Progress(Protocol):
     """What `progress` hands out."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from acu_cli.completion import recipe_names
+from acu_cli.processes.option import Processes, start_processes
 from acu_cli.training_progress import TrainingProgress
 from acu_cli.training_summary import conclude
 
@@ -30,6 +31,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
     ] = None,
+    processes: Processes = 1,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the shapes and curves live, in place of the progress bar.")
     ] = False,
@@ -41,10 +43,8 @@ def train(
     """
     from acu_core.errors import UserError
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
-    from acu_core.train.processes import refuse_several_processes
-    from acu_core.train.run_recipe import check_extension
+    from acu_core.train.run_recipe import check_extension, run_device
 
-    refuse_several_processes()
     changes = list(overrides or [])
     if resume is not None:
         fixed = {"RECIPE": recipe, "--seed": seed, "--out": out}
@@ -56,6 +56,7 @@ def train(
         changes += [f"seed={seed}"] if seed is not None else []
         changes += [f"machine.device={dumps(device)}"] if device is not None else []
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
+    start_processes(processes, device or (run_device(resume) if resume is not None else loaded.machine.device))
     with TrainingProgress(watch=watch) as events:
         events.note("Starting PyTorch ...")
         from acu_core.experiments import frozen_twin

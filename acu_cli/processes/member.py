@@ -1,0 +1,125 @@
+"""This process as one of several that train a run together: what it shows, which signals it takes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from acu_cli import terminal
+from acu_cli.processes.messages import Ending, Messages
+from acu_cli.processes.parent_watch import end_with
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_begun: Member | None = None
+
+
+def begun_member() -> Member | None:
+    """This process as one of several, once it has begun as that."""
+    return _begun
+
+
+class Member:
+    """One process among several. What all of them would say is said once."""
+
+    def __init__(self, rank: int, local_rank: int) -> None:
+        self.rank = rank
+        self._local_rank = local_rank
+        self._messages = Messages.here()
+        self._trains = False
+        self._ends = False
+        self._standard_error: int | None = None
+
+    @classmethod
+    def here(cls) -> Member | None:
+        """This process, where torchrun or the like has started it as one of several."""
+        size, rank, local_rank = (_number(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+        if size is None or size < 2 or rank is None:
+            return None
+        return cls(rank, local_rank or 0)
+
+    def begin(self) -> None:
+        """Call first of all: silences all but the first process, and ends with who started it."""
+        global _begun
+        _begun = self
+        for number in _STOPPING:
+            # What it was started to ignore, as nohup does with SIGHUP, stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+        parent = os.getppid()
+        if self._messages is not None:
+            self._messages.tell_process(self.rank, os.getpid())
+            parent = self._messages.launcher() or parent
+        end_with(parent)
+        if self.rank != 0:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self._standard_error = os.dup(2)
+            # The descriptors, for C++ writes there too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+
+    def train(self, run: Path) -> None:
+        """From now on `run` is trained: who would end it waits until it has saved."""
+        self._trains = True
+        if self._messages is not None and self.rank == 0:
+            self._messages.tell_run(run)
+
+    def end(self, status: int, text: str | None = None, *, is_traceback: bool = False) -> NoReturn:
+        """Ends this process; `text` is what went wrong, which is shown once whatever the number of processes.
+
+        Without it the reason is shown already, or another process says it.
+        """
+        trained, self._ends = self._trains, True
+        ending = Ending(self.rank, status, text, is_traceback)
+        if self._messages is not None:
+            self._messages.tell_ending(ending)
+        elif text is not None:
+            _tell_torchrun(text)
+            # Before the training begins all find the same; later on only the one that fails knows why.
+            if trained or self._local_rank == 0:
+                self._show(ending)
+        sys.exit(status)
+
+    def _show(self, ending: Ending) -> None:
+        if self._standard_error is not None:
+            os.dup2(self._standard_error, 2)
+        show(ending)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        # While it trains, signals are wishes that the training takes. What comes before and after are those of who
+        # started the processes, sent to all when the first has ended: by then they end anyway, some while writing.
+        if not self._trains and not self._ends:
+            os._exit(128 + number)
+
+
+def show(ending: Ending) -> None:
+    """Says how a process ended, where there is something to say."""
+    if ending.text is not None and ending.is_traceback:
+        terminal.note(ending.text)
+    elif ending.text is not None:
+        terminal.error(ending.text)
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _tell_torchrun(text: str) -> None:
+    """In the form in which torchrun reads it, and prints it in its own report."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        extra = {"py_callstack": text, "timestamp": str(int(time.time()))}
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": {"message": text, "extraInfo": extra}}))
