@@ -114,6 +114,13 @@ def _end_by(error: Exception, member: Member | None) -> NoReturn:
     # Imported here: a successful `acu --help` must not pay for acu_core.
     from acu_core.errors import UserError
 
+    if member is not None:
+        from acu_core.learn.processes import AnotherFailedError, LostProcessError
+
+        if isinstance(error, AnotherFailedError):
+            member.end(1)
+        if isinstance(error, LostProcessError):
+            member.end(1, str(error), lost=True)
     if isinstance(error, UserError):
         _fail(member, worded(str(error), error.remedies), 2)
     if _is_short_of_memory(error):
@@ -126,10 +133,6 @@ def _end_by(error: Exception, member: Member | None) -> NoReturn:
         _fail(member, f"{error.strerror or error}{name}", 1)
     if member is None:
         raise error
-    from acu_core.learn.processes import AnotherFailedError
-
-    if isinstance(error, AnotherFailedError):
-        member.end(1)
     member.end(1, "".join(traceback.format_exception(error)).rstrip(), is_traceback=True)
 
 

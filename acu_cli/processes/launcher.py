@@ -107,9 +107,9 @@ def _run(configuration: LaunchConfig, words: Sequence[str], messages: Messages, 
     killed = [process for process in messages.processes() if _kill_child(process)]
     terminal.show_cursor()
     endings = messages.endings()
-    said = [ending for _, ending in sorted(endings.items()) if ending.text is not None]
-    if said:
-        # Where several say something, all say the same.
+    # Where several say something, before they have met, all say the same.
+    said = sorted((ending for ending in endings.values() if ending.text is not None), key=lambda e: (e.lost, e.rank))
+    if said and not said[0].lost:
         show(said[0])
         return said[0].status
     if 0 in endings and endings[0].status in (0, *(128 + number for number in _STOPPING)):
@@ -119,7 +119,11 @@ def _run(configuration: LaunchConfig, words: Sequence[str], messages: Messages, 
             text = f"the processes did not end at {stopped_by.name} and were killed"
             terminal.error(_going_on(text, messages, processes))
         return 128 + stopped_by
-    rank, status = next(iter(failed.items()), (0, 1))
+    gone = {rank: status for rank, status in failed.items() if rank not in endings}
+    if said and not gone:
+        show(said[0])
+        return said[0].status
+    rank, status = next(iter((gone or failed).items()), (0, 1))
     terminal.error(_going_on(f"process {rank} of {processes} {_ended(status)}", messages, processes))
     return 1
 

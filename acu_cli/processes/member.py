@@ -75,13 +75,13 @@ class Member:
         if self._messages is not None and self.rank == 0:
             self._messages.tell_run(run)
 
-    def end(self, status: int, text: str | None = None, *, is_traceback: bool = False) -> NoReturn:
+    def end(self, status: int, text: str | None = None, *, is_traceback: bool = False, lost: bool = False) -> NoReturn:
         """Ends this process; `text` is what went wrong, which is shown once whatever the number of processes.
 
         Without it the reason is shown already, or another process says it.
         """
         trained, self._ends = self._trains, True
-        ending = Ending(self.rank, status, text, is_traceback)
+        ending = Ending(self.rank, status, text, is_traceback, lost)
         if self._messages is not None:
             self._messages.tell_ending(ending)
         elif text is not None:

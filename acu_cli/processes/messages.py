@@ -15,12 +15,16 @@ FOLDER = "ACU_LAUNCHER"
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended by itself: its exit status, and what is to be said of it, if anything."""
+    """How a process ended by itself: its exit status, and what is to be said of it, if anything.
+
+    It is `lost` where it only found another one gone, which may be known better.
+    """
 
     rank: int
     status: int
     text: str | None = None
     is_traceback: bool = False
+    lost: bool = False
 
 
 class Messages:
@@ -41,7 +45,7 @@ class Messages:
 
     def launcher(self) -> int | None:
         """The launcher's process number."""
-        return next(self._read("launcher"), None)  # type: ignore[arg-type]
+        return next((number for number in self._read("launcher") if isinstance(number, int)), None)
 
     def tell_process(self, rank: int, process: int) -> None:
         """A process's number in the system."""
