@@ -114,13 +114,12 @@ def _end_by(error: Exception, member: Member | None) -> NoReturn:
     # Imported here: a successful `acu --help` must not pay for acu_core.
     from acu_core.errors import UserError
 
-    if member is not None:
-        from acu_core.learn.processes import AnotherFailedError, LostProcessError
-
-        if isinstance(error, AnotherFailedError):
-            member.end(1)
-        if isinstance(error, LostProcessError):
-            member.end(1, str(error), lost=True)
+    # Not imported: where no process has met another one, PyTorch may not be there yet.
+    met = sys.modules.get("acu_core.learn.processes")
+    if member is not None and met is not None and isinstance(error, met.AnotherFailedError):
+        member.end(1)
+    if member is not None and met is not None and isinstance(error, met.LostProcessError):
+        member.end(1, str(error), lost=True)
     if isinstance(error, UserError):
         _fail(member, worded(str(error), error.remedies), 2)
     if _is_short_of_memory(error):

@@ -30,8 +30,10 @@ def round_and_finetune(
 
     Prints the error before rounding, after rounding and after fine-tuning, and which synapses fell on one cell.
     """
+    from acu_core.learn.announcement import announced
     from acu_core.train.run_recipe import run_device
 
+    announced()
     start_processes(processes, device or run_device(run))
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")

@@ -42,9 +42,11 @@ def train(
     Ctrl-C saves and stops; --resume goes on with the same bits.
     """
     from acu_core.errors import UserError
+    from acu_core.learn.announcement import announced
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
     from acu_core.train.run_recipe import check_extension, run_device
 
+    announced()
     changes = list(overrides or [])
     if resume is not None:
         fixed = {"RECIPE": recipe, "--seed": seed, "--out": out}

@@ -41,10 +41,17 @@ class Member:
     @classmethod
     def here(cls) -> Member | None:
         """This process, where torchrun or the like has started it as one of several."""
-        size, rank, local_rank = (_number(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
-        if size is None or size < 2 or rank is None:
+        if "WORLD_SIZE" not in os.environ:
             return None
-        return cls(rank, local_rank or 0)
+        from acu_core.errors import UserError
+        from acu_core.learn.announcement import announced
+
+        try:
+            announcement = announced()
+        except UserError:
+            # Who trains by several processes says what is wrong; for the others it is nothing.
+            return None
+        return None if announcement is None else cls(announcement.rank, announcement.local_rank)
 
     def begin(self) -> None:
         """Call first of all: silences all but the first process, and ends with who started it."""
@@ -109,11 +116,6 @@ def show(ending: Ending) -> None:
         terminal.note(ending.text)
     elif ending.text is not None:
         terminal.error(ending.text)
-
-
-def _number(name: str) -> int | None:
-    text = os.environ.get(name, "").strip()
-    return int(text) if text.isdecimal() else None
 
 
 def _tell_torchrun(text: str) -> None:

@@ -23,11 +23,12 @@ def start_processes(processes: int, device: str) -> None:
     if processes == 1 or FOLDER in os.environ:
         return
     from acu_core.errors import UserError
+    from acu_core.learn.announcement import announced
 
-    size = os.environ.get("WORLD_SIZE", "").strip()
-    if size.isdecimal() and int(size) > 1:
+    announcement = announced()
+    if announcement is not None:
         raise UserError(
-            f"--processes cannot be given to one of several processes: torchrun started {size} already, leave it out"
+            f"--processes cannot be given to one of {announcement.size} processes of torchrun: leave it out"
         )
     import torch
 
