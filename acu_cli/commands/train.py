@@ -10,6 +10,7 @@ import typer
 
 from acu_cli.completion import recipe_names
 from acu_cli.processes.option import Processes, start_processes
+from acu_cli.processes.restart import interrupted_run
 from acu_cli.training_progress import TrainingProgress
 from acu_cli.training_summary import conclude
 
@@ -58,6 +59,8 @@ def train(
         changes += [f"seed={seed}"] if seed is not None else []
         changes += [f"machine.device={dumps(device)}"] if device is not None else []
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
+        resume = interrupted_run()
+        changes = changes if resume is None else []
     start_processes(processes, device or (run_device(resume) if resume is not None else loaded.machine.device))
     with TrainingProgress(watch=watch) as events:
         events.note("Starting PyTorch ...")

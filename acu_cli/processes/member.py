@@ -15,6 +15,7 @@ from typing import NoReturn
 from acu_cli import terminal
 from acu_cli.processes.messages import Ending, Messages
 from acu_cli.processes.parent_watch import end_with
+from acu_cli.processes.restart import remember_run
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -79,8 +80,10 @@ class Member:
     def train(self, run: Path) -> None:
         """From now on `run` is trained: who would end it waits until it has saved."""
         self._trains = True
-        if self._messages is not None and self.rank == 0:
-            self._messages.tell_run(run)
+        if self.rank == 0:
+            remember_run(run)
+            if self._messages is not None:
+                self._messages.tell_run(run)
 
     def end(self, status: int, text: str | None = None, *, is_traceback: bool = False, lost: bool = False) -> NoReturn:
         """Ends this process; `text` is what went wrong, which is shown once whatever the number of processes.

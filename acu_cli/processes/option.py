@@ -27,9 +27,7 @@ def start_processes(processes: int, device: str) -> None:
 
     announcement = announced()
     if announcement is not None:
-        raise UserError(
-            f"--processes cannot be given to one of {announcement.size} processes of torchrun: leave it out"
-        )
+        raise UserError(f"--processes cannot be given to one of {announcement.size} processes: leave it out")
     import torch
 
     from acu_cli.processes.launcher import launch
