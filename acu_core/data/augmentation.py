@@ -16,14 +16,14 @@ def random_crop_and_mirror(
     mirror: bool = True,
     seed: int,
     iteration: int,
-    rows: range | None = None,
+    taken: range | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """(B, C, H, W) -> (B, C, H, W), same dtype and device: each image padded by reflection, cropped, mirrored or not.
 
     Every image gets one of the (2 * padding + 1)**2 crops, and with `mirror` is flipped left to right half of the time.
     Reflection does not repeat the border (NumPy's "reflect"). The draw is a pure function of (seed, iteration) and B,
-    the same on every device; the padded images are never made, only indexed. Where the images are the rows `rows` of a
+    the same on every device; the padded images are never made, only indexed. Where the images are the rows `taken` of a
     batch of `batch_size`, they get the draws of those rows.
 
     Raises `UserError` when padding is negative or not smaller than the image.
@@ -37,7 +37,7 @@ def random_crop_and_mirror(
             f"choose a padding from 0 to {min(height, width) - 1}."
         )
     draw = generator_for(seed, "augmentation", iteration)
-    drawn, part = batch_size or batch, slice(rows.start, rows.stop) if rows is not None else slice(None)
+    drawn, part = batch_size or batch, slice(taken.start, taken.stop) if taken is not None else slice(0, batch)
     shift = torch.from_numpy(draw.integers(-padding, padding, size=(2, drawn, 1), endpoint=True))[:, part]
     flip = torch.from_numpy(draw.integers(0, 2 if mirror else 1, size=(drawn, 1)))[part]
     columns = torch.arange(width)

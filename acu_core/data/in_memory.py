@@ -76,7 +76,7 @@ class InMemoryData(DataSet):
                 mirror=mirror,
                 seed=seed,
                 iteration=iteration,
-                rows=rows,
+                taken=rows,
                 batch_size=batch_size,
             )
         return images, self.train_labels[indices]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from acu_core.data.data_set import DataSet
@@ -16,12 +18,15 @@ def recipe_batch(recipe: Recipe, data: DataSet, iteration: int, processes: Proce
     Augmented as the recipe says, in its memory format. B is the recipe's batch size, or of several processes this one's
     share of it: together they have the same batch. Raises UserError when an image cannot be read.
     """
-    images, labels = data.training_rows(
-        iteration,
-        processes.share(recipe.data.batch_size),
-        batch_size=recipe.data.batch_size,
-        seed=recipe.seed,
-        crop_padding=recipe.data.crop_padding,
-        mirror=recipe.data.mirror,
-    )
+    batch_size = recipe.data.batch_size
+    arguments: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": recipe.seed,
+        "crop_padding": recipe.data.crop_padding,
+        "mirror": recipe.data.mirror,
+    }
+    if processes.several:
+        images, labels = data.training_rows(iteration, processes.share(batch_size), **arguments)
+    else:
+        images, labels = data.training_batch(iteration, **arguments)
     return images.contiguous(memory_format=MEMORY_FORMATS[recipe.machine.memory_format]), labels

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from acu_core.errors import UserError
@@ -45,7 +47,7 @@ def joined() -> Iterator[Processes]:
     try:
         yield processes
     except BaseException as error:
-        failure = _failure(error)
+        failure = processes.lost(error) or error
         first = processes.fails_first()
         _leave(failed=True)
         if isinstance(failure, AnotherFailedError) or not first:
@@ -66,7 +68,7 @@ class JoinedProcesses(Processes):
     on GPUs, so that no agreement waits for a device.
     """
 
-    def __init__(self, announcement: Announcement, store: dist.Store) -> None:
+    def __init__(self, announcement: Announcement, store: Store) -> None:
         self.rank = announcement.rank
         self.size = announcement.size
         self.local_rank = announcement.local_rank
@@ -132,25 +134,43 @@ class JoinedProcesses(Processes):
         try:
             yield
         except Exception:
-            self.most(1)
+            # Where nobody can be told any more, everybody knows.
+            with suppress(RuntimeError):
+                self.most(1)
             raise
         if self.most(0) != (0,):
             raise AnotherFailedError
 
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
         """See `Processes`."""
+        options: dict[str, Any] = {_SYNC_BUFFERS: False}
         return DistributedDataParallel(
             model,
             device_ids=[device] if device.type == "cuda" else None,
-            **{_SYNC_BUFFERS: False},
             # Parameters that a network does not use get no gradient, as in one process, and nobody waits for it.
             static_graph=True,
+            **options,
         )
+
+    def equalize(self, model: nn.Module) -> None:
+        """See `Processes`."""
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+    def lost(self, error: BaseException) -> LostProcessError | None:
+        """See `Processes`."""
+        text = str(error)
+        # gloo raises plain RuntimeErrors, from the backward of DistributedDataParallel too.
+        if not (isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in text)):
+            return super().lost(error)
+        # Without the place in PyTorch's sources, and what may be the cause in general.
+        reason = re.sub(r"^\[\S*\]\s*", "", text).partition(". ")[0].partition("\n")[0][:200]
+        return LostProcessError(f"another of the processes that train together has gone ({reason})")
 
     def fails_first(self) -> bool:
         """Whether no other process has failed before; each asks once. False where nobody can be asked any more."""
         with suppress(RuntimeError):
-            return self._store.add(_FAILED, 1) == 1
+            return bool(self._store.add(_FAILED, 1) == 1)
         return False
 
 
@@ -168,10 +188,10 @@ def _join(announcement: Announcement) -> JoinedProcesses:
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     rank, size = announcement.rank, announcement.size
     try:
-        store, _, _ = next(dist.rendezvous("env://", rank, size))
+        store, _, _ = next(rendezvous("env://", rank, size))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=dist.PrefixStore("torch", store),
+            store=PrefixStore("torch", store),
             rank=rank,
             world_size=size,
         )
@@ -180,18 +200,7 @@ def _join(announcement: Announcement) -> JoinedProcesses:
             f"process {rank} of {size} does not find the others ({' '.join(str(error).split())[:200]}): check "
             "MASTER_ADDR and MASTER_PORT, and that all are started"
         ) from error
-    return JoinedProcesses(announcement, dist.PrefixStore("acu", store))
-
-
-def _failure(error: BaseException) -> BaseException:
-    """What to raise for `error`: a broken connection is a process that has gone."""
-    text = str(error)
-    # gloo raises plain RuntimeErrors, from the backward of DistributedDataParallel too.
-    if isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in text):
-        # Without the place in PyTorch's sources, and what may be the cause in general.
-        reason = re.sub(r"^\[\S*\]\s*", "", text).partition(". ")[0].splitlines()[0][:200]
-        return LostProcessError(f"another of the processes that train together has gone ({reason})")
-    return error
+    return JoinedProcesses(announcement, PrefixStore("acu", store))
 
 
 def _leave(*, failed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -50,7 +51,7 @@ class Processes:
     def shares(self, count: int) -> list[range]:
         """The rows of `count` that each process takes: number r those in [r * count / size, (r + 1) * count / size)."""
         borders = [number * count // self.size for number in range(self.size + 1)]
-        return [range(*pair) for pair in zip(borders, borders[1:], strict=False)]
+        return [range(*pair) for pair in itertools.pairwise(borders)]
 
     def share(self, count: int) -> range:
         """The rows of `count` that this process takes; none where there are fewer rows than processes."""
@@ -102,6 +103,13 @@ class Processes:
         `model` itself holds parameters, state and names as ever; it is what is recorded, saved and evaluated.
         """
         return model
+
+    def equalize(self, model: nn.Module) -> None:
+        """Gives every process the first one's buffers: BatchNorm's statistics, which may be each one's own."""
+
+    def lost(self, error: BaseException) -> LostProcessError | None:
+        """What `error` says in the words of a user, where it says that another process has gone."""
+        return error if isinstance(error, LostProcessError) else None
 
 
 ALONE = Processes()
