@@ -18,6 +18,7 @@ from acu_cli import terminal
 from acu_cli.processes.commands import go_on_command
 from acu_cli.processes.member import show
 from acu_cli.processes.messages import FOLDER, Messages
+from acu_cli.processes.processors import share_of_processors
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
@@ -51,19 +52,13 @@ def launch(processes: int, arguments: list[str]) -> NoReturn:
 
 def _set_environment(processes: int) -> None:
     """What the processes inherit, where the user has not decided it."""
-    # The threads of libraries until the training sets its own number, and no advice about them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share_of_processors(processes)))
     # Retries and look-ups of addresses are no warnings to a user.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # All are on this machine: its name need not be known to any network.
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-
-
-def _processors() -> int:
-    # Those that this process may use, where the system says so.
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _configuration(processes: int, folder: str) -> LaunchConfig:
@@ -139,7 +134,7 @@ def _kill_child(process: int) -> bool:
 
 def _ended(status: int) -> str:
     if status == -signal.SIGKILL:
-        return "was killed (SIGKILL), as systems do where memory is short"
+        return "was killed (SIGKILL: the system does it where memory is short)"
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     if status > 128:

@@ -10,12 +10,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from acu_cli import terminal
 from acu_cli.processes.messages import Ending, Messages
 from acu_cli.processes.parent_watch import end_with
+from acu_cli.processes.processors import share_of_processors
 from acu_cli.processes.restart import remember_run
+
+if TYPE_CHECKING:
+    from acu_core.learn.announcement import Announcement
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -31,9 +35,10 @@ def begun_member() -> Member | None:
 class Member:
     """One process among several. What all of them would say is said once."""
 
-    def __init__(self, rank: int, local_rank: int) -> None:
-        self.rank = rank
-        self._local_rank = local_rank
+    def __init__(self, announcement: Announcement) -> None:
+        self.rank = announcement.rank
+        self._local_rank = announcement.local_rank
+        self._local_size = announcement.local_size
         self._messages = Messages.here()
         self._trains = False
         self._ends = False
@@ -52,7 +57,7 @@ class Member:
         except UserError:
             # Who trains by several processes says what is wrong; for the others it is nothing.
             return None
-        return None if announcement is None else cls(announcement.rank, announcement.local_rank)
+        return None if announcement is None else cls(announcement)
 
     def begin(self) -> None:
         """Call first of all: silences all but the first process, and ends with who started it."""
@@ -66,6 +71,9 @@ class Member:
         if self._messages is not None:
             self._messages.tell_process(self.rank, os.getpid())
             parent = self._messages.launcher() or parent
+        elif os.environ.get("OMP_NUM_THREADS") == "1":
+            # What torchrun sets where nobody has. PyTorch reads it when it is imported, which is still to come.
+            os.environ["OMP_NUM_THREADS"] = str(share_of_processors(self._local_size))
         end_with(parent)
         if self.rank != 0:
             sys.stdout.flush()
@@ -90,14 +98,16 @@ class Member:
 
         Without it the reason is shown already, or another process says it.
         """
-        trained, self._ends = self._trains, True
+        self._ends = True
         ending = Ending(self.rank, status, text, is_traceback, lost)
         if self._messages is not None:
             self._messages.tell_ending(ending)
+            if self._messages.launcher() != os.getppid():
+                self._messages.remove()
         elif text is not None:
             _tell_torchrun(text)
-            # Before the training begins all find the same; later on only the one that fails knows why.
-            if trained or self._local_rank == 0:
+            # Before they meet all find the same; later on only the one that fails first knows why.
+            if self._local_rank == 0 or _have_met():
                 self._show(ending)
         sys.exit(status)
 
@@ -119,6 +129,12 @@ def show(ending: Ending) -> None:
         terminal.note(ending.text)
     elif ending.text is not None:
         terminal.error(ending.text)
+
+
+def _have_met() -> bool:
+    # Not imported: where it is not there, they have not.
+    processes = sys.modules.get("acu_core.learn.joined_processes")
+    return processes is not None and bool(processes.have_met())
 
 
 def _tell_torchrun(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -71,6 +72,10 @@ class Messages:
         """How those ended that could say so, by their ranks."""
         found = [Ending(**entry) for entry in self._read("*.ending") if isinstance(entry, dict)]
         return {ending.rank: ending for ending in found}
+
+    def remove(self) -> None:
+        """Removes all of it, where the launcher is not there any more to do that."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, name: str, content: object) -> None:
         # Nobody is left to read it where the folder is gone, and a full disk must not hide what it would say.

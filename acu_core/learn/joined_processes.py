@@ -61,6 +61,11 @@ def joined() -> Iterator[Processes]:
         _current.pop()
 
 
+def have_met() -> bool:
+    """Whether this process has ever joined others: from then on only one of them raises what goes wrong."""
+    return _have_met
+
+
 class JoinedProcesses(Processes):
     """One of several, whose tensors travel through the default process group of torch.distributed.
 
@@ -175,6 +180,7 @@ class JoinedProcesses(Processes):
 
 
 _current: list[JoinedProcesses] = []
+_have_met = False
 # BatchNorm's statistics are the same everywhere, or meant to differ. PyTorch 2.14 has renamed what says so.
 _SYNC_BUFFERS = (
     "forward_sync_buffers"
@@ -200,6 +206,8 @@ def _join(announcement: Announcement) -> JoinedProcesses:
             f"process {rank} of {size} does not find the others ({' '.join(str(error).split())[:200]}): check "
             "MASTER_ADDR and MASTER_PORT, and that all are started"
         ) from error
+    global _have_met
+    _have_met = True
     return JoinedProcesses(announcement, PrefixStore("acu", store))
 
 
