@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from acu_cli.processes.messages import FOLDER
+from acu_cli.processes.messages import LAUNCHER
 from acu_cli.shell_words import quoted
 
 
@@ -12,7 +12,7 @@ def go_on_command(run: str, processes: int | None = None) -> str:
     """The command line that goes on with `run`; `processes` are those that this one is one of, where none are given."""
     size = os.environ.get("WORLD_SIZE", "")
     if processes is None and size.isdecimal() and int(size) > 1:
-        if FOLDER not in os.environ:
+        if LAUNCHER not in os.environ:
             return f"torchrun ... -m acu_cli train --resume {quoted(run)}"
         processes = int(size)
     several = f" --processes {processes}" if processes is not None and processes > 1 else ""

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from acu_cli import terminal
-from acu_cli.processes.messages import Ending, Messages
+from acu_cli.processes.messages import Ending, Sender
 from acu_cli.processes.parent_watch import end_with
 from acu_cli.processes.processors import share_of_processors
 from acu_cli.processes.restart import remember_run
@@ -39,9 +39,8 @@ class Member:
         self.rank = announcement.rank
         self._local_rank = announcement.local_rank
         self._local_size = announcement.local_size
-        self._messages = Messages.here()
+        self._messages = Sender.here(self.rank)
         self._trains = False
-        self._ends = False
         self._standard_error: int | None = None
 
     @classmethod
@@ -69,8 +68,8 @@ class Member:
                 signal.signal(number, self._stop)
         parent = os.getppid()
         if self._messages is not None:
-            self._messages.tell_process(self.rank, os.getpid())
-            parent = self._messages.launcher() or parent
+            self._messages.tell_process()
+            parent = self._messages.launcher
         elif os.environ.get("OMP_NUM_THREADS") == "1":
             # What torchrun sets where nobody has. PyTorch reads it when it is imported, which is still to come.
             os.environ["OMP_NUM_THREADS"] = str(share_of_processors(self._local_size))
@@ -98,12 +97,12 @@ class Member:
 
         Without it the reason is shown already, or another process says it.
         """
-        self._ends = True
-        ending = Ending(self.rank, status, text, is_traceback, lost)
+        for number in _STOPPING:
+            # Python's own handlers go before the process does, and these signals would change its exit status.
+            signal.signal(number, signal.SIG_IGN)
+        ending = Ending(status, text, is_traceback, lost)
         if self._messages is not None:
             self._messages.tell_ending(ending)
-            if self._messages.launcher() != os.getppid():
-                self._messages.remove()
         elif text is not None:
             _tell_torchrun(text)
             # Before they meet all find the same; later on only the one that fails first knows why.
@@ -117,9 +116,9 @@ class Member:
         show(ending)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        # While it trains, signals are wishes that the training takes. What comes before and after are those of who
-        # started the processes, sent to all when the first has ended: by then they end anyway, some while writing.
-        if not self._trains and not self._ends:
+        # While it trains, signals are wishes that the training takes. What comes after are those of who started the
+        # processes, sent to all when the first has ended: by then this one ends anyway, and may be writing.
+        if not self._trains:
             os._exit(128 + number)
 
 
@@ -142,5 +141,9 @@ def _tell_torchrun(text: str) -> None:
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         extra = {"py_callstack": text, "timestamp": str(int(time.time()))}
-        with suppress(OSError):
+        try:
             Path(file).write_text(json.dumps({"message": {"message": text, "extraInfo": extra}}))
+        except OSError:
+            # Half of it would be an error of torchrun's.
+            with suppress(OSError):
+                os.unlink(file)

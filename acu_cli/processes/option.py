@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acu_cli.processes.messages import FOLDER
+from acu_cli.processes.messages import LAUNCHER
 
 Processes = Annotated[
     int, typer.Option(min=1, max=1024, help="Processes of this machine that train the run together, one a GPU.")
@@ -20,7 +20,7 @@ def start_processes(processes: int, device: str) -> None:
 
     `device` is what the recipe or the run says. Raises UserError when it has not enough GPUs for that.
     """
-    if processes == 1 or FOLDER in os.environ:
+    if processes == 1 or LAUNCHER in os.environ:
         return
     from acu_core.errors import UserError
     from acu_core.learn.announcement import announced
