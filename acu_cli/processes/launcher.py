@@ -9,7 +9,6 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from acu_cli import terminal
 from acu_cli.processes.commands import go_on_command
 from acu_cli.processes.member import show
-from acu_cli.processes.messages import FOLDER, Messages
+from acu_cli.processes.messages import Mailbox
 from acu_cli.processes.processors import share_of_processors
 
 if TYPE_CHECKING:
@@ -40,13 +39,11 @@ def launch(processes: int, arguments: list[str]) -> NoReturn:
     logging.disable(logging.CRITICAL)
     _set_environment(processes)
     with tempfile.TemporaryDirectory(prefix="acu-", ignore_cleanup_errors=True) as folder:
-        os.environ[FOLDER] = folder
-        messages = Messages(Path(folder))
-        messages.tell_launcher(os.getpid())
+        mailbox = Mailbox(Path(folder), processes)
         program = _PROGRAM.format(path=sys.path)
         # torchrun substitutes its own names in them.
         words = [word.replace("$", "$$") for word in ("-c", program, *arguments)]
-        status = _run(_configuration(processes, folder), words, messages, processes)
+        status = _Launch(processes, Path(folder), mailbox).run(words)
     sys.exit(status)
 
 
@@ -61,66 +58,90 @@ def _set_environment(processes: int) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
 
 
-def _configuration(processes: int, folder: str) -> LaunchConfig:
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
-    from torch.distributed.launcher.api import LaunchConfig
+class _Launch:
+    """So many processes; the launcher's own files lie in `folder`."""
 
-    heard = [number.name for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    return LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        monitor_interval=0.1,
-        signals_to_handle=",".join(heard),
-        # What a library writes in one that ends before it is silent.
-        logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, processes), Std.ALL)),
-    )
+    def __init__(self, processes: int, folder: Path, mailbox: Mailbox) -> None:
+        self._processes = processes
+        self._folder = folder
+        self._mailbox = mailbox
 
+    def run(self, words: list[str]) -> int:
+        """Starts them, waits for their end and says how it came; returns the exit status."""
+        from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.launcher.api import elastic_launch
 
-def _run(configuration: LaunchConfig, words: Sequence[str], messages: Messages, processes: int) -> int:
-    """The exit status."""
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import elastic_launch
+        stopped_by: signal.Signals | None = None
+        failed: dict[int, int] = {}
+        try:
+            elastic_launch(self._configuration(), sys.executable)(*words)
+        except ChildFailedError as error:
+            # In the order in which they were seen: those that failed by themselves, then those that were ended.
+            failed = {failure.local_rank: failure.exitcode for failure in error.failures.values()}
+        except SignalException as error:
+            stopped_by = error.sigval
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        # After a second signal the launcher does not wait for them.
+        left = [process for process in self._mailbox.processes() if _kill_child(process)]
+        terminal.show_cursor()
+        return self._conclude(failed, stopped_by, killed=bool(left))
 
-    stopped_by: signal.Signals | None = None
-    failed: dict[int, int] = {}
-    try:
-        elastic_launch(configuration, sys.executable)(*words)
-    except ChildFailedError as error:
-        failed = {failure.local_rank: failure.exitcode for failure in error.failures.values()}
-    except SignalException as error:
-        stopped_by = error.sigval
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    # After a second signal the launcher does not wait for them.
-    killed = [process for process in messages.processes() if _kill_child(process)]
-    terminal.show_cursor()
-    endings = messages.endings()
-    # Where several say something, before they have met, all say the same.
-    said = sorted((ending for ending in endings.values() if ending.text is not None), key=lambda e: (e.lost, e.rank))
-    if said and not said[0].lost:
-        show(said[0])
-        return said[0].status
-    if 0 in endings and endings[0].status in (0, *(128 + number for number in _STOPPING)):
-        return endings[0].status
-    if stopped_by is not None:
-        if killed or messages.run() is not None:
-            text = f"the processes did not end at {stopped_by.name} and were killed"
-            terminal.error(_going_on(text, messages, processes))
-        return 128 + stopped_by
-    gone = {rank: status for rank, status in failed.items() if rank not in endings}
-    if said and not gone:
-        show(said[0])
-        return said[0].status
-    rank, status = next(iter((gone or failed).items()), (0, 1))
-    terminal.error(_going_on(f"process {rank} of {processes} {_ended(status)}", messages, processes))
-    return 1
+    def _configuration(self) -> LaunchConfig:
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+        from torch.distributed.launcher.api import LaunchConfig
+
+        heard = [number.name for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+        return LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=self._processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            monitor_interval=0.1,
+            signals_to_handle=",".join(heard),
+            # What a library writes in one that ends before it is silent.
+            logs_specs=DefaultLogsSpecs(str(self._folder), redirects=dict.fromkeys(range(1, self._processes), Std.ALL)),
+        )
+
+    def _conclude(self, failed: dict[int, int], stopped_by: signal.Signals | None, *, killed: bool) -> int:
+        endings = self._mailbox.endings()
+        # Where several say something, before they have met, all say the same.
+        said = sorted((ending for ending in endings.values() if ending.text is not None), key=lambda end: end.lost)
+        if said and not said[0].lost:
+            show(said[0])
+            return said[0].status
+        if 0 in endings and endings[0].status in (0, *(128 + number for number in _STOPPING)):
+            return endings[0].status
+        if stopped_by is not None:
+            if killed or self._mailbox.run() is not None:
+                terminal.error(self._going_on(f"the processes did not end at {stopped_by.name} and were killed"))
+            return 128 + int(stopped_by)
+        gone = {rank: status for rank, status in failed.items() if rank not in endings}
+        if said and not gone:
+            show(said[0])
+            return said[0].status
+        rank, status = next(iter((gone or failed).items()), (0, 1))
+        self._show_log(rank)
+        terminal.error(self._going_on(f"process {rank} of {self._processes} {_ended(status)}"))
+        return 1
+
+    def _going_on(self, text: str) -> str:
+        run = self._mailbox.run()
+        if run is None:
+            return f"{text} before the training began"
+        return f"{text}; the last checkpoint is whole: go on with it by `{go_on_command(run, self._processes)}`"
+
+    def _show_log(self, rank: int) -> None:
+        """What a process wrote on its standard error, and nobody has seen."""
+        for log in self._folder.glob(f"*/attempt_*/{rank}/stderr.log"):
+            text = log.read_text(errors="replace").strip()
+            if text:
+                terminal.note(text)
 
 
 def _kill_child(process: int) -> bool:
@@ -135,15 +156,7 @@ def _kill_child(process: int) -> bool:
 def _ended(status: int) -> str:
     if status == -signal.SIGKILL:
         return "was killed (SIGKILL: the system does it where memory is short)"
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    if status > 128:
-        return f"was ended by {signal.Signals(status - 128).name}"
+    if status < 0 or status > 128:
+        number = -status if status < 0 else status - 128
+        return f"was ended by {signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'}"
     return f"ended with exit status {status}"
-
-
-def _going_on(text: str, messages: Messages, processes: int) -> str:
-    run = messages.run()
-    if run is None:
-        return f"{text} before the training began"
-    return f"{text}; the last checkpoint is whole: go on with it by `{go_on_command(str(run), processes)}`"
