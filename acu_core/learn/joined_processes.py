@@ -47,14 +47,14 @@ def joined() -> Iterator[Processes]:
     try:
         yield processes
     except BaseException as error:
-        failure = processes.lost(error) or error
-        first = processes.fails_first()
+        says = not isinstance(error, AnotherFailedError) and processes.fails_first()
         _leave(failed=True)
-        if isinstance(failure, AnotherFailedError) or not first:
+        lost = processes.lost(error)
+        if not says:
             raise AnotherFailedError from error
-        if failure is error:
-            raise
-        raise failure from error
+        if lost is not None and lost is not error:
+            raise lost from error
+        raise
     else:
         _leave(failed=False)
     finally:
