@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from acu_cli import terminal
@@ -65,6 +66,8 @@ class _Launch:
         self._processes = processes
         self._folder = folder
         self._mailbox = mailbox
+        self._stopped_by: signal.Signals | None = None
+        self._killed = False
 
     def run(self, words: list[str]) -> int:
         """Starts them, waits for their end and says how it came; returns the exit status."""
@@ -72,27 +75,41 @@ class _Launch:
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import elastic_launch
 
-        stopped_by: signal.Signals | None = None
         failed: dict[int, int] = {}
+        for number in _STOPPING:
+            # What it was started to ignore, as nohup does with SIGHUP, stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
         try:
             elastic_launch(self._configuration(), sys.executable)(*words)
         except ChildFailedError as error:
             # In the order in which they were seen: those that failed by themselves, then those that were ended.
             failed = {failure.local_rank: failure.exitcode for failure in error.failures.values()}
-        except SignalException as error:
-            stopped_by = error.sigval
+        except SignalException:
+            # The processes have had it too, and have ended.
+            pass
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        # After a second signal the launcher does not wait for them.
-        left = [process for process in self._mailbox.processes() if _kill_child(process)]
         terminal.show_cursor()
-        return self._conclude(failed, stopped_by, killed=bool(left))
+        return self._conclude(failed)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        from torch.distributed.elastic.multiprocessing import SignalException
+
+        if self._stopped_by is None:
+            self._stopped_by = signal.Signals(number)
+            # As its own handler does: the launcher passes it on and waits until all have saved.
+            raise SignalException(f"stopped by {self._stopped_by.name}", self._stopped_by)
+        # Both the kernel and the shell send SIGHUP when a terminal is closed; any other second one is impatience.
+        if number != signal.SIGHUP:
+            self._killed = True
+            for process in self._mailbox.processes():
+                _kill(process)
 
     def _configuration(self) -> LaunchConfig:
         from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
         from torch.distributed.launcher.api import LaunchConfig
 
-        heard = [number.name for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         return LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -103,12 +120,13 @@ class _Launch:
             local_addr="127.0.0.1",
             max_restarts=0,
             monitor_interval=0.1,
-            signals_to_handle=",".join(heard),
+            # The others are taken here.
+            signals_to_handle="SIGQUIT",
             # What a library writes in one that ends before it is silent.
             logs_specs=DefaultLogsSpecs(str(self._folder), redirects=dict.fromkeys(range(1, self._processes), Std.ALL)),
         )
 
-    def _conclude(self, failed: dict[int, int], stopped_by: signal.Signals | None, *, killed: bool) -> int:
+    def _conclude(self, failed: dict[int, int]) -> int:
         endings = self._mailbox.endings()
         # Where several say something, before they have met, all say the same.
         said = sorted((ending for ending in endings.values() if ending.text is not None), key=lambda end: end.lost)
@@ -117,10 +135,10 @@ class _Launch:
             return said[0].status
         if 0 in endings and endings[0].status in (0, *(128 + number for number in _STOPPING)):
             return endings[0].status
-        if stopped_by is not None:
-            if killed or self._mailbox.run() is not None:
-                terminal.error(self._going_on(f"the processes did not end at {stopped_by.name} and were killed"))
-            return 128 + int(stopped_by)
+        if self._stopped_by is not None:
+            if self._killed or self._mailbox.run() is not None:
+                terminal.error(self._going_on(f"the processes did not end at {self._stopped_by.name} and were killed"))
+            return 128 + self._stopped_by.value
         gone = {rank: status for rank, status in failed.items() if rank not in endings}
         if said and not gone:
             show(said[0])
@@ -144,13 +162,12 @@ class _Launch:
                 terminal.note(text)
 
 
-def _kill_child(process: int) -> bool:
-    """Kills what is still there of a process and of those that it has started."""
-    with suppress(ChildProcessError, ProcessLookupError):
-        if os.waitpid(process, os.WNOHANG) == (0, 0):
+def _kill(process: int) -> None:
+    """Kills a process with those that it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        # Each was started in a session of its own.
+        if os.getpgid(process) == process:
             os.killpg(process, signal.SIGKILL)
-            return True
-    return False
 
 
 def _ended(status: int) -> str:
