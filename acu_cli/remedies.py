@@ -25,6 +25,7 @@ def _wording(remedy: Remedy) -> str:
     subject = quoted(remedy.subject)
     return {
         Action.RESUME: f"go on with it by `{go_on_command(remedy.subject)}`",
+        Action.EXTEND: f"extend it by `acu train --resume {subject} --set schedule.iterations=N`",
         Action.TRAIN: f"train it first (`acu train {subject}`)",
         Action.ROUND: f"use `acu round-and-finetune {subject}`",
         Action.START_ANEW: f"delete {subject} and start it again with --out {subject}",

@@ -16,6 +16,7 @@ from acu_cli.shape_sketch import sketch
 from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
+    from acu_core.experiments.continuation import FinishedRun
     from acu_core.experiments.report import RoundingFigures, TrainingReport
     from acu_core.learn.evaluation import Evaluation
 
@@ -30,6 +31,22 @@ def conclude(report: TrainingReport, *, as_json: bool) -> None:
         if as_json:
             terminal.note(_stopped(report))
         raise typer.Exit(128 + signal.Signals[report.stopped_by].value)
+
+
+def conclude_finished(run: FinishedRun, *, as_json: bool) -> None:
+    """Says that there was nothing to do."""
+    if as_json:
+        terminal.json(run.as_json())
+        return
+    terminal.print(
+        f"{run.recipe} was trained to iteration {run.iteration:,} before: the run is finished, nothing was changed.",
+        style="bold",
+    )
+    for name, record in (("test accuracy", run.evaluation), ("frozen positions", run.frozen)):
+        if record is not None:
+            errors = f"{record.test_errors:,} errors in {record.test_images:,} images"
+            _line(name, f"{100 * record.test_accuracy:.2f} % ({errors})")
+    terminal.print(f"  {'run':<17} {run.run}")
 
 
 def _print(report: TrainingReport) -> None:

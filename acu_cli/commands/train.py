@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,10 @@ from acu_cli.completion import recipe_names
 from acu_cli.processes.option import Processes, start_processes
 from acu_cli.processes.restart import interrupted_run
 from acu_cli.training_progress import TrainingProgress
-from acu_cli.training_summary import conclude
+from acu_cli.training_summary import conclude, conclude_finished
+
+if TYPE_CHECKING:
+    from acu_core.experiments.report import TrainingReport
 
 
 def train(
@@ -33,6 +36,13 @@ def train(
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
     ] = None,
     processes: Processes = 1,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--continue",
+            help="Begin the run at --out, or go on with it if it is there: one command for a job that may be stopped.",
+        ),
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the shapes and curves live, in place of the progress bar.")
     ] = False,
@@ -46,30 +56,43 @@ def train(
     from acu_core.learn.announcement import announced
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
     from acu_core.train.run_recipe import check_extension, run_device
+    from acu_core.train.standing import run_standing
 
     announced()
     changes = list(overrides or [])
     if resume is not None:
-        fixed = {"RECIPE": recipe, "--seed": seed, "--out": out}
+        fixed = {"RECIPE": recipe, "--seed": seed, "--out": out, "--continue": go_on or None}
         given = [name for name, value in fixed.items() if value is not None]
         if given:
             raise UserError(f"{', '.join(given)} cannot be given with --resume: the run says it already")
         check_extension(resume, changes)
     else:
+        if go_on and out is None:
+            raise UserError("--continue needs --out: a run that is gone on with lies at the same place each time")
         changes += [f"seed={seed}"] if seed is not None else []
         changes += [f"machine.device={dumps(device)}"] if device is not None else []
         loaded = load_recipe(recipe or DEFAULT_RECIPE, changes)
-        resume = interrupted_run()
+        if go_on and out is not None:
+            # Another recipe is refused before the seconds that PyTorch takes.
+            run_standing(loaded, out)
+        resume = interrupted_run() if not go_on else None
         changes = changes if resume is None else []
     start_processes(processes, device or (run_device(resume) if resume is not None else loaded.machine.device))
     with TrainingProgress(watch=watch) as events:
         events.note("Starting PyTorch ...")
         from acu_core.experiments import frozen_twin
+        from acu_core.experiments.continuation import FinishedRun, train_or_continue
 
+        report: TrainingReport | FinishedRun
         if resume is not None:
             report = frozen_twin.resume(
                 resume, changes, data_path=data, download=download, device=device, events=events
             )
+        elif go_on and out is not None:
+            report = train_or_continue(loaded, out, data_path=data, download=download, events=events)
         else:
             report = frozen_twin.train(loaded, out, data_path=data, download=download, events=events)
-    conclude(report, as_json=json)
+    if isinstance(report, FinishedRun):
+        conclude_finished(report, as_json=json)
+    else:
+        conclude(report, as_json=json)

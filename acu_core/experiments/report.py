@@ -54,6 +54,7 @@ class TrainingReport:
         """The report as plain values for `--json`."""
         values = asdict(self)
         values["finished"] = self.finished
+        values["already_finished"] = False
         for name in ("evaluation", "frozen"):
             evaluation = getattr(self, name)
             if evaluation is not None:

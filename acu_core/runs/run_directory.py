@@ -19,6 +19,10 @@ _RECIPE = "recipe.toml"
 _ENVIRONMENT = "environment.json"
 
 
+class RunExistsError(UserError):
+    """A run was to be made where one is."""
+
+
 class RunDirectory:
     """The paths and fixed facts of a run. Get one by `create` or `open`."""
 
@@ -63,7 +67,7 @@ class RunDirectory:
             publish_directory(path, build, last=_RECIPE)
         except OSError as error:
             if os.path.isfile(path / _RECIPE):
-                raise UserError(
+                raise RunExistsError(
                     f"{path} holds a run already",
                     Remedy(Action.RESUME, str(path)),
                     Remedy(Action.CHOOSE_OUT, str(path)),

@@ -36,17 +36,22 @@ def prepare(
 
     Writes nothing. Raises UserError when the recipe cannot be trained there.
     """
+    refuse_start(recipe)
+    if data_path is not None:
+        recipe = recipe.changed(data={"path": storable_path(data_path)})
+    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events, processes=processes)
+    rehearse(recipe, place)
+    return recipe, place
+
+
+def refuse_start(recipe: Recipe) -> None:
+    """Raises UserError for a recipe that goes on from another run."""
     if recipe.start is not None:
         raise UserError(
             f"{recipe.name} goes on from a finished run of {recipe.start.recipe}, rounded: it cannot be trained alone",
             Remedy(Action.TRAIN, recipe.start.recipe),
             Remedy(Action.ROUND, "RUN"),
         )
-    if data_path is not None:
-        recipe = recipe.changed(data={"path": storable_path(data_path)})
-    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events, processes=processes)
-    rehearse(recipe, place)
-    return recipe, place
 
 
 def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> None:

@@ -10,7 +10,8 @@ from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.run_directory import RunDirectory
 
-_EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
+EXTENDABLE = ("schedule.iterations", "schedule.divisions", "schedule.evaluate_every", "schedule.checkpoint_every")
+"""The keys by which a run that has begun may be extended."""
 
 
 def run_recipe(run: RunDirectory) -> Recipe:
@@ -34,10 +35,10 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
 
     Raises UserError for any other change.
     """
-    refused = [text.partition("=")[0] for text in overrides if text.partition("=")[0].strip() not in _EXTENDABLE]
+    refused = [text.partition("=")[0] for text in overrides if text.partition("=")[0].strip() not in EXTENDABLE]
     if refused:
         raise UserError(
-            f"{', '.join(refused)} cannot change in a run that has begun (only {', '.join(_EXTENDABLE)} can): "
+            f"{', '.join(refused)} cannot change in a run that has begun (only {', '.join(EXTENDABLE)} can): "
             "start a new run with it"
         )
     changed = parse_recipe(recipe_toml(recipe), str(path / "recipe.toml"), overrides)

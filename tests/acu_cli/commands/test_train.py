@@ -114,3 +114,28 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, number: signal.Signal
     assert checkpoint is not None
     assert checkpoint.iteration > 1
     assert len(SnapshotFile(positions)) == checkpoint.iteration + 1
+
+
+def test_one_command_begins_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("train", *TINY, "--continue", "--out", "run")
+    assert acu(monkeypatch, *command) == 0
+    assert "Trained planted to iteration 6" in capsys.readouterr().out
+    assert acu(monkeypatch, *command) == 0
+    again = capsys.readouterr().out
+    assert "planted was trained to iteration 6 before: the run is finished, nothing was changed." in again
+    assert "frozen positions" in again
+    assert acu(monkeypatch, *command, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["run"], figures["iteration"], figures["already_finished"]) == ("run", 6, True)
+    assert acu(monkeypatch, *command, "--set", "schedule.iterations=9") == 2
+    refused = capsys.readouterr().err
+    assert "schedule.iterations is 6 there, not 9" in refused
+    assert "acu train --resume run --set schedule.iterations=N" in refused
+    assert "PyTorch" not in refused, "it is refused first"
+    assert acu(monkeypatch, "train", *TINY, "--continue") == 2
+    assert "--continue needs --out" in capsys.readouterr().err
+    assert acu(monkeypatch, "train", "--resume", "run", "--continue") == 2
+    assert "--continue cannot be given with --resume" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Trains or resumes runs in processes that kill themselves, as kill -9 does, at the moment that they are told.
 
-A request is a JSON list: recipe file, run directory, moment (see `arm`).
+A request is a JSON list: recipe file, run directory, moment (see `arm`), and whether one call is to do for all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch._dynamo  # the first optimizer imports it, which takes longer than 
 
 from acu_core import durable
 from acu_core.experiments import frozen_twin
+from acu_core.experiments.continuation import train_or_continue
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.train import run_training
 
@@ -80,15 +81,26 @@ def arm(moment: str) -> None:
 
         appended = durable.AppendOnlyFile.append
         durable.AppendOnlyFile.append = append  # type: ignore[method-assign]
+    elif kind == "before-evaluation":
+        evaluate = run_training.evaluate_network
+
+        def unseen(*arguments: Any, **options: Any) -> Any:
+            if due():
+                die()
+            return evaluate(*arguments, **options)
+
+        run_training.evaluate_network = unseen  # type: ignore[assignment]
     elif kind != "never":
         raise SystemExit(f"unknown moment {moment}")
 
 
-def train_or_resume(recipe: str, run: str, moment: str) -> None:
+def train_or_resume(recipe: str, run: str, moment: str, one_call: bool) -> None:
     # Other blocks than the uninterrupted run's: how records are grouped must not be seen in any file.
     run_training.BLOCK = 2
     arm(moment)
-    if Path(run).exists():
+    if one_call:
+        train_or_continue(load_recipe(recipe), Path(run))
+    elif Path(run).exists():
         frozen_twin.resume(Path(run))
     else:
         frozen_twin.train(load_recipe(recipe), Path(run))

@@ -29,14 +29,14 @@ class Processes:
             [sys.executable, str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def start(self, recipe: Path, run: Path, moment: str) -> int:
-        return self._ask(json.dumps([str(recipe), str(run), moment]))
+    def start(self, recipe: Path, run: Path, moment: str, one_call: bool = False) -> int:
+        return self._ask(json.dumps([str(recipe), str(run), moment, one_call]))
 
     def wait(self) -> int:
         return self._ask("")
 
-    def drive(self, recipe: Path, run: Path, moment: str) -> None:
-        self.start(recipe, run, moment)
+    def drive(self, recipe: Path, run: Path, moment: str, one_call: bool = False) -> None:
+        self.start(recipe, run, moment, one_call)
         assert self.wait() == (0 if moment == "never" else -signal.SIGKILL)
 
     def close(self) -> None:
@@ -110,3 +110,52 @@ def test_killed_from_outside_at_random_moments(
     assert kills, "the run was too short for the test to kill it"
     processes.drive(file, run, "never")
     assert content(run) == content(tmp_path / "whole")
+
+
+def test_the_same_start_again_and_again_killed_at_named_moments(
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    content: Callable[[Path], dict[str, object]],
+    processes: Processes,
+) -> None:
+    recipe = tiny("compare_frozen=true")
+    train(recipe, tmp_path / "whole")
+    file = tmp_path / "recipe.toml"
+    file.write_text(recipe_toml(recipe))
+    run = tmp_path / "killed"
+    # Before the first checkpoint, in the middle, between the last checkpoint and its evaluation, and in the twin: 12
+    # iterations are evaluated after 4, 8 and 12.
+    for moment in ("half-append:1", "before-replace:1", "iteration:3", "before-evaluation:3", "before-evaluation:2"):
+        processes.drive(file, run, moment, one_call=True)
+    processes.drive(file, run, "never", one_call=True)
+    for part in (".", "frozen"):
+        assert content(run / part) == content(tmp_path / "whole" / part)
+
+
+def test_the_same_start_again_and_again_killed_at_random_moments(
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    content: Callable[[Path], dict[str, object]],
+    processes: Processes,
+) -> None:
+    recipe = tiny("compare_frozen=true", "schedule.iterations=60", "schedule.checkpoint_every=7")
+    train(recipe, tmp_path / "whole")
+    file = tmp_path / "recipe.toml"
+    file.write_text(recipe_toml(recipe))
+    run = tmp_path / "killed"
+    draw = random.Random(1)
+    status, kills = -signal.SIGKILL, 0
+    # The time that a start is given grows: the first ones are killed before there is a run, the last one ends.
+    for attempt in range(60):
+        number = processes.start(file, run, "never", one_call=True)
+        time.sleep(draw.uniform(0, 0.3 + 0.3 * attempt))
+        # Nothing happens to one that has ended.
+        os.kill(number, signal.SIGKILL)
+        status = processes.wait()
+        kills += status == -signal.SIGKILL
+        if status == 0:
+            break
+    assert status == 0
+    assert kills > 1
+    for part in (".", "frozen"):
+        assert content(run / part) == content(tmp_path / "whole" / part)
