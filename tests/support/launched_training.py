@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-HANGING_SECONDS = 300
+HANGING_SECONDS = 120
 """Only against tests that never end, on machines that are busy with something else."""
 ENDING_SECONDS = 30
 """After what ends one process all of them are gone."""
