@@ -76,11 +76,14 @@ class _Normalized(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count = input.numel() // input.shape[1]
         dimensions = [dimension for dimension in range(input.dim()) if dimension != 1]
-        variance, mean = torch.var_mean(input, dimensions, correction=0)
+        # Parameters and statistics stay float32 beside a 16-bit input, as in PyTorch's layer.
+        precise = torch.promote_types(input.dtype, torch.float32)
+        variance, mean = torch.var_mean(input.to(precise), dimensions, correction=0)
         mean, variance, total = _combined(mean, variance, count, processes)
         if total < 2:
             raise ValueError(f"BatchNorm cannot train on one value a channel, got an input of {tuple(input.shape)}")
-        statistics = mean.to(input.dtype), variance.to(input.dtype)
+        kept = weight.dtype if weight is not None else precise
+        statistics = mean.to(kept), variance.to(kept)
         # The layer of an evaluation: it normalises by the statistics that it is given.
         output = functional.batch_norm(input, *statistics, weight, bias, False, 0.0, eps)
         ctx.save_for_backward(input, weight, *statistics)
@@ -100,7 +103,7 @@ class _Normalized(torch.autograd.Function):
             gradient, input, scale, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
         sums = ctx.processes.gathered(torch.stack([of_weight, of_bias]).double()).sum(0) / ctx.total
-        slope, offset = (-sums * scale * torch.rsqrt(variance.double() + ctx.eps)).to(input.dtype)
+        slope, offset = (-sums * scale * torch.rsqrt(variance.double() + ctx.eps)).to(mean.dtype)
         of_input += functional.batch_norm(input, mean, variance, slope, offset, False, 0.0, ctx.eps)
         needed = ctx.needs_input_grad
         return of_input, of_weight if needed[1] else None, of_bias if needed[2] else None, None, None

@@ -66,7 +66,7 @@ def _choose_own_device(wanted: str, processes: Processes) -> torch.device:
             f"{torch.cuda.device_count()}: start fewer, or use the device cpu"
         )
     own = torch.device("cuda", number)
-    # Also where no device is named, as in gathering what can be pickled.
+    # What PyTorch takes where no device is named.
     torch.cuda.set_device(own)
     return own
 

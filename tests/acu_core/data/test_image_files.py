@@ -85,6 +85,30 @@ def test_batches_are_the_same_whatever_the_workers_and_the_order(root: Path, dat
     others.close()
 
 
+def test_a_share_of_a_batch_is_read_alone_and_is_what_the_batch_holds(
+    data: ImageFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = data.training_batch(2, batch_size=7, seed=3, mirror=True)
+    asked: list[int] = []
+    decode = data._pool.decode
+
+    def counted(paths: list[str], *arguments: Any, **named: Any) -> Any:
+        asked.append(len(paths))
+        return decode(paths, *arguments, **named)
+
+    monkeypatch.setattr(data._pool, "decode", counted)
+    shares = [data.training_rows(2, rows, batch_size=7, seed=3, mirror=True) for rows in (range(3), range(3, 7))]
+    assert _same(
+        (torch.cat([share[0] for share in shares]), torch.cat([share[1] for share in shares])), (images, labels)
+    )
+    # The batch and those ahead of it.
+    assert asked == [3] * 3 + [4] * 3
+    whole = list(data.test_batches(2))
+    some = [*data.some_test_batches(2, range(1)), *data.some_test_batches(2, range(1, len(whole)))]
+    assert len(some) == len(whole)
+    assert all(map(_same, some, whole))
+
+
 def test_evaluation_sees_every_image_once_in_order(data: ImageFiles) -> None:
     batches = list(data.test_batches(7))
     assert [len(labels) for _, labels in batches] == [7, 7, 7, 3]

@@ -47,7 +47,12 @@ def one(folder: Path, tiny: Tiny) -> Path:
 @pytest.fixture(scope="module")
 def three(folder: Path, tiny: Tiny) -> list[list[dict[str, Any]]]:
     recipe = written(tiny(*LONG, *TEST), folder / "three.toml")
-    return join(3, [["train", recipe, folder / "three"]])
+    jobs = [
+        ["train", recipe, folder / "three"],
+        ["stop", recipe, folder / "three stopped", 13, 2],
+        ["resume", folder / "three stopped"],
+    ]
+    return join(3, jobs)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,11 @@ def test_a_wish_to_stop_reaches_all_and_resumed_they_give_the_same_bits(
     assert content(folder / "stopped") == content(folder / "two")
 
 
+def test_three_processes_stopped_and_resumed_give_the_same_bits(three: object, folder: Path, content: Content) -> None:
+    # Sums of three depend on their order, and so on how gradients are packed, which changes in the first iterations.
+    assert content(folder / "three stopped") == content(folder / "three")
+
+
 def test_batch_norm_of_each_process_is_another_training_and_says_so(
     one: Path, two: list[list[dict[str, Any]]], folder: Path
 ) -> None:
@@ -190,19 +200,10 @@ def test_one_process_goes_on_with_the_run_of_two_and_says_that_bits_differ(
 
 def test_one_sentence_is_said_when_a_process_fails_and_the_checkpoint_is_good(folder: Path, tiny: Tiny) -> None:
     recipe = written(tiny(*LONG, "schedule.checkpoint_every=4"), folder / "failing.toml")
-    outcomes = join(2, [["fail", recipe, folder / "failing", 10, 1]], timeout=60)
+    outcomes = join(2, [["fail", recipe, folder / "failing", 10, 1]])
     assert outcomes[0] == [{"error": None}]
     sentence = "UserError: 7.jpg cannot be read as an image (iteration 8 is saved)"
     assert outcomes[1] == [{"error": sentence}]
     checkpoint = load_latest_checkpoint(RunDirectory.open(folder / "failing"))
     assert checkpoint is not None
     assert (checkpoint.iteration, checkpoint.skipped) == (8, ())
-
-
-def test_a_batch_that_is_too_small_to_share_is_refused_before_anything_is_written(folder: Path, tiny: Tiny) -> None:
-    recipe = written(tiny("data.batch_size=1"), folder / "small.toml")
-    outcomes = join(2, [["train", recipe, folder / "small"]], timeout=60)
-    errors = [outcome[0]["error"] for outcome in outcomes]
-    assert errors.count(None) == 1
-    assert "a batch of 1 images cannot be shared out to 2 processes" in next(error for error in errors if error)
-    assert not (folder / "small").exists()
