@@ -73,6 +73,8 @@ class Member:
         elif os.environ.get("OMP_NUM_THREADS") == "1":
             # What torchrun sets where nobody has. PyTorch reads it when it is imported, which is still to come.
             os.environ["OMP_NUM_THREADS"] = str(share_of_processors(self._local_size))
+        # Advice of DistributedDataParallel, retries of connections.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         end_with(parent)
         if self.rank != 0:
             sys.stdout.flush()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-HANGING_SECONDS = 120
+HANGING_SECONDS = 300
 """Only against tests that never end, on machines that are busy with something else."""
 ENDING_SECONDS = 30
 """After what ends one process all of them are gone."""
@@ -69,13 +69,15 @@ class Launched:
         """The numbers of the processes that it has started and that are there, in the order of their ranks."""
         return sorted(number for number, parent in _parents().items() if parent == self.process.pid)
 
-    def wait_until_it_trains(self) -> None:
-        """Until something more is recorded than when it was started."""
+    def wait_until_it_trains(self, saved: int = 0) -> None:
+        """Until something more is recorded than when it was started, and a checkpoint of iteration `saved` is there."""
         positions = self.run / "positions.bin"
         deadline = time.monotonic() + HANGING_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             if positions.exists() and positions.stat().st_size > self._before:
-                return
+                numbers = [int(path.stem) for path in (self.run / "checkpoints").glob("*.pt")]
+                if max(numbers, default=0) >= saved:
+                    return
             time.sleep(0.005)
         self.process.kill()
         out, errors = self.process.communicate()
