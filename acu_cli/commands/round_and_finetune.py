@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli.processes.option import Processes, start_processes
+from acu_cli.processes.restart import interrupted_run
 from acu_cli.training_progress import TrainingProgress
 from acu_cli.training_summary import conclude
 
@@ -37,9 +38,13 @@ def round_and_finetune(
     start_processes(processes, device or run_device(run))
     with TrainingProgress() as events:
         events.note("Starting PyTorch ...")
-        from acu_core.experiments import rounding
+        from acu_core.experiments import frozen_twin, rounding
 
-        report = rounding.round_and_finetune(
-            run, out, iterations=iterations, data_path=data, download=download, device=device, events=events
-        )
+        begun = interrupted_run()
+        if begun is not None:
+            report = frozen_twin.resume(begun, data_path=data, download=download, device=device, events=events)
+        else:
+            report = rounding.round_and_finetune(
+                run, out, iterations=iterations, data_path=data, download=download, device=device, events=events
+            )
     conclude(report, as_json=json)
