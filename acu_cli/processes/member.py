@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -110,7 +111,12 @@ class Member:
             # Before they meet all find the same; later on only the one that fails first knows why.
             if self._local_rank == 0 or _have_met():
                 self._show(ending)
-        sys.exit(status)
+        # What Python would do, but for taking PyTorch apart: its threads may abort a process whose training is done, or
+        # wait for others that are gone.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
     def _show(self, ending: Ending) -> None:
         if self._standard_error is not None:

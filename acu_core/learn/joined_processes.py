@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -203,6 +204,8 @@ def _join(announcement: Announcement) -> JoinedProcesses:
     rank, size = announcement.rank, announcement.size
     try:
         store, _, _ = next(rendezvous("env://", rank, size))
+        # torchrun's store outlives processes that it starts again: they must not meet those that are gone.
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
             store=PrefixStore("torch", store),
