@@ -127,6 +127,8 @@ class Member:
         # While it trains, signals are wishes that the training takes. What comes after are those of who started the
         # processes, sent to all when the first has ended: by then this one ends anyway, and may be writing.
         if not self._trains:
+            if self._messages is not None:
+                self._messages.tell_ending(Ending(128 + number))
             os._exit(128 + number)
 
 

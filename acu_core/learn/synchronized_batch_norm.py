@@ -75,10 +75,10 @@ class _Normalized(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, processes: Processes
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count = input.numel() // input.shape[1]
-        dimensions = [dimension for dimension in range(input.dim()) if dimension != 1]
         # Parameters and statistics stay float32 beside a 16-bit input, as in PyTorch's layer.
         precise = torch.promote_types(input.dtype, torch.float32)
-        variance, mean = torch.var_mean(input.to(precise), dimensions, correction=0)
+        # The sums of PyTorch's own layer: `torch.var_mean` takes twenty times as long.
+        mean, variance = torch.batch_norm_update_stats(input.to(precise), None, None, 0.0)
         mean, variance, total = _combined(mean, variance, count, processes)
         if total < 2:
             raise ValueError(f"BatchNorm cannot train on one value a channel, got an input of {tuple(input.shape)}")
