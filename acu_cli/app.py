@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -30,6 +31,7 @@ from acu_cli.commands import (
     watch,
 )
 from acu_cli.output_streams import steady_streams
+from acu_cli.processes.member import Member
 from acu_cli.remedies import worded, wordings
 
 app = typer.Typer(
@@ -92,50 +94,75 @@ app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
+    member = Member.here()
+    if member is not None:
+        member.begin()
     words = sys.argv[1:]
     as_json = json_report.is_wanted(words)
     terminal.expect_json(json_report.command_of(app, words) if as_json else "")
     try:
-        _main(words, as_json)
+        _main(words, as_json, member)
     except SystemExit as end:
         if as_json:
             json_report.conclude(end.code)
-        raise
+        if member is None:
+            raise
+        member.end(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
-def _main(words: list[str], as_json: bool) -> None:
+def _main(words: list[str], as_json: bool, member: Member | None) -> None:
     if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in words):
         # The mistake of a script whose variable is not set: an empty path would be the current directory.
-        terminal.error("an argument is empty: leave it out, or give it a value")
-        sys.exit(2)
+        _fail(member, "an argument is empty: leave it out, or give it a value", 2)
     try:
         json_report.run(app) if as_json else app()
-    except ValueError as error:
-        # Imported here: a successful `acu --help` must not pay for acu_core.
-        from acu_core.errors import UserError
+    except Exception as error:
+        _end_by(error, member)
 
-        if not isinstance(error, UserError):
-            raise
+
+def _end_by(error: Exception, member: Member | None) -> NoReturn:
+    # Imported here: a successful `acu --help` must not pay for acu_core.
+    from acu_core.errors import UserError
+
+    # Not imported: where no process has met another one, PyTorch may not be there yet.
+    met = sys.modules.get("acu_core.learn.processes")
+    if member is not None and met is not None and isinstance(error, met.AnotherFailedError):
+        member.end(1)
+    if member is not None and met is not None and isinstance(error, met.LostProcessError):
+        member.end(1, str(error), lost=True)
+    if isinstance(error, UserError):
         message, remedies = str(error), error.remedies
-        terminal.error(worded(message, remedies), message=message, remedies=wordings(remedies))
+        text = worded(message, remedies)
+        if member is not None:
+            member.end(2, text)
+        terminal.error(text, message=message, remedies=wordings(remedies))
         sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_short_of_memory(error):
-            raise
+    if _is_short_of_memory(error):
         reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
-        terminal.error(f"memory is short ({reason[:200]}): try smaller batches, smaller images or a smaller network")
-        sys.exit(1)
-    except OSError as error:
+        text = f"memory is short ({reason[:200]}): try smaller batches, smaller images or a smaller network"
+        _fail(member, text, 1)
+    if isinstance(error, OSError):
         # A full disk or a missing permission is not a bug of ours, and a traceback would hide which file it was.
         name = f": {error.filename}" if error.filename else ""
-        terminal.error(f"{error.strerror or error}{name}")
-        sys.exit(1)
+        _fail(member, f"{error.strerror or error}{name}", 1)
+    if member is None:
+        raise error
+    member.end(1, "".join(traceback.format_exception(error)).rstrip(), is_traceback=True)
+
+
+def _fail(member: Member | None, text: str, status: int) -> NoReturn:
+    if member is not None:
+        member.end(status, text)
+    terminal.error(text)
+    sys.exit(status)
 
 
 def _is_short_of_memory(error: Exception) -> bool:
     # PyTorch has a class for it on GPUs only; and a size that no number holds is beyond any memory.
     said = ("allocate memory", "out of memory", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    )
 
 
 if __name__ == "__main__":

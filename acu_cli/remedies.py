@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from acu_cli.processes.commands import go_on_command
 from acu_cli.shell_words import quoted
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def _wording(remedy: Remedy) -> str:
 
     subject = quoted(remedy.subject)
     return {
-        Action.RESUME: f"go on with it by `acu train --resume {subject}`",
+        Action.RESUME: f"go on with it by `{go_on_command(remedy.subject)}`",
         Action.EXTEND: f"extend it by `acu train --resume {subject} --set schedule.iterations=N`",
         Action.TRAIN: f"train it first (`acu train {subject}`)",
         Action.ROUND: f"use `acu round-and-finetune {subject}`",

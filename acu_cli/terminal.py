@@ -82,9 +82,19 @@ def expect_json(command: str) -> None:
     _asked.command, _asked.printed, _asked.failure = command, False, None
 
 
+def expects_json() -> bool:
+    """Whether the command was asked for JSON."""
+    return bool(_asked.command)
+
+
 def has_printed_json() -> bool:
     """Whether the command has printed its object."""
     return _asked.printed
+
+
+def leave_json_to_another() -> None:
+    """Another process that does the work of this command has printed its object."""
+    _asked.printed = True
 
 
 def failure() -> dict[str, object] | None:
@@ -132,6 +142,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def show_cursor() -> None:
+    """Puts the terminal's cursor back where a process that was killed had hidden it."""
+    if is_live(sys.stderr):
+        sys.stderr.write("\x1b[?25h")
+        sys.stderr.flush()
 
 
 class Progress(Protocol):

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from acu_cli import terminal
+from acu_cli.processes.member import begun_member
 from acu_cli.remedies import worded
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class TrainingProgress:
 
     def begin_run(self, run: Path) -> None:
         """Puts up the live view, where one is wanted."""
+        member = begun_member()
+        if member is not None:
+            member.train(run)
         if self._watch and self._view is None:
             from acu_cli.watch.training_view import TrainingView
 

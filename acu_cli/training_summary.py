@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acu_cli import terminal
+from acu_cli.processes.commands import go_on_command
 from acu_cli.shape_sketch import sketch
 from acu_cli.shell_words import quoted
 
@@ -51,7 +52,7 @@ def conclude_finished(run: FinishedRun, *, as_json: bool) -> None:
 def _print(report: TrainingReport) -> None:
     if report.stopped_by is not None:
         terminal.print(_stopped(report))
-        terminal.print("Go on with: " + f"acu train --resume {quoted(report.run)}", style="bold")
+        terminal.print("Go on with: " + go_on_command(report.run), style="bold")
         return
     terminal.print(
         f"Trained {report.recipe} to iteration {report.iteration:,} ({terminal.duration(report.seconds)}).",

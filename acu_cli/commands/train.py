@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acu_cli.completion import recipe_names
+from acu_cli.processes.option import Processes, start_processes
+from acu_cli.processes.restart import interrupted_run
 from acu_cli.training_progress import TrainingProgress
 from acu_cli.training_summary import conclude, conclude_finished
 
@@ -33,6 +35,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
     ] = None,
+    processes: Processes = 1,
     go_on: Annotated[
         bool,
         typer.Option(
@@ -50,12 +53,12 @@ def train(
     Ctrl-C saves and stops; --resume goes on with the same bits.
     """
     from acu_core.errors import UserError
+    from acu_core.learn.announcement import announced
     from acu_core.recipe.recipe_file import DEFAULT_RECIPE, load_recipe
-    from acu_core.train.processes import refuse_several_processes
-    from acu_core.train.run_recipe import check_extension
+    from acu_core.train.run_recipe import check_extension, run_device
     from acu_core.train.standing import run_standing
 
-    refuse_several_processes()
+    announced()
     changes = list(overrides or [])
     if resume is not None:
         fixed = {"RECIPE": recipe, "--seed": seed, "--out": out, "--continue": go_on or None}
@@ -72,6 +75,9 @@ def train(
         if go_on and out is not None:
             # Another recipe is refused before the seconds that PyTorch takes.
             run_standing(loaded, out)
+        resume = interrupted_run() if not go_on else None
+        changes = changes if resume is None else []
+    start_processes(processes, device or (run_device(resume) if resume is not None else loaded.machine.device))
     with TrainingProgress(watch=watch) as events:
         events.note("Starting PyTorch ...")
         from acu_core.experiments import frozen_twin

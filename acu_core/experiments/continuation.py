@@ -8,6 +8,7 @@ from typing import Any
 
 from acu_core.experiments.frozen_twin import FROZEN, frozen_recipe, resume, train
 from acu_core.experiments.report import TrainingReport
+from acu_core.learn.joined_processes import joined
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.metrics import EvaluationRecord
 from acu_core.runs.run_directory import RunDirectory, RunExistsError
@@ -58,17 +59,20 @@ def train_or_continue(
     there, when another process trains it, and for whatever `train` and `resume` refuse.
     """
     refuse_start(recipe)
-    if whole_standing(recipe, path) is Standing.ABSENT:
-        try:
-            return train(recipe, path, data_path=data_path, download=download, events=events)
-        except RunExistsError:
-            # Another process has begun it in the meantime; what lies there is looked at anew.
-            pass
-    if whole_standing(recipe, path) is Standing.FINISHED:
-        return _finished(recipe, path)
-    recorded = run_recipe(RunDirectory.open(path)).machine.device
-    device = recipe.machine.device if recipe.machine.device != recorded else None
-    return resume(path, data_path=data_path, download=download, device=device, events=events)
+    with joined() as processes:
+        # What one of several sees, all do: by the time another looked, the first might have begun the run.
+        if processes.from_first(lambda: whole_standing(recipe, path)) is Standing.ABSENT:
+            try:
+                return train(recipe, path, data_path=data_path, download=download, events=events)
+            except RunExistsError:
+                # Another process has begun it in the meantime; what lies there is looked at anew.
+                if processes.several:
+                    raise
+        if processes.from_first(lambda: whole_standing(recipe, path)) is Standing.FINISHED:
+            return processes.from_first(lambda: _finished(recipe, path))
+        recorded = processes.from_first(lambda: run_recipe(RunDirectory.open(path)).machine.device)
+        device = recipe.machine.device if recipe.machine.device != recorded else None
+        return resume(path, data_path=data_path, download=download, device=device, events=events)
 
 
 def whole_standing(recipe: Recipe, path: Path) -> Standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -60,6 +61,11 @@ def joined() -> Iterator[Processes]:
         _leave(failed=False)
     finally:
         _current.pop()
+
+
+def have_met() -> bool:
+    """Whether this process has ever joined others: from then on only one of them raises what goes wrong."""
+    return _have_met
 
 
 class JoinedProcesses(Processes):
@@ -183,6 +189,7 @@ class _AlikeInEveryIteration(DistributedDataParallel):
 
 
 _current: list[JoinedProcesses] = []
+_have_met = False
 # BatchNorm's statistics are the same everywhere, or meant to differ. PyTorch 2.14 has renamed what says so.
 _SYNC_BUFFERS = (
     "forward_sync_buffers"
@@ -197,6 +204,8 @@ def _join(announcement: Announcement) -> JoinedProcesses:
     rank, size = announcement.rank, announcement.size
     try:
         store, _, _ = next(rendezvous("env://", rank, size))
+        # torchrun's store outlives processes that it starts again: they must not meet those that are gone.
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
             store=PrefixStore("torch", store),
@@ -208,6 +217,8 @@ def _join(announcement: Announcement) -> JoinedProcesses:
             f"process {rank} of {size} does not find the others ({' '.join(str(error).split())[:200]}): check "
             "MASTER_ADDR and MASTER_PORT, and that all are started"
         ) from error
+    global _have_met
+    _have_met = True
     return JoinedProcesses(announcement, PrefixStore("acu", store))
 
 

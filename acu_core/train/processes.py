@@ -1,4 +1,4 @@
-"""How many processes were started to train together. Imports nothing heavy, so that it can be asked first."""
+"""How many processes were started together, for what cannot be shared out. Imports nothing heavy: it is asked first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def refuse_several_processes() -> None:
     number = os.environ.get("WORLD_SIZE", "").strip()
     if number.isdecimal() and int(number) > 1:
         raise UserError(
-            f"training by several processes is not supported yet, and WORLD_SIZE is {number}: start one process, "
-            "without torchrun, or unset WORLD_SIZE"
+            f"training by several processes is not supported for a series of runs, and WORLD_SIZE is {number}: start "
+            "one process, without torchrun, or unset WORLD_SIZE"
         )

@@ -26,6 +26,11 @@ def run_recipe(run: RunDirectory) -> Recipe:
     return parse_recipe(run.recipe_toml, str(run.path / "recipe.toml"))
 
 
+def run_device(path: Path) -> str:
+    """Where the run at `path` was trained, as a recipe says it. Raises UserError when it is damaged."""
+    return str(RunDirectory.open(path).environment.get("device", "auto"))
+
+
 def check_extension(path: Path, overrides: Iterable[str]) -> None:
     """Raises UserError for overrides that no run like that at `path` can be extended by, however far it is."""
     run = RunDirectory.open(path)

@@ -92,9 +92,9 @@ def check(values: dict[str, Any]) -> None:
     for name, value in values.items():
         assert name in names, f"docs/json.md does not explain {name}"
         assert kind_of(value) in names[name].split(", "), f"{name} is {value!r}, docs/json.md says {names[name]}"
-    for entry in values.get("runs", []):
+    for entry in (*values.get("runs", []), *values.get("checkpoints", [])):
         check(entry)
-    for name in ("evaluation", "frozen", "error"):
+    for name in ("evaluation", "averaged", "validation", "averaged_validation", "frozen", "error"):
         if values.get(name) is not None:
             check(values[name])
 

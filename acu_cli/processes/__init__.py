@@ -1,0 +1,1 @@
+"""One training by several processes: what starts them, and what each of them shows."""
