@@ -15,7 +15,7 @@ from acu_core.data.made_up import made_up_data
 from acu_core.learn.timed_training import TimedTraining
 from acu_core.learn.workplace import Workplace, choose_device, computing
 from acu_core.recipe.schema import Recipe
-from acu_core.reproduce.known_data import SIZES
+from acu_core.forecast.known_data import SIZES
 from acu_core.reproduce.plan import PlannedRun, RunState
 
 STEPS = 3
