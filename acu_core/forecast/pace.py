@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from acu_core.data.image_files import AHEAD
 from acu_core.forecast.step_clock import Patience, StepClock
 from acu_core.forecast.work import Work, work_of
 from acu_core.learn.evaluation import EvaluationStopped, evaluate_network
@@ -47,9 +48,7 @@ class Pace:
 
     def seconds(self, work: Work) -> float:
         """Of all of it."""
-        return (
-            self.training_seconds(work) + work.evaluations * self.evaluation + work.checkpoints * self.checkpoint
-        )
+        return self.training_seconds(work) + work.evaluations * self.evaluation + work.checkpoints * self.checkpoint
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,7 @@ def _endless(recipe: Recipe, *, moving: bool) -> Recipe:
 
 
 def _measure(recipe: Recipe, place: Workplace, path: Path, patience: Patience, test_images: int) -> _Stretch:
-    # Decoders fill their queues first.
-    clock = StepClock(patience, place.device, skipped=4 if place.data.workers else 2)
+    clock = StepClock(patience, place.device, ahead=_ahead(place))
     run = RunDirectory.create(path, recipe_toml(recipe), describe(recipe, place))
     training = RunTraining(run, recipe, place, pretrained=False, stop=clock, report=lambda *_: None)
     try:
@@ -172,6 +170,11 @@ def _measure(recipe: Recipe, place: Workplace, path: Path, patience: Patience, t
     )
 
 
+def _ahead(place: Workplace) -> int:
+    """Batches that are decoded while the network is made or trained on others, and so come faster than the rest."""
+    return AHEAD if place.data.workers else 0
+
+
 def _newest_checkpoint(run: RunDirectory) -> int:
     return list_checkpoints(run)[0][1].stat().st_size
 
@@ -180,7 +183,7 @@ def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> 
     """Seconds of an evaluation of so many test images, from its first batches."""
     recipe, place = training.recipe, training.place
     batch_size = recipe.data.evaluation_batch_size
-    clock = StepClock(patience, place.device)
+    clock = StepClock(patience, place.device, ahead=_ahead(place))
     began = time.perf_counter()
     # It is asked before each batch but not after the last one.
     with contextlib.suppress(EvaluationStopped):

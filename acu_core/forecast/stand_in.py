@@ -39,7 +39,5 @@ def stand_in_workplace(recipe: Recipe, *, whole: bool) -> Workplace | None:
     train, test = 2 * recipe.data.batch_size, 8 * recipe.data.evaluation_batch_size
     if whole and size.in_memory:
         train, test = size.train_images, size.test_images
-    data = made_up_data(
-        channels, height, size.classes, train, recipe.seed, test_count=min(test, size.test_images)
-    )
+    data = made_up_data(channels, height, size.classes, train, recipe.seed, test_count=min(test, size.test_images))
     return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads())

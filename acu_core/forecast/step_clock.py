@@ -11,25 +11,28 @@ import torch
 
 @dataclass(frozen=True)
 class Patience:
-    """How long is measured: until `seconds` are over and `least` figures are there, or `most` are."""
+    """How long is measured: until `seconds` are over and `least` figures are there, or `most` are.
 
-    seconds: float = 10.0
-    least: int = 3
-    most: int = 40
+    The first `skipped` pieces of work do not count: memory is taken, and libraries choose their kernels.
+    """
+
+    seconds: float = 6.0
+    least: int = 5
+    most: int = 1000
+    skipped: int = 2
 
 
 class StepClock:
     """Called between two pieces of work, such as iterations; true when enough were timed.
 
-    The first `skipped` pieces do not count: memory is taken, libraries choose their kernels, decoders fill their
-    queues. On a GPU, which is told of an iteration long before it computes it, the pieces are timed by tens.
+    `ahead` more pieces do not count where they were prepared before. On a GPU, which is told of an iteration long before it computes it, the pieces are timed by tens.
     """
 
-    def __init__(self, patience: Patience, device: torch.device, *, skipped: int = 2) -> None:
+    def __init__(self, patience: Patience, device: torch.device, *, ahead: int = 0) -> None:
         self._patience = patience
         self._device = device
         self._group = 10 if device.type == "cuda" else 1
-        self._skipped = skipped * self._group
+        self._skipped = (patience.skipped + ahead) * self._group
         self._calls = 0
         self._times: list[float] = []
 
