@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import itertools
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
@@ -75,6 +76,22 @@ class DataSet(abc.ABC):
 
         Raises `UserError` for an image that cannot be read.
         """
+
+    def training_rows(
+        self, iteration: int, rows: range, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Rows `rows` of the `training_batch` of the same arguments: one process's share of it.
+
+        A data set that can make them alone does, to the same bits; by default all are made, and some taken.
+        """
+        images, labels = self.training_batch(
+            iteration, batch_size=batch_size, seed=seed, crop_padding=crop_padding, mirror=mirror
+        )
+        return images[rows.start : rows.stop], labels[rows.start : rows.stop]
+
+    def some_test_batches(self, batch_size: int, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Those of the `test_batches` that bear these numbers, counted from 0: one process's share of them."""
+        yield from itertools.islice(self.test_batches(batch_size), numbers.start, numbers.stop)
 
 
 def sha256_of(arrays: Iterable[np.ndarray[Any, Any]]) -> str:

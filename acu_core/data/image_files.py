@@ -82,7 +82,7 @@ class ImageFiles(DataSet):
         self._train, self._test = train, test
         self._preprocessing = preprocessing
         self._pool = DecoderPool(self.workers)
-        self._ahead: dict[tuple[int, int, int, bool], PendingBatch] = {}
+        self._ahead: dict[tuple[int, range, int, int, bool], PendingBatch] = {}
         self._device = torch.device("cpu")
 
     @property
@@ -110,22 +110,34 @@ class ImageFiles(DataSet):
         self, iteration: int, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`; the crops are those of `Crops`, so a `crop_padding` is refused."""
+        return self.training_rows(
+            iteration, range(batch_size), batch_size=batch_size, seed=seed, crop_padding=crop_padding, mirror=mirror
+        )
+
+    def training_rows(
+        self, iteration: int, rows: range, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `DataSet`: only these are read."""
         if crop_padding:
             raise UserError("crop_padding is for images in memory: image files are cropped by their own options.")
-        wanted = [(number, batch_size, seed, mirror) for number in range(iteration, iteration + 1 + AHEAD)]
+        wanted = [(number, rows, batch_size, seed, mirror) for number in range(iteration, iteration + 1 + AHEAD)]
         for key in [key for key in self._ahead if key not in wanted]:
             self._ahead.pop(key).cancel()
         for key in wanted:
             if key not in self._ahead:
                 self._ahead[key] = self._begin(*key)
         pixels = self._ahead.pop(wanted[0]).result()
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)[rows.start : rows.stop]
         return self._normalized(pixels), torch.from_numpy(self._train.labels[indices.numpy()]).to(self._device)
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """See `DataSet`."""
+        yield from self.some_test_batches(batch_size, range(-(-self.test_count // batch_size)))
+
+    def some_test_batches(self, batch_size: int, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """See `DataSet`: only these are read."""
         pending: deque[PendingBatch] = deque()
-        starts = range(0, self.test_count, batch_size)
+        starts = range(numbers.start * batch_size, numbers.stop * batch_size, batch_size)
         try:
             for number, start in enumerate(starts):
                 for later in starts[number + len(pending) : number + 1 + AHEAD]:
@@ -142,9 +154,10 @@ class ImageFiles(DataSet):
         """Ends the decoding processes, which otherwise end when the data set is forgotten."""
         self._pool.close()
 
-    def _begin(self, iteration: int, batch_size: int, seed: int, mirror: bool) -> PendingBatch:
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        draws = generator_for(seed, "image crops", iteration).random((batch_size, DRAWS))
+    def _begin(self, iteration: int, rows: range, batch_size: int, seed: int, mirror: bool) -> PendingBatch:
+        part = slice(rows.start, rows.stop)
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)[part]
+        draws = generator_for(seed, "image crops", iteration).random((batch_size, DRAWS))[part]
         paths = [self._train.paths[index] for index in indices.tolist()]
         return self._pool.decode(paths, self._preprocessing.crops, draws.tolist(), mirror=mirror)
 

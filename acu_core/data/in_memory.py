@@ -58,11 +58,27 @@ class InMemoryData(DataSet):
         self, iteration: int, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`; the crop is `random_crop_and_mirror`'s."""
+        return self.training_rows(
+            iteration, range(batch_size), batch_size=batch_size, seed=seed, crop_padding=crop_padding, mirror=mirror
+        )
+
+    def training_rows(
+        self, iteration: int, rows: range, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `DataSet`."""
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        indices = indices.to(self.train_images.device)
+        indices = indices[rows.start : rows.stop].to(self.train_images.device)
         images = self.train_images[indices]
         if crop_padding or mirror:
-            images = random_crop_and_mirror(images, padding=crop_padding, mirror=mirror, seed=seed, iteration=iteration)
+            images = random_crop_and_mirror(
+                images,
+                padding=crop_padding,
+                mirror=mirror,
+                seed=seed,
+                iteration=iteration,
+                taken=rows,
+                batch_size=batch_size,
+            )
         return images, self.train_labels[indices]
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
@@ -70,3 +86,9 @@ class InMemoryData(DataSet):
         yield from zip(
             torch.split(self.test_images, batch_size), torch.split(self.test_labels, batch_size), strict=True
         )
+
+    def some_test_batches(self, batch_size: int, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """See `DataSet`."""
+        for first in range(numbers.start * batch_size, numbers.stop * batch_size, batch_size):
+            rows = slice(first, first + batch_size)
+            yield self.test_images[rows], self.test_labels[rows]

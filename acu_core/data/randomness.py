@@ -23,9 +23,12 @@ def generator_for(seed: int, purpose: str, number: int = 0) -> np.random.Generat
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
 
-def network_seed(seed: int, iteration: int) -> int:
+def network_seed(seed: int, iteration: int, rank: int = 0) -> int:
     """The seed of what a network itself draws at `iteration`, dropout above all, for `torch.manual_seed`.
+
+    Each of the processes that train together draws for its own images, so each has a seed of its own.
 
     All bits of both are mixed into it, since PyTorch's generator on the CPU keeps only the low 32 bits of a seed.
     """
-    return int(generator_for(seed, "network", iteration).integers(2**63))
+    purpose = f"network in process {rank}" if rank else "network"
+    return int(generator_for(seed, purpose, iteration).integers(2**63))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounded_start import read_rounding, rounded_start
 from acu_core.experiments.shape_recovery import shape_recovery
 from acu_core.learn.evaluation import Evaluation
+from acu_core.learn.joined_processes import joined
 from acu_core.learn.schedule import positions_never_move
 from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
@@ -26,14 +27,15 @@ from acu_core.runs.checkpoints import Checkpoint
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.begin import create_run, prepare
 from acu_core.train.environment import describe
-from acu_core.train.events import Events, NoEvents, tell_run
+from acu_core.train.events import Events, heard_by, tell_run
 from acu_core.train.interruption import Interruption
 from acu_core.train.resume import (
     Session,
     TrainedNetwork,
     begun,
-    refuse_lost_checkpoints,
+    locked,
     resumed,
+    stored_state,
     train_session,
 )
 from acu_core.train.stored_run import StoredRun
@@ -56,12 +58,16 @@ def train(
     `place` is where several recipes with the same data and machine are trained one after the other: the data is then
     loaded once. Nothing is written before the recipe, the device and the data have proved usable. On a signal that
     asks to stop it saves and returns, with `stopped_by` set. Raises UserError for what the user can put right,
-    DivergedError among them.
+    DivergedError among them. Where the environment announces several processes, as torchrun does, they train this one
+    run together and get the same report; when one fails, the others raise AnotherFailedError.
     """
-    events = events or NoEvents()
-    recipe, place = prepare(recipe, data_path=data_path, download=download, place=place, events=events)
-    with begun(create_run(recipe, out, place), recipe, place) as session:
-        return train_to_end(session, events)
+    with joined() if place is None else nullcontext(place.processes) as processes:
+        events = heard_by(events, processes)
+        recipe, place = prepare(
+            recipe, data_path=data_path, download=download, place=place, events=events, processes=processes
+        )
+        with begun(create_run(recipe, out, place), recipe, place) as session:
+            return train_to_end(session, events)
 
 
 def resume(
@@ -78,14 +84,24 @@ def resume(
     On the same CPU, with the recorded thread count, the result has the same bits as an uninterrupted run's. Raises
     UserError, and changes nothing, when the run, its data or the overrides cannot be used.
     """
-    events = events or NoEvents()
-    with resumed(path, overrides, data_path=data_path, download=download, device=device, events=events) as session:
-        return train_to_end(session, events)
+    with joined() as processes:
+        events = heard_by(events, processes)
+        with resumed(
+            path,
+            overrides,
+            data_path=data_path,
+            download=download,
+            device=device,
+            events=events,
+            processes=processes,
+        ) as session:
+            return train_to_end(session, events)
 
 
 def train_to_end(session: Session, events: Events) -> TrainingReport:
     """Trains a run and its twin to their ends, and reports."""
     started = time.monotonic()
+    processes = session.place.processes
     recipe, iterations = session.recipe, session.recipe.schedule.iterations
     if positions_never_move(recipe):
         events.warn(
@@ -109,12 +125,14 @@ def train_to_end(session: Session, events: Events) -> TrainingReport:
 
         trained = train_one(session, "training", done[1])
         compared: Evaluation | None = None
-        if twin is not None and trained.evaluation is not None and not interruption.requested:
+        if twin is not None and trained.evaluation is not None and not any(processes.most(interruption.requested)):
             compared = train_one(twin.session(), "frozen positions", trained.iteration).evaluation
     # A signal that came after the last iteration changes nothing.
     complete = trained.evaluation is not None and (compared is not None or twin is None)
-    stopped_by = None if complete else interruption.signal_name
-    return _report(session, trained, compared, stopped_by, time.monotonic() - started)
+    names = [] if complete else [name for name in processes.collected(interruption.signal_name) if name]
+    stopped_by = names[0] if names else None
+    seconds = time.monotonic() - started
+    return processes.from_first(lambda: _report(session, trained, compared, stopped_by, seconds))
 
 
 def frozen_recipe(recipe: Recipe) -> Recipe:
@@ -141,13 +159,11 @@ class _Twin:
         self.checkpoint: Checkpoint | None = None
 
     def __enter__(self) -> _Twin:
-        if self._path.exists():
+        processes = self._parent.place.processes
+        if processes.from_first(self._path.exists):
             try:
-                stored = StoredRun.open(self._path)
-                self._hold(stored.directory)
-                self.checkpoint = stored.newest_checkpoint(self._events)
-                if self.checkpoint is None:
-                    refuse_lost_checkpoints(stored.directory)
+                self._hold(processes.from_first(lambda: StoredRun.open(self._path)).directory)
+                _, self.checkpoint = processes.from_first(lambda: stored_state(self._path, self._events))
             except BaseException:
                 self._locks.close()
                 raise
@@ -160,12 +176,13 @@ class _Twin:
         """The twin, made now if it is not there yet."""
         place = self._parent.place
         if self._run is None:
-            self._hold(RunDirectory.create(self._path, recipe_toml(self._recipe), describe(self._recipe, place)))
+            text, environment = recipe_toml(self._recipe), describe(self._recipe, place)
+            self._hold(place.processes.from_first(lambda: RunDirectory.create(self._path, text, environment)))
         assert self._run is not None
         return Session(self._run, self._recipe, place, self.checkpoint)
 
     def _hold(self, run: RunDirectory) -> None:
-        self._locks.enter_context(run.lock())
+        self._locks.enter_context(locked(run, self._parent.place.processes))
         self._run = run
 
 

@@ -20,6 +20,7 @@ from acu_core.learn.evaluation import Evaluation, evaluate_network, finite_evalu
 from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.schema import Recipe
+from acu_core.runs.checkpoints import Checkpoint
 from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.events import NoEvents
@@ -36,9 +37,15 @@ def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[s
     parent = recipe.parent
     if parent is None:
         raise ValueError("the recipe has no parent")
-    stored = StoredRun.open(parent.run)
-    checkpoint = stored.newest_checkpoint(NoEvents())
-    if checkpoint is None or file_sha256(checkpoint.path) != parent.checkpoint_sha256:
+
+    def read() -> tuple[StoredRun, Checkpoint | None]:
+        stored = StoredRun.open(parent.run)
+        checkpoint = stored.newest_checkpoint(NoEvents())
+        same = checkpoint is not None and file_sha256(checkpoint.path) == parent.checkpoint_sha256
+        return stored, checkpoint if same else None
+
+    stored, checkpoint = place.processes.from_first(read)
+    if checkpoint is None:
         raise UserError(
             f"the parent run {parent.run} was changed since",
             Remedy(Action.START_ANEW, str(run.path)),
@@ -49,7 +56,9 @@ def rounded_start(run: RunDirectory, recipe: Recipe, place: Workplace) -> dict[s
     collisions = round_positions(model)
     after = _evaluate(model, recipe, place)
     figures = RoundingFigures(parent.run, parent.iteration, before, after, collisions)
-    write_text_durably(run.path / _FILE, json.dumps(asdict(figures), indent=2, allow_nan=False) + "\n")
+    with place.processes.together():
+        if place.processes.leads:
+            write_text_durably(run.path / _FILE, json.dumps(asdict(figures), indent=2, allow_nan=False) + "\n")
     return dict(model.state_dict())
 
 
@@ -108,6 +117,7 @@ def _evaluate(model: nn.Module, recipe: Recipe, place: Workplace) -> Evaluation:
             place.data,
             batch_size=recipe.data.evaluation_batch_size,
             memory_format=recipe.machine.memory_format,
+            processes=place.processes,
         ),
         "the network to be rounded",
     )

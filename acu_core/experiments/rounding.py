@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ from acu_core.errors import Action, Remedy, UserError
 from acu_core.experiments.frozen_twin import train_to_end
 from acu_core.experiments.report import TrainingReport
 from acu_core.experiments.rounded_start import file_sha256
+from acu_core.learn.joined_processes import joined
+from acu_core.learn.processes import Processes
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint
 from acu_core.train.begin import create_run, rehearse
 from acu_core.train.environment import storable_path
-from acu_core.train.events import Events, NoEvents
+from acu_core.train.events import Events, heard_by
 from acu_core.train.resume import begun
 from acu_core.train.stored_run import StoredRun
 
@@ -40,13 +43,53 @@ def round_and_finetune(
     Raises UserError when the run has no checkpoint or no active layers, its recipe says nothing of fine-tuning, or
     `recipe` starts from another recipe, network, seed or data.
     """
-    events = events or NoEvents()
+    with joined() as processes:
+        heard = heard_by(events, processes)
+        found = processes.from_first(lambda: _parent(path, heard))
+        child, place = _child(
+            found,
+            iterations,
+            recipe,
+            data_path=data_path,
+            download=download,
+            device=device,
+            events=heard,
+            processes=processes,
+        )
+        # The new run stands on its own from here: interrupted, it is resumed like any other.
+        with begun(create_run(child, out, place), child, place) as session:
+            return train_to_end(session, heard)
+
+
+@dataclass(frozen=True)
+class _Parent:
+    run: StoredRun
+    checkpoint: Checkpoint | None
+    checkpoint_sha256: str
+
+
+def _parent(path: Path, events: Events) -> _Parent:
     parent = StoredRun.open(path)
-    trained = parent.recipe
     # Locked: while the parent still trains, its checkpoints come and go.
     with parent.directory.lock_to_read():
         checkpoint = parent.newest_checkpoint(events)
-        checkpoint_sha256 = file_sha256(checkpoint.path) if checkpoint is not None else ""
+        return _Parent(parent, checkpoint, file_sha256(checkpoint.path) if checkpoint is not None else "")
+
+
+def _child(
+    found: _Parent,
+    iterations: int | None,
+    recipe: Recipe | None,
+    *,
+    data_path: Path | None,
+    download: bool,
+    device: str | None,
+    events: Events,
+    processes: Processes,
+) -> tuple[Recipe, Workplace]:
+    """The recipe of the fine-tuning, and where it is trained."""
+    parent, checkpoint = found.run, found.checkpoint
+    path, trained = parent.path, parent.recipe
     if checkpoint is None or checkpoint.iteration == 0:
         raise UserError(f"{path} has not been trained yet", Remedy(Action.RESUME, str(path)))
     if trained.network.unit != "acu":
@@ -63,16 +106,16 @@ def round_and_finetune(
     named = {
         "run": storable_path(path),
         "iteration": checkpoint.iteration,
-        "checkpoint_sha256": checkpoint_sha256,
+        "checkpoint_sha256": found.checkpoint_sha256,
         "continue_statistics": True,
     }
     child = recipe.changed(start=None, parent=named)
-    place = parent.workplace(child, data_path=data_path, download=download, device=device, events=events)
+    place = parent.workplace(
+        child, data_path=data_path, download=download, device=device, events=events, processes=processes
+    )
     rehearse(child, place, pretrained=False)
     _check_parent(parent, checkpoint, place)
-    # The new run stands on its own from here: interrupted, it is resumed like any other.
-    with begun(create_run(child, out, place), child, place) as session:
-        return train_to_end(session, events)
+    return child, place
 
 
 def _check_parent(parent: StoredRun, checkpoint: Checkpoint, place: Workplace) -> None:

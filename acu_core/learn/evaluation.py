@@ -8,11 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from acu_core.data.data_set import DataSet
 from acu_core.errors import UserError
+from acu_core.learn.meetings import Meetings
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import MEMORY_FORMATS
 
 
@@ -60,38 +62,56 @@ def evaluate_network(
     memory_format: str = "contiguous",
     stop: Callable[[], bool] | None = None,
     progress: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Counts the errors on the test images of `data`; the model's mode is put back afterwards.
 
     Raises EvaluationStopped when `stop()` turns true between two batches. `progress` gets the images done.
+    Several processes share the batches out, whole ones: each computes what one process alone would, and all get the
+    counts and the loss that it would get. `stop()` may then turn true in any of them.
     """
     was_training = model.training
     model.eval()
+    meetings = Meetings(processes, stop or (lambda: False))
     try:
         done = 0
-        counts = loss = None
+        counts = torch.zeros(2, dtype=torch.int64)
+        losses: list[Tensor] = []
+        number = -(-data.test_count // batch_size)
+        ours = processes.share(number)
         # Closed here, for batches that worker processes prepare ahead: a stopped evaluation lets go of them at once.
-        with closing(data.test_batches(batch_size)) as batches:
-            for images, expected in batches:
-                if stop is not None and stop():
+        batches = data.some_test_batches(batch_size, ours) if processes.several else data.test_batches(batch_size)
+        with closing(batches):
+            for step in range(max(len(share) for share in processes.shares(number))):
+                if meetings.stop(step):
                     raise EvaluationStopped
-                if counts is None or loss is None:
-                    device = images.device
-                    counts = torch.zeros(2, dtype=torch.int64, device=device)
-                    loss = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+                if step >= len(ours):
+                    continue
+                images, expected = next(batches)
                 logits = model(images.contiguous(memory_format=MEMORY_FORMATS[memory_format])).float()
                 right = logits.argmax(1) == expected
                 likeliest = logits.topk(min(5, logits.shape[1]), dim=1).indices
                 # Among equal logits topk may pass over the one that argmax takes: a right answer is in the first five.
                 among = (likeliest == expected[:, None]).any(1) | right
-                counts += torch.stack([(~right).sum(), (~among).sum()])
-                loss += functional.cross_entropy(logits, expected, reduction="sum").to(loss)
+                counts = counts.to(images.device) + torch.stack([(~right).sum(), (~among).sum()])
+                losses.append(functional.cross_entropy(logits, expected, reduction="sum"))
                 done += len(images)
                 if progress is not None:
                     progress(done)
-        if counts is None or loss is None:
-            raise ValueError("the data set has no test images")
-        errors, top5_errors = counts.tolist()
-        return Evaluation(done, errors, top5_errors, float(loss) / done)
+        return _whole(done, counts, losses, processes)
     finally:
         model.train(was_training)
+
+
+def _whole(done: int, counts: Tensor, losses: list[Tensor], processes: Processes) -> Evaluation:
+    """The evaluation that all processes' batches make up."""
+    images, errors, top5_errors = processes.gathered(torch.cat([torch.tensor([done]), counts.cpu()])).sum(0).tolist()
+    if not images:
+        raise ValueError("the data set has no test images")
+    total = 0.0
+    # In the order of the batches, whoever had them: addition is not associative. (`sum` would compensate from Python
+    # 3.12 on.)
+    for part in processes.collected(torch.stack(losses).double().tolist() if losses else []):
+        for loss in part:
+            total += loss
+    return Evaluation(images, errors, top5_errors, total / images)

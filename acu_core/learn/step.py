@@ -14,7 +14,9 @@ from torch.optim.optimizer import Optimizer
 from acu_core.data.randomness import network_seed
 from acu_core.learn.batch_norm import CorrectedAverage
 from acu_core.learn.optimizer import new_optimizer
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move
+from acu_core.learn.synchronized_batch_norm import synchronize_batch_norms
 from acu_core.recipe.schema import Recipe
 
 Precision = Callable[[], AbstractContextManager[object]]
@@ -23,7 +25,10 @@ Precision = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class StepFigures:
-    """What one step came to, still on the device: `loss` () float32, and `accuracy` () of the batch, 0 to 1."""
+    """What one step came to, still on the device: `loss` () float32, and `accuracy` () of the batch, 0 to 1.
+
+    Of several processes, each has those of its own images; `global_figures` makes one of them.
+    """
 
     loss: Tensor
     accuracy: Tensor
@@ -36,8 +41,18 @@ class TrainingStep:
     momentum: the state is the network's and the optimizer's, nothing else. Nothing waits for the device.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, precision: Precision = nullcontext) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        *,
+        precision: Precision = nullcontext,
+        processes: Processes = ALONE,
+    ) -> None:
         self.model = model
+        self._rank = processes.rank
+        # Of the loss, so that the mean of the processes' gradients is the gradient of the mean over all images.
+        self._weight = len(processes.share(recipe.data.batch_size)) * processes.size / recipe.data.batch_size
         self.optimizer: Optimizer = new_optimizer(model, recipe)
         self._recipe = recipe
         self._precision = precision
@@ -45,23 +60,28 @@ class TrainingStep:
         # Statistics of an earlier training, the parent's or those that came with the weights, are averaged on.
         parent = recipe.parent
         continued = (parent is not None and parent.continue_statistics) or network.pretrained
+        device = next(model.parameters()).device
+        if network.batch_norm == "synchronized":
+            synchronize_batch_norms(model, processes, device)
         self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued)
         model.train()
+        self._network = processes.wrapped(model, device)
 
     def __call__(self, iteration: int, images: Tensor, labels: Tensor) -> StepFigures:
         """Takes step `iteration`, counted from 1, on images (B, C, H, W) and labels (B,) on the network's device.
 
+        Of several processes, each on its own rows of the batch, whose gradients come together in backward.
         Order: forward, loss, backward; clip (positions excluded); normalise the positions' gradient; step.
         Raises RuntimeError or ValueError where the operator refuses what it is given: a network that has diverged has
         positions that are not finite.
         """
-        torch.manual_seed(network_seed(self._recipe.seed, iteration))
+        torch.manual_seed(network_seed(self._recipe.seed, iteration, self._rank))
         self._average.set(iteration)
         self._set_learning_rates(iteration)
         with self._precision():
-            logits = self.model(images)
+            logits = self._network(images)
             loss = functional.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss if self._weight == 1 else loss * self._weight).backward()  # type: ignore[no-untyped-call]
         self._prepare_gradients(iteration)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

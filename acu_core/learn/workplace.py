@@ -10,24 +10,28 @@ import torch
 
 from acu_core.data.data_set import DataSet
 from acu_core.errors import Action, Remedy, UserError
+from acu_core.learn.processes import ALONE, Processes
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A data set on the device it is trained on, and the number of CPU threads."""
+    """A data set on the device it is trained on, the number of CPU threads, and the processes that train together."""
 
     data: DataSet
     device: torch.device
     threads: int
+    processes: Processes = ALONE
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(wanted: str, processes: Processes = ALONE) -> torch.device:
     """The device called `wanted`; `auto` is CUDA where there is a GPU, else the CPU.
 
-    Raises UserError when the device is not there.
+    Of several processes each gets the GPU of its number on its machine. Raises UserError when the device is not there.
     """
+    if processes.several:
+        return _choose_own_device(wanted, processes)
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -42,6 +46,29 @@ def choose_device(wanted: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UserError(f"device {wanted!r} is not supported, only auto, cpu, cuda, cuda:<number> and mps")
     return device
+
+
+def _choose_own_device(wanted: str, processes: Processes) -> torch.device:
+    if processes.local_size > 1 and wanted.startswith("cuda:"):
+        raise UserError(
+            f"{processes.local_size} processes of this machine cannot all use {wanted}: with the device cuda, each "
+            "takes a GPU of its own"
+        )
+    device = choose_device(wanted)
+    if device.type == "mps":
+        raise UserError("several processes cannot share the device mps: use the device cpu")
+    if device.type != "cuda":
+        return device
+    number = device.index if device.index is not None else processes.local_rank
+    if number >= torch.cuda.device_count():
+        raise UserError(
+            f"{processes.local_size} processes need as many GPUs on this machine, and PyTorch sees "
+            f"{torch.cuda.device_count()}: start fewer, or use the device cpu"
+        )
+    own = torch.device("cuda", number)
+    # Also where no device is named, as in gathering what can be pickled.
+    torch.cuda.set_device(own)
+    return own
 
 
 @contextmanager

@@ -28,6 +28,10 @@ class NetworkTable(Table):
 
     Statistics that come with stored weights are averaged on.
     """
+    batch_norm: Literal["synchronized", "per_process"] = "synchronized"
+    """Over which images BatchNorm normalises where several processes train: the whole batch, so that they give what one
+    gives, or each its own share. One process has the whole batch either way.
+    """
     options: Table = Field(default_factory=Table)
 
     @property

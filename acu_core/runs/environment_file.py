@@ -19,6 +19,10 @@ class Environment(TypedDict, total=False):
 
     threads: int
     workers: int
+    processes: int
+    """That trained together."""
+    batch_norm: str | None
+    """Over which images BatchNorm normalised, of several processes: all ("synchronized") or each one's."""
     device: str
     device_name: str
     memory_format: str
@@ -34,13 +38,15 @@ class Environment(TypedDict, total=False):
     """The format, the network's name and the files, each with its iteration."""
 
 
-BOUNDS = {"threads": (1, 1024), "workers": (0, 256)}
+BOUNDS = {"threads": (1, 1024), "workers": (0, 256), "processes": (1, 1_000_000)}
 """A recipe's, where 0 threads are not resolved yet: more end the process at the system's limits."""
 LONGEST_PATH = 4096
 """Characters; no system opens a longer one."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "threads": (int,),
     "workers": (int,),
+    "processes": (int,),
+    "batch_norm": (str, type(None)),
     "device": (str,),
     "device_name": (str,),
     "memory_format": (str,),

@@ -11,6 +11,7 @@ import torch
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.network import new_network
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
@@ -23,7 +24,13 @@ RUNS = Path("runs")
 
 
 def prepare(
-    recipe: Recipe, *, data_path: Path | None, download: bool, place: Workplace | None, events: Events
+    recipe: Recipe,
+    *,
+    data_path: Path | None,
+    download: bool,
+    place: Workplace | None,
+    events: Events,
+    processes: Processes = ALONE,
 ) -> tuple[Recipe, Workplace]:
     """The recipe with the data's place in it, and where it is trained; `place` is one that is loaded already.
 
@@ -37,7 +44,7 @@ def prepare(
         )
     if data_path is not None:
         recipe = recipe.changed(data={"path": storable_path(data_path)})
-    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events)
+    place = place or new_workplace(recipe, data_path=data_path, download=download, events=events, processes=processes)
     rehearse(recipe, place)
     return recipe, place
 
@@ -49,9 +56,12 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
     """
     data = recipe.data
     with computing(place.threads):
-        images, labels = recipe_batch(recipe, place.data, 1)
+        images, labels = recipe_batch(recipe, place.data, 1, place.processes)
+        if place.processes.several and len(images) == 1:
+            images, labels = images.repeat(2, 1, 1, 1), labels.repeat(2)
         # Two, because BatchNorm cannot train on one pixel of one image.
         few = images[: max(2, len(images) // 64)]
+        # Each process for itself.
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
             step(1, few, labels[: len(few)])
@@ -69,11 +79,18 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
 
 
 def create_run(recipe: Recipe, out: Path | None, place: Workplace) -> RunDirectory:
-    """A new run directory, at `out` or at the next free number. Raises UserError when `out` is taken."""
+    """A new run directory, at `out` or at the next free number. Raises UserError when `out` is taken.
+
+    The first of several processes makes it.
+    """
     text, environment = recipe_toml(recipe), describe(recipe, place)
-    if out is not None:
-        return RunDirectory.create(out, text, environment)
-    return create_numbered(recipe.name, lambda path: RunDirectory.create(path, text, environment))
+
+    def create() -> RunDirectory:
+        if out is not None:
+            return RunDirectory.create(out, text, environment)
+        return create_numbered(recipe.name, lambda path: RunDirectory.create(path, text, environment))
+
+    return place.processes.from_first(create)
 
 
 def create_numbered(name: str, create: Callable[[Path], RunDirectory]) -> RunDirectory:

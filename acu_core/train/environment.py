@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from acu_core.data.data_set import DataSet
+from acu_core.data.decoder_pool import automatic_workers
 from acu_core.data.loading import load_data_set
 from acu_core.errors import UserError
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.processor import processor_name
 from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
@@ -34,12 +36,28 @@ def storable_path(path: str | os.PathLike[str]) -> str:
     return absolute
 
 
-def load_recipe_data(recipe: Recipe, path: Path | None, download: bool, workers: int = 0) -> DataSet:
-    """The recipe's data set, from `path` where one is given; `workers` of 0 are as many as the recipe says."""
+def load_recipe_data(
+    recipe: Recipe, path: Path | None, download: bool, workers: int = 0, processes: Processes = ALONE
+) -> DataSet:
+    """The recipe's data set, from `path` where one is given; `workers` of 0 are as many as the recipe says.
+
+    Of several processes the first of a machine begins, so that what is downloaded or computed once is there for the
+    others. Raises UserError where their data are not the same.
+    """
     where = path if path is not None else (Path(recipe.data.path) if recipe.data.path else None)
     options: dict[str, Any] = dict(recipe.data.options)
     workers = workers or recipe.machine.workers
-    return load_data_set(recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options)
+    if processes.several and not workers:
+        workers = max(1, automatic_workers() // processes.local_size)
+    with processes.first_here():
+        data = load_data_set(
+            recipe.data.name, path=where, download=download, seed=recipe.seed, workers=workers, **options
+        )
+    if processes.several and dict(data.fingerprint) != processes.from_first(lambda: dict(data.fingerprint)):
+        raise UserError(
+            f"process {processes.rank} has read other data than process 0 ({data.source} here): all need the same"
+        )
+    return data
 
 
 def _check_path(recipe: Recipe, path: Path | None) -> None:
@@ -49,13 +67,17 @@ def _check_path(recipe: Recipe, path: Path | None) -> None:
         raise UserError(f"the data set {name} is made, not read from files, so {path} cannot be used for it")
 
 
-def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, events: Events) -> Workplace:
+def new_workplace(
+    recipe: Recipe, *, data_path: Path | None, download: bool, events: Events, processes: Processes = ALONE
+) -> Workplace:
     """Resolves device, threads and data for a new run. Raises UserError when one of them cannot be had."""
     _check_path(recipe, data_path)
-    device = choose_device(recipe.machine.device)
+    processes.check_batch(recipe.data.batch_size)
+    device = choose_device(recipe.machine.device, processes)
     events.note(f"Loading the data set {recipe.data.name} ...")
-    data = load_recipe_data(recipe, data_path, download)
-    return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads())
+    data = load_recipe_data(recipe, data_path, download, processes=processes)
+    threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
+    return Workplace(data.to(device), device, threads, processes)
 
 
 def recorded_workplace(
@@ -66,30 +88,36 @@ def recorded_workplace(
     download: bool,
     device: str | None,
     events: Events,
+    processes: Processes = ALONE,
 ) -> Workplace:
     """The workplace that `environment` records, or one like it, with a warning of whatever is not the same.
 
     Raises UserError when the data or a device that is asked for cannot be had.
     """
     _check_path(recipe, data_path)
+    processes.check_batch(recipe.data.batch_size)
     recorded = str(environment.get("device", "auto"))
+    if processes.several:
+        # Of one process, which had the GPU of that number.
+        recorded = recorded.partition(":")[0]
     try:
-        chosen = choose_device(device or recorded)
+        chosen = choose_device(device or recorded, processes)
     except UserError as error:
         if device:
             raise
-        chosen = choose_device("auto")
+        chosen = choose_device("auto", processes)
         events.warn(f"{error}; going on on {chosen}", *error.remedies)
     source = environment.get("data", {}).get("source")
     if data_path is None and isinstance(source, str) and source != "generated" and os.path.exists(source):
         data_path = Path(source)
     events.note(f"Loading the data set {recipe.data.name} ...")
     workers = environment.get("workers")
-    data = load_recipe_data(recipe, data_path, download, workers if isinstance(workers, int) and workers > 0 else 0)
+    workers = workers if isinstance(workers, int) and workers > 0 else 0
+    data = load_recipe_data(recipe, data_path, download, workers, processes)
     threads = environment.get("threads")
     if not isinstance(threads, int) or threads < 1:
-        threads = recipe.machine.threads or torch.get_num_threads()
-    place = Workplace(data.to(chosen), chosen, threads)
+        threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
+    place = Workplace(data.to(chosen), chosen, threads, processes)
     changes = differences(environment, describe(recipe, place)) if has_conditions(environment) else []
     if changes:
         events.warn(
@@ -107,7 +135,11 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
     return {
         "threads": place.threads,
         "workers": place.data.workers,
-        "device": str(place.device),
+        "processes": place.processes.size,
+        # One process has the whole batch, whatever the recipe says.
+        "batch_norm": recipe.network.batch_norm if place.processes.several else None,
+        # Of several processes each has a GPU of its own.
+        "device": place.device.type if place.processes.several else str(place.device),
         "device_name": gpu or platform.machine(),
         "memory_format": recipe.machine.memory_format,
         "compile": False,

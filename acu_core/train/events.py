@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from acu_core.errors import Remedy
+from acu_core.learn.processes import Processes
 
 
 class Events(Protocol):
@@ -36,6 +37,11 @@ def tell_run(events: Events, run: Path) -> None:
     """Tells the run to events that listen for it."""
     if isinstance(events, RunListener):
         events.begin_run(run)
+
+
+def heard_by(events: Events | None, processes: Processes) -> Events:
+    """What a training tells its events to: of several processes, the first one's are told."""
+    return events if events is not None and processes.leads else NoEvents()
 
 
 class NoEvents:

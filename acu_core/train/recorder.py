@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from acu_core.errors import UserError
+from acu_core.learn.global_figures import global_figures
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate
 from acu_core.learn.step import StepFigures
 from acu_core.nn.active_conv2d import ActiveConv2d
@@ -33,12 +37,22 @@ class BlockMeans:
 
 
 class Recorder:
-    """Between two `flush`es nothing waits for the device."""
+    """Between two `flush`es nothing waits for the device.
+
+    Several processes collect and flush at the same iterations: their figures come together, and the one that has files
+    writes them.
+    """
 
     def __init__(
-        self, recipe: Recipe, layers: Mapping[str, ActiveConv2d], snapshots: SnapshotWriter, metrics: LogWriter
+        self,
+        recipe: Recipe,
+        layers: Mapping[str, ActiveConv2d],
+        snapshots: SnapshotWriter | None,
+        metrics: LogWriter | None,
+        processes: Processes = ALONE,
     ) -> None:
         self._recipe = recipe
+        self._processes = processes
         self._layers = layers
         self._snapshots = snapshots
         self._metrics = metrics
@@ -56,10 +70,13 @@ class Recorder:
         """Keeps one iteration: its figures, and the shapes as they are now."""
         self._iterations.append(iteration)
         self._figures.append(torch.stack([figures.loss, figures.accuracy]))
-        self._shapes.collect(iteration)
+        if self._snapshots is not None:
+            self._shapes.collect(iteration)
 
     def write_snapshot(self, iteration: int) -> None:
         """Writes the shapes as they are now, for the beginning of a run or without a training step."""
+        if self._snapshots is None:
+            return
         shapes = ShapeCollector(self._layers)
         shapes.collect(iteration)
         shapes.write(self._snapshots)
@@ -72,7 +89,22 @@ class Recorder:
         if not self._iterations:
             return None
         iterations = self._iterations
-        figures = torch.stack(self._figures).cpu().numpy()
+        collected = torch.stack(self._figures).cpu()
+        figures = global_figures(collected, self._recipe.data.batch_size, self._processes).numpy()
+        with self._processes.together():
+            self._write(iterations, figures)
+        return BlockMeans(float(figures[:, 0].mean()), float(figures[:, 1].mean()))
+
+    def check_own(self) -> None:
+        """Raises DivergedError at the first loss of this process that is not finite, without asking the others."""
+        for iteration, figures in zip(self._iterations, self._figures, strict=True):
+            if not math.isfinite(loss := float(figures[0])):
+                raise DivergedError(f"the loss became {loss} at iteration {iteration}")
+
+    def _write(self, iterations: list[int], figures: npt.NDArray[np.float32]) -> None:
+        if self._snapshots is None or self._metrics is None:
+            self._iterations, self._figures = [], []
+            return
         finite = np.isfinite(figures[:, 0])
         good = len(iterations) if finite.all() else int(finite.argmin())
         self._shapes.write(self._snapshots, good)
@@ -89,7 +121,6 @@ class Recorder:
             self._metrics.append(record.entry())
         if good < len(iterations):
             raise DivergedError(f"the loss became {float(figures[good, 0])} at iteration {iterations[good]}")
-        return BlockMeans(float(figures[:, 0].mean()), float(figures[:, 1].mean()))
 
 
 def _shortest(value: np.float32) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 
 from acu_core.errors import UserError
 from acu_core.learn.evaluation import Evaluation
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
@@ -48,7 +49,7 @@ class TrainedNetwork:
 @contextmanager
 def begun(run: RunDirectory, recipe: Recipe, place: Workplace) -> Iterator[Session]:
     """Holds a run that was just created."""
-    with run.lock(), computing(place.threads):
+    with locked(run, place.processes), computing(place.threads):
         yield Session(run, recipe, place, None)
 
 
@@ -61,6 +62,7 @@ def resumed(
     download: bool,
     device: str | None,
     events: Events,
+    processes: Processes = ALONE,
 ) -> Iterator[Session]:
     """Holds the run at `path`; `overrides` may extend its schedule.
 
@@ -68,25 +70,41 @@ def resumed(
     be used.
     """
     # Opened twice: before the lock to say that there is no run, in it because another process may just have ended.
-    with StoredRun.open(path).directory.lock():
-        stored = StoredRun.open(path)
-        checkpoint = stored.newest_checkpoint(events)
-        if checkpoint is None:
-            refuse_lost_checkpoints(stored.directory)
+    with locked(processes.from_first(lambda: StoredRun.open(path)).directory, processes):
+        # The first of several processes reads them for all.
+        stored, checkpoint = processes.from_first(lambda: stored_state(path, events))
         recipe = extended(stored.recipe, stored.path, list(overrides), checkpoint.iteration if checkpoint else 0)
-        place = stored.workplace(recipe, data_path=data_path, download=download, device=device, events=events)
+        place = stored.workplace(
+            recipe, data_path=data_path, download=download, device=device, events=events, processes=processes
+        )
         if checkpoint and checkpoint.iteration and recipe.optimizer.keeps_state and not checkpoint.optimizer["state"]:
-            if checkpoint.iteration not in stored.directory.imported_iterations:
+            if checkpoint.iteration not in processes.from_first(lambda: stored.directory.imported_iterations):
                 raise UserError(f"{checkpoint.path} is damaged: it holds no momentum, and it was not imported")
             events.warn(f"{checkpoint.path} holds no momentum, it was imported: the momentum starts at zero")
         facts = checkpoint.facts if checkpoint else None
-        if facts is not None and facts.environment != stored.directory.environment_sha256:
+        if processes.leads and facts is not None and facts.environment != stored.directory.environment_sha256:
             events.warn(
                 f"{stored.path / 'environment.json'} was changed since the run was saved: its bits may differ from an "
                 "uninterrupted run's"
             )
         with computing(place.threads):
             yield Session(stored.directory, recipe, place, checkpoint)
+
+
+def stored_state(path: Path, events: Events) -> tuple[StoredRun, Checkpoint | None]:
+    """A locked run and its newest checkpoint. Raises UserError when it is damaged."""
+    stored = StoredRun.open(path)
+    checkpoint = stored.newest_checkpoint(events)
+    if checkpoint is None:
+        refuse_lost_checkpoints(stored.directory)
+    return stored, checkpoint
+
+
+@contextmanager
+def locked(run: RunDirectory, processes: Processes) -> Iterator[None]:
+    """Holds a run, which the first of several processes does for all. Raises UserError when others hold it."""
+    with run.lock() if processes.leads else nullcontext():
+        yield
 
 
 def train_session(
@@ -115,7 +133,9 @@ def train_session(
             training.restore(checkpoint)
         else:
             training.begin(initial_state() if initial_state is not None else None)
-        _record(session)
+        with session.place.processes.together():
+            if session.place.processes.leads:
+                _record(session)
         finished = training.run()
     finally:
         training.close()

@@ -14,7 +14,9 @@ from acu_core.data.decoder_pool import UnreadableImageError
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.evaluation import Evaluation, EvaluationStopped, evaluate_network
+from acu_core.learn.meetings import Meetings
 from acu_core.learn.network import load_network_state, new_network
+from acu_core.learn.processes import LostProcessError
 from acu_core.learn.schedule import evaluates, saves
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace
@@ -34,11 +36,12 @@ from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
 @dataclass(frozen=True)
-class _Logs:
+class _Files:
+    """What the first of several processes writes, and no other."""
+
     snapshots: SnapshotWriter
     metrics: LogWriter
     timings: LogWriter
-    recorder: Recorder
 
 
 @dataclass
@@ -69,11 +72,14 @@ class RunTraining:
         self.iteration = 0
         self.evaluation: Evaluation | None = None
         self.model = new_network(recipe, place, pretrained=pretrained)
-        self._step = TrainingStep(self.model, recipe)
+        self._processes = place.processes
+        self._step = TrainingStep(self.model, recipe, processes=place.processes)
         self._stop = stop
+        self._meetings = Meetings(place.processes, stop)
         self._report = report
         self._layers = active_layers(self.model)
-        self._opened: _Logs | None = None
+        self._files: _Files | None = None
+        self._opened: Recorder | None = None
         self._saved = -1
         # Iterations saved by this process whose networks compute finite numbers, as far as is known.
         self._good: list[int] = []
@@ -84,27 +90,36 @@ class RunTraining:
         """Starts at iteration 0 with empty logs; the network starts with `initial_state` where one is given."""
         if initial_state is not None:
             load_network_state(self.model, initial_state, "the parent's checkpoint")
+        if self._processes.leads:
+            self._files = self._new_files()
+        self._open()
+        with self._processes.together():
+            self._recorder.write_snapshot(0)
+        self._save()
+
+    def _new_files(self) -> _Files:
         hidden = self.place.data.hidden_positions
         facts = TrainingFacts(self.recipe.schedule.warm_up, hidden.tolist() if hidden is not None else None)
         snapshots = SnapshotWriter.create(self.directory.positions, layer_entries(self._layers), facts, replace=True)
         metrics = LogWriter(self.directory.metrics, replace=True)
-        self._open(snapshots, metrics, LogWriter(self.directory.timings, replace=True))
-        self._logs.recorder.write_snapshot(0)
-        self._save()
+        return _Files(snapshots, metrics, LogWriter(self.directory.timings, replace=True))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes on from a checkpoint, both logs cut to its lengths.
 
         Raises UserError that names what does not fit or is damaged, and then has changed nothing on disk.
         """
-        imported = self.directory.imported_iterations
         refuse_other_recipe(checkpoint, self.recipe, self.directory)
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
-        snapshots, metrics, timings = logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
-        for log in logs:
-            log.cut()
-        self._open(snapshots, metrics, timings)
-        self._imported = imported
+        with self._processes.together():
+            if self._processes.leads:
+                imported = self.directory.imported_iterations
+                logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
+                for log in logs:
+                    log.cut()
+                self._files = _Files(*logs)
+                self._imported = imported
+        self._open()
         self.iteration = self._saved = checkpoint.iteration
         self._good = [checkpoint.iteration]
 
@@ -117,14 +132,24 @@ class RunTraining:
         try:
             finished = self._train(session)
         except UnreadableImageError as error:
-            self._save()
-            raise UserError(
-                f"{error} (iteration {self.iteration} is saved)", Remedy(Action.RESUME, str(self.directory.path))
-            ) from error
+            if self._processes.several:
+                # The others wait for this process's share of the step: nothing more can be saved together.
+                saved = f"iteration {self._saved} is saved"
+            else:
+                self._save()
+                saved = f"iteration {self.iteration} is saved"
+            raise UserError(f"{error} ({saved})", Remedy(Action.RESUME, str(self.directory.path))) from error
         except DivergedError as error:
             raise DivergedError(
                 f"{error}: start again with a smaller optimizer.learning_rate or with optimizer.gradient_clip"
                 f"{self._last_good()}"
+            ) from error
+        except RuntimeError as error:
+            lost = self._processes.lost(error)
+            if lost is None:
+                raise
+            raise LostProcessError(
+                f"{lost}; iteration {self._saved} is saved", Remedy(Action.RESUME, str(self.directory.path))
             ) from error
         if not finished:
             self._save()
@@ -132,10 +157,10 @@ class RunTraining:
 
     def close(self) -> None:
         """Closes the logs."""
-        if self._opened is not None:
-            self._opened.snapshots.close()
-            self._opened.metrics.close()
-            self._opened.timings.close()
+        if self._files is not None:
+            self._files.snapshots.close()
+            self._files.metrics.close()
+            self._files.timings.close()
 
     def _train(self, session: _Session) -> bool:
         # A checkpoint is always saved before the evaluation of its iteration, so a resumed run begins with that, and a
@@ -143,11 +168,11 @@ class RunTraining:
         if self.iteration > 0 and evaluates(self.recipe, self.iteration) and not self._evaluate(session):
             return False
         while self.iteration < self.recipe.schedule.iterations:
-            if self._stop():
+            if self._meetings.stop(self.iteration):
                 return False
             self._train_one(self.iteration + 1)
             self.iteration += 1
-            if self._logs.recorder.pending >= BLOCK or time.monotonic() - self._written >= BLOCK_SECONDS:
+            if self._writes():
                 self._flush()
             evaluation_due = evaluates(self.recipe, self.iteration)
             if evaluation_due or saves(self.recipe, self.iteration):
@@ -157,27 +182,39 @@ class RunTraining:
         return True
 
     def _train_one(self, iteration: int) -> None:
-        images, labels = recipe_batch(self.recipe, self.place.data, iteration)
+        images, labels = recipe_batch(self.recipe, self.place.data, iteration, self._processes)
         try:
             figures = self._step(iteration, images, labels)
         except (RuntimeError, ValueError):
             # The CPU operator refuses positions that are not finite; the loss that made them so says it better.
-            self._flush()
+            if self._processes.several:
+                # The others may be anywhere, so they cannot be met.
+                self._recorder.check_own()
+            else:
+                self._flush()
             self._check_finite()
             raise
-        self._logs.recorder.collect(iteration, figures)
+        self._recorder.collect(iteration, figures)
 
-    def _open(self, snapshots: SnapshotWriter, metrics: LogWriter, timings: LogWriter) -> None:
-        self._opened = _Logs(snapshots, metrics, timings, Recorder(self.recipe, self._layers, snapshots, metrics))
+    def _open(self) -> None:
+        files = self._files
+        snapshots, metrics = (files.snapshots, files.metrics) if files is not None else (None, None)
+        self._opened = Recorder(self.recipe, self._layers, snapshots, metrics, self._processes)
 
     @property
-    def _logs(self) -> _Logs:
+    def _recorder(self) -> Recorder:
         if self._opened is None:
             raise RuntimeError("call begin or restore first")
         return self._opened
 
+    def _writes(self) -> bool:
+        if self._processes.several:
+            # Clocks differ, iterations do not.
+            return self._meetings.due(self.iteration)
+        return self._recorder.pending >= BLOCK or time.monotonic() - self._written >= BLOCK_SECONDS
+
     def _flush(self) -> None:
-        means = self._logs.recorder.flush()
+        means = self._recorder.flush()
         self._written = time.monotonic()
         if means is not None:
             self._report(self.iteration, means.loss, means.accuracy)
@@ -191,22 +228,27 @@ class RunTraining:
         self._flush()
         if self._saved == self.iteration:
             return
+        self._processes.equalize(self.model)
+        with self._processes.together():
+            if self._files is not None:
+                self._save_files(self._files)
+        self._saved = self.iteration
+        self._good.append(self.iteration)
+
+    def _save_files(self, files: _Files) -> None:
         # The loss of this iteration was computed before its step: the step itself may have broken the network.
         self._check_finite()
-        snapshots, metrics = self._logs.snapshots, self._logs.metrics
-        snapshots.sync()
-        metrics.sync()
+        files.snapshots.sync()
+        files.metrics.sync()
         save_checkpoint(
             self.directory,
             self.iteration,
             model=self.model.state_dict(),
             optimizer=self._step.optimizer.state_dict(),
-            log_lengths=LogLengths(snapshots.length, metrics.length),
+            log_lengths=LogLengths(files.snapshots.length, files.metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
             never_delete=self._imported,
         )
-        self._saved = self.iteration
-        self._good.append(self.iteration)
 
     def _last_good(self) -> str:
         if not self._good:
@@ -217,14 +259,14 @@ class RunTraining:
         """False when it was asked to stop before the end of the evaluation."""
         self._flush()
         begun = time.monotonic()
-        data = self.place.data
         try:
             result = evaluate_network(
                 self.model,
-                data,
+                self.place.data,
                 batch_size=self.recipe.data.evaluation_batch_size,
                 memory_format=self.recipe.machine.memory_format,
                 stop=self._stop,
+                processes=self._processes,
             )
         except EvaluationStopped:
             return False
@@ -233,7 +275,13 @@ class RunTraining:
             self._good = [iteration for iteration in self._good if iteration != self.iteration]
             raise DivergedError(f"the test loss became {result.loss} at iteration {self.iteration}")
         self.evaluation = result
-        paper = self.recipe.paper
+        with self._processes.together():
+            if self._files is not None:
+                self._write_evaluation(session, self._files, result, begun)
+        return True
+
+    def _write_evaluation(self, session: _Session, files: _Files, result: Evaluation, begun: float) -> None:
+        data, paper = self.place.data, self.recipe.paper
         # Else nobody asks for it, and the file keeps the bytes that it always had.
         top5 = data.classes > 10 or (paper is not None and paper.measure == "top-5 accuracy %")
         record = EvaluationRecord(
@@ -244,7 +292,7 @@ class RunTraining:
             test_images=result.images,
             test_top5_errors=result.top5_errors if top5 else None,
         )
-        self._logs.metrics.append(record.entry())
+        files.metrics.append(record.entry())
         ended = time.monotonic()
         # Evaluations are counted apart: how often they come is no part of the speed.
         training = begun - session.started - session.evaluating
@@ -257,5 +305,4 @@ class RunTraining:
             iterations_per_second=speed,
             evaluation_seconds=round(ended - begun, 3),
         )
-        self._logs.timings.append(timing.entry())
-        return True
+        files.timings.append(timing.entry())

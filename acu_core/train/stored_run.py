@@ -10,6 +10,7 @@ from torch import nn
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.network import load_network_state, new_network
+from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint, load_latest_checkpoint
@@ -90,6 +91,7 @@ class StoredRun:
         download: bool = False,
         device: str | None = None,
         events: Events,
+        processes: Processes = ALONE,
     ) -> Workplace:
         """Data, device and threads as recorded, for the run's own recipe or another one on the same data."""
         return recorded_workplace(
@@ -99,6 +101,7 @@ class StoredRun:
             download=download,
             device=device,
             events=events,
+            processes=processes,
         )
 
     def network(self, checkpoint: Checkpoint, place: Workplace) -> nn.Module:
