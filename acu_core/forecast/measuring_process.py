@@ -16,14 +16,17 @@ from typing import BinaryIO
 
 import torch
 
-from acu_core.errors import UserError
+from acu_core.data.data_set import DataSet
+from acu_core.data.in_memory import InMemoryData
+from acu_core.forecast.company import Company, accompanied, environments
 from acu_core.forecast.high_water_mark import high_water_mark, start_high_water_mark
 from acu_core.forecast.known_data import SIZES
 from acu_core.forecast.pace import Measured, measure_pace
-from acu_core.forecast.stand_in import is_missing, stand_in_workplace
+from acu_core.forecast.stand_in import stand_in_workplace
 from acu_core.forecast.step_clock import Patience
 from acu_core.forecast.work import Work
 from acu_core.learn.network import new_network
+from acu_core.learn.processes import AnotherFailedError, LostProcessError
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.schema import Recipe
 from acu_core.train.begin import prepare
@@ -39,6 +42,10 @@ class Task:
     work: Work
     patience: Patience
     started: float
+    processes: int = 1
+    company: Company = "none"
+    made_up: bool = False
+    """Whether the images are to be made up, of the data set's size."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,9 @@ class Answer:
     memory: Memory
     start_seconds: float
     """From the start of the process until the first iteration could begin."""
-    made_up: bool
-    """Whether the images are made up, because the data set is not here."""
     source: str
+    images_in_memory: bool
+    """Whether the data set keeps its images in memory, rather than in files."""
     device: str
     threads: int
     test_images: int
@@ -80,71 +87,104 @@ class Answer:
     gradient_bytes: int
 
 
-def measure_in_process(task: Task) -> Answer:
-    """Does `task` in a fresh process.
+def measure_in_processes(task: Task) -> list[Answer]:
+    """Does `task` in a fresh process, or in as many as train together on this machine: an answer of each.
 
-    Raises what a training would raise, and MemoryError where the system ends the process for want of memory.
+    Raises what a training would raise, and MemoryError where the system ends a process for want of memory.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=pickle.dumps(task),
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    if done.returncode == -signal.SIGKILL:
-        raise MemoryError("the system has ended the process that measured, as it does where a process needs too much")
-    if done.returncode:
-        raise RuntimeError(f"the process that measures has ended with status {done.returncode}")
-    answer: Answer | Exception = pickle.loads(done.stdout)
-    if isinstance(answer, Exception):
-        raise answer
+    path = os.pathsep.join(path for path in sys.path if path)
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for environment in environments(task.processes, task.company):
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**environment, "PYTHONPATH": path},
+                )
+            )
+        # First all are told, then all are waited for: they meet one another.
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write(pickle.dumps(task))
+            process.stdin.flush()
+        answers = [_answer_of(process) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+    failures = [answer for answer in answers if isinstance(answer, Exception)]
+    # One says what went wrong, the others only that another one has failed.
+    for failure in sorted(failures, key=lambda failure: isinstance(failure, AnotherFailedError | LostProcessError)):
+        raise failure
+    return [answer for answer in answers if isinstance(answer, Answer)]
+
+
+def _answer_of(process: subprocess.Popen[bytes]) -> Answer | Exception:
+    written, _ = process.communicate()
+    if process.returncode == -signal.SIGKILL:
+        return MemoryError("the system has ended the process that measured, as it does where a process needs too much")
+    if process.returncode:
+        return RuntimeError(f"the process that measures has ended with status {process.returncode}")
+    answer: Answer | Exception = pickle.loads(written)
     return answer
 
 
 def answer_to(task: Task) -> Answer:
     """Does `task` in this process."""
-    recipe, place, made_up = _begin(task)
-    loading = high_water_mark()
-    start_high_water_mark(trim=False)
-    start_seconds = time.monotonic() - task.started
-    data = place.data
-    test_images = SIZES[recipe.data.name].test_images if made_up else data.test_count
-    measured = measure_pace(recipe, place, patience=task.patience, work=task.work, test_images=test_images)
-    training = high_water_mark()
-    parameters, gradient_bytes = _sizes(recipe, place)
-    device = None
-    if place.device.type == "cuda":
-        device = torch.cuda.max_memory_reserved(place.device)
-    hidden = data.hidden_positions
-    workers = data.workers
-    return Answer(
-        measured,
-        Memory(loading, training, device, workers, _largest_child() if workers else 0),
-        start_seconds,
-        made_up,
-        data.source,
-        str(place.device),
-        place.threads,
-        test_images,
-        data.classes,
-        hidden.tolist() if hidden is not None else None,
-        parameters,
-        gradient_bytes,
-    )
+    with accompanied(task.processes, task.company) as processes:
+        stand_in = stand_in_workplace(task.recipe, whole=True, processes=processes) if task.made_up else None
+        recipe, place = prepare(
+            task.recipe,
+            data_path=task.data_path,
+            download=False,
+            place=stand_in,
+            events=NoEvents(),
+            processes=processes,
+        )
+        loading = high_water_mark()
+        start_high_water_mark(trim=False)
+        start_seconds = time.monotonic() - task.started
+        data = place.data
+        size = SIZES[recipe.data.name] if task.made_up else None
+        test_images = size.test_images if size is not None else data.test_count
+        measured = measure_pace(recipe, place, patience=task.patience, work=task.work, test_images=test_images)
+        parameters, gradient_bytes = _sizes(recipe, place)
+        # Made-up images lie in memory, those of files would not.
+        too_much = _image_bytes(data) if size is not None and not size.in_memory else 0
+        training = high_water_mark() - too_much
+        cuda = place.device.type == "cuda"
+        device = torch.cuda.max_memory_reserved(place.device) if cuda else None
+        hidden = data.hidden_positions
+        return Answer(
+            measured,
+            Memory(
+                loading - too_much,
+                training,
+                device,
+                data.workers,
+                _largest_child() if data.workers else 0,
+            ),
+            start_seconds,
+            data.source,
+            size.in_memory if size is not None else isinstance(data, InMemoryData),
+            str(place.device),
+            place.threads,
+            test_images,
+            data.classes,
+            hidden.tolist() if hidden is not None else None,
+            parameters,
+            gradient_bytes,
+        )
 
 
-def _begin(task: Task) -> tuple[Recipe, Workplace, bool]:
-    recipe = task.recipe
-    try:
-        recipe, place = prepare(recipe, data_path=task.data_path, download=False, place=None, events=NoEvents())
-        return recipe, place, False
-    except UserError as error:
-        stand_in = stand_in_workplace(recipe, whole=True) if is_missing(error, recipe, task.data_path) else None
-        if stand_in is None:
-            raise
-    recipe, place = prepare(recipe, data_path=None, download=False, place=stand_in, events=NoEvents())
-    return recipe, place, True
+def _image_bytes(data: DataSet) -> int:
+    assert isinstance(data, InMemoryData)
+    return data.train_images.nbytes + data.test_images.nbytes
 
 
 def _sizes(recipe: Recipe, place: Workplace) -> tuple[int, int]:
@@ -179,7 +219,7 @@ def _main(asked: BinaryIO) -> None:
     answer: Answer | Exception
     try:
         answer = answer_to(task)
-    except (ValueError, RuntimeError, MemoryError, OSError) as error:
+    except (ValueError, RuntimeError, MemoryError, OSError, AnotherFailedError) as error:
         answer = error
     with answer_to_whom:
         pickle.dump(answer, answer_to_whom)

@@ -147,23 +147,30 @@ def _endless(recipe: Recipe, *, moving: bool) -> Recipe:
 def _measure(recipe: Recipe, place: Workplace, path: Path, patience: Patience, test_images: int) -> _Stretch:
     clock = StepClock(patience, place.device, ahead=_ahead(place))
     run = RunDirectory.create(path, recipe_toml(recipe), describe(recipe, place))
-    training = RunTraining(run, recipe, place, pretrained=False, stop=clock, report=lambda *_: None)
+    training: RunTraining | None = None
+
+    def stop() -> bool:
+        return training is not None and clock.enough(training.iteration)
+
+    training = RunTraining(run, recipe, place, pretrained=False, stop=stop, report=lambda *_: None)
     try:
         training.begin()
         first_checkpoint = _newest_checkpoint(run)
         training.run()
-        # It was saved after the clock was asked for the last time.
+        # It was saved after the clock was told for the last time.
         checkpoint = time.perf_counter() - clock.last
         evaluation = _evaluation(training, patience, test_images) if test_images else 0.0
     finally:
         training.close()
+    # The first of several processes alone writes.
+    records = read_metrics(run.metrics).training if run.metrics.exists() else ()
     return _Stretch(
         clock.seconds,
         clock.figures,
         evaluation,
         checkpoint,
         tuple(layer_entries(active_layers(training.model))),
-        read_metrics(run.metrics).training,
+        records,
         first_checkpoint,
         _newest_checkpoint(run),
         sum(file.stat().st_size for file in run.path.iterdir() if file.suffix in (".toml", ".json")),
@@ -176,14 +183,26 @@ def _ahead(place: Workplace) -> int:
 
 
 def _newest_checkpoint(run: RunDirectory) -> int:
-    return list_checkpoints(run)[0][1].stat().st_size
+    return next((path.stat().st_size for _, path in list_checkpoints(run)), 0)
 
 
 def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> float:
-    """Seconds of an evaluation of so many test images, from its first batches."""
+    """Seconds of an evaluation of so many test images, from its first batches.
+
+    Several processes share the batches out; here each evaluates its own first ones, without meeting the others.
+    """
     recipe, place = training.recipe, training.place
     batch_size = recipe.data.evaluation_batch_size
     clock = StepClock(patience, place.device, ahead=_ahead(place))
+    done = 0
+
+    def stop() -> bool:
+        return clock.enough(done)
+
+    def progress(images: int) -> None:
+        nonlocal done
+        done = -(-images // batch_size)
+
     began = time.perf_counter()
     # It is asked before each batch but not after the last one.
     with contextlib.suppress(EvaluationStopped):
@@ -192,9 +211,14 @@ def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> 
             place.data,
             batch_size=batch_size,
             memory_format=recipe.machine.memory_format,
-            stop=clock,
+            stop=stop,
+            progress=progress,
         )
     if clock.figures >= patience.least:
-        return clock.seconds * test_images / batch_size
-    # So few that all of them were evaluated.
-    return (time.perf_counter() - began) * test_images / place.data.test_count
+        batch = clock.seconds
+    else:
+        # So few that all of them were evaluated.
+        batch = (time.perf_counter() - began) * batch_size / place.data.test_count
+    if not place.processes.several:
+        return batch * test_images / batch_size
+    return batch * max(map(len, place.processes.shares(-(-test_images // batch_size))))

@@ -23,9 +23,10 @@ class Patience:
 
 
 class StepClock:
-    """Called between two pieces of work, such as iterations; true when enough were timed.
+    """Told between two pieces of work, such as iterations, how many are done; says whether enough were timed.
 
-    `ahead` more pieces do not count where they were prepared before. On a GPU, which is told of an iteration long before it computes it, the pieces are timed by tens.
+    `ahead` more pieces do not count where they were prepared before. On a GPU, which is told of an iteration long
+    before it computes it, the pieces are timed by tens. It need not be told of every piece.
     """
 
     def __init__(self, patience: Patience, device: torch.device, *, ahead: int = 0) -> None:
@@ -33,26 +34,18 @@ class StepClock:
         self._device = device
         self._group = 10 if device.type == "cuda" else 1
         self._skipped = (patience.skipped + ahead) * self._group
-        self._calls = 0
-        self._times: list[float] = []
+        self._times: list[tuple[int, float]] = []
 
-    def __call__(self) -> bool:
-        """The first call is before the first piece."""
-        done = self._calls
-        self._calls += 1
-        if done < self._skipped or (done - self._skipped) % self._group:
+    def enough(self, done: int) -> bool:
+        """Whether it is time to stop, with `done` pieces done."""
+        if done < self._skipped or (self._times and done < self._times[-1][0] + self._group):
             return False
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self._times.append(time.perf_counter())
-        return self.enough
-
-    @property
-    def enough(self) -> bool:
-        """Whether as many figures are there as were wanted."""
+        self._times.append((done, time.perf_counter()))
         if self.figures < self._patience.least:
             return False
-        return self.figures >= self._patience.most or self._times[-1] - self._times[0] >= self._patience.seconds
+        return self.figures >= self._patience.most or self.last - self._times[0][1] >= self._patience.seconds
 
     @property
     def figures(self) -> int:
@@ -62,10 +55,10 @@ class StepClock:
     @property
     def seconds(self) -> float:
         """Of one piece: the median, which a neighbour on the same processor disturbs least."""
-        pieces = [after - before for before, after in zip(self._times, self._times[1:], strict=False)]
-        return statistics.median(pieces) / self._group
+        pairs = zip(self._times, self._times[1:], strict=False)
+        return statistics.median((after - before) / (later - earlier) for (earlier, before), (later, after) in pairs)
 
     @property
     def last(self) -> float:
-        """When it was called last, as `time.perf_counter` counts."""
-        return self._times[-1]
+        """When it was told last, as `time.perf_counter` counts."""
+        return self._times[-1][1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from acu_core.recipe.schema import Recipe
 
@@ -24,6 +24,9 @@ class Work:
     def iterations(self) -> int:
         """Both kinds."""
         return self.still + self.moving
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 def work_of(recipe: Recipe, after: int = 0) -> Work:
