@@ -28,6 +28,7 @@ from acu_core.forecast.work import Work
 from acu_core.learn.network import new_network
 from acu_core.learn.processes import AnotherFailedError, LostProcessError
 from acu_core.learn.workplace import Workplace, computing
+from acu_core.nn.parameter_count import parameter_count
 from acu_core.recipe.schema import Recipe
 from acu_core.train.begin import prepare
 from acu_core.train.events import NoEvents
@@ -191,9 +192,8 @@ def _sizes(recipe: Recipe, place: Workplace) -> tuple[int, int]:
     """Parameters, and the bytes of their gradients."""
     with torch.device("meta"), computing(place.threads):
         model = new_network(recipe, Workplace(place.data, torch.device("meta"), place.threads), pretrained=False)
-    parameters = list(model.parameters())
-    learned = [parameter for parameter in parameters if parameter.requires_grad]
-    return sum(map(torch.Tensor.numel, parameters)), sum(one.numel() * one.element_size() for one in learned)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return parameter_count(model), sum(one.numel() * one.element_size() for one in learned)
 
 
 def _largest_child() -> int:

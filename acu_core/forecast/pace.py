@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -214,11 +215,12 @@ def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> 
             stop=stop,
             progress=progress,
         )
-    if clock.figures >= patience.least:
-        batch = clock.seconds
-    else:
+    took = time.perf_counter() - began
+    batches = test_images / batch_size
+    if place.processes.several:
+        batches = max(map(len, place.processes.shares(math.ceil(batches))))
+    if clock.figures < patience.least:
         # So few that all of them were evaluated.
-        batch = (time.perf_counter() - began) * batch_size / place.data.test_count
-    if not place.processes.several:
-        return batch * test_images / batch_size
-    return batch * max(map(len, place.processes.shares(-(-test_images // batch_size))))
+        return took * batches * batch_size / place.data.test_count
+    # The first ones take longer each time: memory is taken for another size.
+    return clock.seconds * (batches - done) + took
