@@ -63,9 +63,8 @@ def compare_plan(
     system says of it.
     """
     recipe = load_recipe(name, list(overrides))
-    rough = plan_training(
-        _shortened(recipe, LEAST_ITERATIONS), data_path=data_path if not recipe.data.is_made else None
-    )
+    where = None if recipe.data.is_made else data_path
+    rough = plan_training(_shortened(recipe, LEAST_ITERATIONS), data_path=where)
     iterations = max(LEAST_ITERATIONS, round(seconds / _step(rough)))
     short = _shortened(recipe, iterations)
     planned = plan_training(short, data_path=where)
