@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
@@ -99,7 +98,7 @@ def measure_in_processes(task: Task) -> list[Answer]:
         for environment in environments(task.processes, task.company):
             running.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", __name__],
+                    [sys.executable, "-c", f"from {__name__} import serve; serve()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env={**environment, "PYTHONPATH": path},
@@ -209,24 +208,18 @@ def _largest_child() -> int:
     return max(marks, default=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 
-def _main(asked: BinaryIO) -> None:
+def serve() -> None:
+    """Reads a task from standard input, does it, and writes the answer to standard output."""
     # Whoever waits for the answer shows what a signal means.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What libraries print must not come between.
-    answer_to_whom = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    written = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    task: Task = pickle.load(asked)
+    task: Task = pickle.load(sys.stdin.buffer)
     answer: Answer | Exception
     try:
         answer = answer_to(task)
     except (ValueError, RuntimeError, MemoryError, OSError, AnotherFailedError) as error:
         answer = error
-    with answer_to_whom:
-        pickle.dump(answer, answer_to_whom)
-
-
-if __name__ == "__main__":
-    # By its own name, or what is pickled would be of a module that is called otherwise.
-    from acu_core.forecast import measuring_process
-
-    measuring_process._main(sys.stdin.buffer)
+    with written:
+        pickle.dump(answer, written)
