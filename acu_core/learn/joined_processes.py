@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -47,14 +48,14 @@ def joined() -> Iterator[Processes]:
     try:
         yield processes
     except BaseException as error:
-        failure = processes.lost(error) or error
-        first = processes.fails_first()
+        says = not isinstance(error, AnotherFailedError) and processes.fails_first()
         _leave(failed=True)
-        if isinstance(failure, AnotherFailedError) or not first:
+        lost = processes.lost(error)
+        if not says:
             raise AnotherFailedError from error
-        if failure is error:
-            raise
-        raise failure from error
+        if lost is not None and lost is not error:
+            raise lost from error
+        raise
     else:
         _leave(failed=False)
     finally:
@@ -144,13 +145,12 @@ class JoinedProcesses(Processes):
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
         """See `Processes`."""
         options: dict[str, Any] = {_SYNC_BUFFERS: False}
-        return DistributedDataParallel(
-            model,
-            device_ids=[device] if device.type == "cuda" else None,
-            # Parameters that a network does not use get no gradient, as in one process, and nobody waits for it.
-            static_graph=True,
-            **options,
-        )
+        # Either way, parameters that a network does not use get no gradient, as in one process, and nobody waits for
+        # it. A static graph is the faster one. But it packs the gradients anew after the first iteration, and the order
+        # in which three or more are summed follows from how they are packed: a resumed training had other bits.
+        if device.type == "cuda":
+            return DistributedDataParallel(model, device_ids=[device], static_graph=True, **options)
+        return _AlikeInEveryIteration(model, find_unused_parameters=True, **options)
 
     def equalize(self, model: nn.Module) -> None:
         """See `Processes`."""
@@ -172,6 +172,14 @@ class JoinedProcesses(Processes):
         with suppress(RuntimeError):
             return bool(self._store.add(_FAILED, 1) == 1)
         return False
+
+
+class _AlikeInEveryIteration(DistributedDataParallel):
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        with warnings.catch_warnings():
+            # That nothing was unused, and that looking for it takes time.
+            warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified")
+            return super().forward(*inputs, **named)  # type: ignore[no-untyped-call]
 
 
 _current: list[JoinedProcesses] = []

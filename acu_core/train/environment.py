@@ -88,13 +88,15 @@ def recorded_workplace(
     download: bool,
     device: str | None,
     events: Events,
-    processes: Processes = ALONE,
+    processes: Processes | None = None,
 ) -> Workplace:
     """The workplace that `environment` records, or one like it, with a warning of whatever is not the same.
 
+    `processes` are those that train there: None where nothing is trained, and how many did so does not matter.
     Raises UserError when the data or a device that is asked for cannot be had.
     """
     _check_path(recipe, data_path)
+    trained, processes = processes is not None, processes or ALONE
     processes.check_batch(recipe.data.batch_size)
     recorded = str(environment.get("device", "auto"))
     if processes.several:
@@ -118,7 +120,10 @@ def recorded_workplace(
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
     place = Workplace(data.to(chosen), chosen, threads, processes)
-    changes = differences(environment, describe(recipe, place)) if has_conditions(environment) else []
+    now = describe(recipe, place)
+    if not trained:
+        now |= {key: environment[key] for key in ("processes", "batch_norm") if key in environment}
+    changes = differences(environment, now) if has_conditions(environment) else []
     if changes:
         events.warn(
             "these are other conditions than those the run was trained under, so bits will differ from what "

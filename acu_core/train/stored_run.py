@@ -10,7 +10,7 @@ from torch import nn
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.network import load_network_state, new_network
-from acu_core.learn.processes import ALONE, Processes
+from acu_core.learn.processes import Processes
 from acu_core.learn.workplace import Workplace
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import Checkpoint, list_checkpoints, load_checkpoint, load_latest_checkpoint
@@ -91,9 +91,12 @@ class StoredRun:
         download: bool = False,
         device: str | None = None,
         events: Events,
-        processes: Processes = ALONE,
+        processes: Processes | None = None,
     ) -> Workplace:
-        """Data, device and threads as recorded, for the run's own recipe or another one on the same data."""
+        """Data, device and threads as recorded, for the run's own recipe or another one on the same data.
+
+        `processes` are those that are to train there.
+        """
         return recorded_workplace(
             recipe or self.recipe,
             self.environment,
