@@ -48,7 +48,7 @@ def remarks(plan: Plan) -> list[str]:
         )
     if plan.company == "elsewhere":
         told = (
-            f"{_short(plan.communication_seconds)} a step for that at {plan.bandwidth / 1e9:g} GB/s are in it, as if "
+            f"{short(plan.communication_seconds)} a step for that at {plan.bandwidth / 1e9:g} GB/s are in it, as if "
             "nothing were computed meanwhile"
             if plan.bandwidth is not None
             else "the time for that is not in it"
@@ -133,7 +133,7 @@ def _rows(plan: Plan) -> list[list[str]]:
 
 
 def _row(name: str, seconds: float, count: int) -> list[str]:
-    return [name, _short(seconds), f"{count:,}", terminal.duration(seconds * count)]
+    return [name, short(seconds), f"{count:,}", terminal.duration(seconds * count)]
 
 
 def _memory(plan: Plan) -> str:
@@ -149,7 +149,7 @@ def _memory(plan: Plan) -> str:
     return words
 
 
-def _short(seconds: float) -> str:
+def short(seconds: float) -> str:
     """Three digits: `3.21 ms`, `321 ms`, `3.21 s`; minutes as everywhere."""
     if seconds >= 60:
         return terminal.duration(seconds)
