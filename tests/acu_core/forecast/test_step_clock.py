@@ -53,3 +53,12 @@ def test_batches_that_were_prepared_ahead_do_not_count(now: list[float]) -> None
     clock = StepClock(Patience(seconds=0, least=1, most=1, skipped=1), CPU, ahead=2)
     ends = [clock.enough(done) for done in range(5)]
     assert ends == [False, False, False, False, True]
+
+
+def test_what_comes_up_now_and_then_is_in_the_time(now: list[float]) -> None:
+    clock = StepClock(Patience(seconds=1e9, least=1, most=1000, skipped=0), CPU)
+    # Every tenth piece takes eleven times as long.
+    for done in range(901):
+        clock.enough(done)
+        now[0] += 11.0 if done % 10 == 0 else 1.0
+    assert clock.seconds == pytest.approx(2.0)
