@@ -18,6 +18,7 @@ from acu_cli.commands import (
     evaluate,
     export,
     import_caffe,
+    plan,
     positions,
     recipes,
     report,
@@ -66,6 +67,7 @@ def _options(
 
 
 app.command("train", epilog="Example: acu train planted --set schedule.iterations=500 --seed 1")(train.train)
+app.command("plan", epilog="Example: acu plan cifar10-plain-acu --data cifar10.npz")(plan.plan)
 app.command("watch", epilog="Example: acu watch runs/planted-1")(watch.watch)
 app.command("runs", epilog="Example: acu runs runs")(runs.runs)
 app.command("show", epilog="Example: acu show runs/planted-1")(show.show)

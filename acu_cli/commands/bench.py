@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +12,10 @@ from acu_cli.commands.bench_data import bench_data
 
 if TYPE_CHECKING:
     from acu_core.bench.operator_bench import OperatorRow
+    from acu_core.bench.plan_bench import PlanAndTruth
 
 app = typer.Typer(
-    help="Measure the operator, whole training steps, reading or drawing, side by side with what they replace.",
+    help="Measure the operator, training steps, reading, plans or drawing, side by side with what they replace.",
     epilog="Example: acu bench op --rounds 31",
     no_args_is_help=True,
 )
@@ -208,6 +210,64 @@ def bench_train(
         f"Recording an iteration's shapes: {1e3 * recording.median:.2f} ms (spread {1e3 * recording.spread:.2f}), "
         f"{share:.2f} % of a step of {names[-1]}."
     )
+
+
+@app.command("plan", epilog="Example: acu bench plan --data cifar10.npz --rounds 3")
+def bench_plan(
+    recipe: Annotated[list[str] | None, typer.Option(help="May be given several times.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="CIFAR-10, or what the recipes need.", show_default=False)] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Plans and trainings of each recipe.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="Of the iterations that are trained.")] = 20.0,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of every recipe.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What `acu plan` says beside what `acu train` then takes, for four recipes: seconds, memory, disk.
+
+    The ratios are of what was planned to what happened: 1.00 is a plan that came true.
+    """
+    terminal.note("Starting PyTorch ...")
+    import sys
+    from dataclasses import asdict
+
+    from acu_core.bench.plan_bench import RECIPES, compare_plan
+    from acu_core.recipe.recipe_file import load_recipe
+
+    names = list(recipe or RECIPES)
+    for name in names:
+        load_recipe(name, list(overrides or []))
+    machine = _machine(0)
+    found: list[PlanAndTruth] = []
+    for number in range(rounds):
+        for name in names:
+            terminal.note(f"{name}, round {number + 1} of {rounds} ...")
+
+            def command(file: Path, out: Path, name: str = name) -> list[str]:
+                where = [] if data is None or load_recipe(name).data.is_made else ["--data", str(data)]
+                return [sys.executable, "-m", "acu_cli", "train", str(file), "--out", str(out), *where]
+
+            one = compare_plan(name, command, data_path=data, seconds=seconds, overrides=overrides or ())
+            found.append(one)
+            terminal.note("; ".join(f"{what} {ratio:.2f}" for what, ratio in one.ratios.items()))
+    if json:
+        terminal.json({"machine": machine, "comparisons": [{**asdict(one), "ratios": one.ratios} for one in found]})
+        return
+    terminal.table(
+        ["recipe", "iterations", "ms a step", "evaluation s", "in all s", "memory MiB", "disk MiB"],
+        [_plan_cells(one) for one in found],
+        title=f"planned / happened (ratio); {machine['processor']}, {machine['threads']} threads, torch "
+        f"{machine['torch']}",
+    )
+
+
+def _plan_cells(one: PlanAndTruth) -> list[str]:
+    scales = {"iteration": 1e3, "evaluation": 1.0, "total": 1.0, "memory": 2**-20, "disk": 2**-20}
+    cells = [one.recipe, str(one.iterations)]
+    for what, ratio in one.ratios.items():
+        planned, happened = (scales[what] * getattr(figures, what) for figures in (one.planned, one.happened))
+        cells.append(f"{planned:.4g} / {happened:.4g} ({ratio:.2f})")
+    return cells
 
 
 @app.command("watch", epilog="Example: acu bench watch --pairs 20")

@@ -34,8 +34,8 @@ def recipes(context: typer.Context, json: _Json = False) -> None:
 def list_recipes(json: _Json = False) -> None:
     """List the built-in recipes, with the number of their parameters and what the paper reports for them."""
     terminal.note("Starting PyTorch ...")
+    from acu_core.forecast.known_data import parameters
     from acu_core.recipe.recipe_file import built_in_recipes, load_recipe
-    from acu_core.reproduce.known_data import parameters
 
     loaded = [load_recipe(name) for name in built_in_recipes()]
     if json:

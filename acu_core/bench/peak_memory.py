@@ -9,7 +9,7 @@ from dataclasses import astuple
 import torch
 
 from acu_core.bench.contestants import Shape, make_contestants
-from acu_core.bench.high_water_mark import high_water_mark, start_high_water_mark
+from acu_core.forecast.high_water_mark import high_water_mark, start_high_water_mark
 
 
 def growth_in_this_process(shape: Shape, name: str) -> int:

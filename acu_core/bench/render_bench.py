@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.artist import Artist
 from PIL import Image
 
-from acu_core.bench.high_water_mark import high_water_mark, start_high_water_mark
 from acu_core.bench.made_up_run import make_up_run
 from acu_core.bench.timing import Timing, alternate
+from acu_core.forecast.high_water_mark import high_water_mark, start_high_water_mark
 from acu_core.learn.processor import processor_name
 from acu_core.render.animation import make_picture, render_animation
 from acu_core.render.picture import Picture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from acu_cli.app import main
+from acu_core.forecast.pace import Pace
 from acu_core.reproduce import estimate, reproduction
-from acu_core.reproduce.estimate import Pace
 from acu_core.reproduce.plan import RunState, plan_runs
 from acu_core.reproduce.reproduction import Reproduction, Request
 from acu_core.reproduce.results import table_result
@@ -95,7 +95,7 @@ def test_a_dry_run_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(estimate, "measure_pace", lambda recipe: Pace(0.5, 10.0, "measured"))
+    monkeypatch.setattr(estimate, "measure_quickly", lambda recipe, work: Pace(0.5, 0.5, 10.0, 0.0))
     arguments = ("reproduce", "ablation", "--scale", "0.01", "--seeds", "2", "--dry-run")
     assert acu(monkeypatch, *arguments) == 0
     written = capsys.readouterr().out

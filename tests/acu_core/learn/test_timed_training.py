@@ -15,7 +15,6 @@ from acu_core.learn.workplace import Workplace
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import load_recipe
 from acu_core.recipe.schema import Recipe
-from acu_core.reproduce.estimate import LARGEST_BATCH, STEPS, measure_pace
 
 
 class Watched(TrainingStep):
@@ -68,12 +67,3 @@ def test_the_bench_times_training_steps_of_both_recipes(watched: list[tuple[str,
     # Each batch has images, a crop and a mirror of its own.
     first, second = (images for name, _, images in watched[:4] if name == "cifar10-plain-acu")
     assert not torch.equal(first, second)
-
-
-def test_the_estimate_measures_training_steps(watched: list[tuple[str, int, Tensor]]) -> None:
-    recipe = load_recipe("planted", ["machine.device=cpu", "machine.threads=1"])
-    assert recipe.data.batch_size > LARGEST_BATCH
-    assert measure_pace(recipe) is not None
-    first = recipe.schedule.warm_up + 1
-    assert [iteration for _, iteration, _ in watched] == list(range(first, first + 1 + STEPS))
-    assert all(images.shape == (LARGEST_BATCH, 2, 17, 17) for _, _, images in watched)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from acu_core.forecast.known_data import SIZES, parameters, recipe_network
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.nn.alexnet import AlexNet
@@ -18,7 +19,6 @@ from acu_core.nn.planted_network import Planted
 from acu_core.nn.residual_network import Residual
 from acu_core.nn.resnet26 import ResNet26
 from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe, parse_recipe
-from acu_core.reproduce.known_data import SIZES, parameters, recipe_network
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,9 +9,9 @@ import torch
 
 from acu_core.errors import UserError
 from acu_core.experiments.rounding import finetuning_recipe
+from acu_core.forecast.known_data import SIZES, parameters, recipe_network
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe
-from acu_core.reproduce.known_data import SIZES, parameters, recipe_network
 from acu_core.reproduce.tables import TABLES, find_table
 
 ROWS = sorted({row.recipe for table in TABLES.values() for row in table.rows})

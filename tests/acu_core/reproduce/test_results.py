@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from acu_core.errors import UserError
-from acu_core.reproduce.estimate import Estimate, Pace, estimate_runs
+from acu_core.forecast.pace import Pace
+from acu_core.forecast.work import Work
+from acu_core.reproduce.estimate import Estimate, estimate_runs
 from acu_core.reproduce.plan import PlannedRun, RunState, plan_runs
 from acu_core.reproduce.result_text import as_json, cells, columns, conditions, markdown, remarks
 from acu_core.reproduce.results import TableResult, table_result
@@ -122,11 +124,11 @@ def test_a_runs_time_is_that_of_all_its_sessions() -> None:
 def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def measured(recipe: Any) -> Pace:
+    def measured(recipe: Any, work: Work) -> Pace:
         asked.append(recipe.name)
-        return Pace(0.5, 10.0, "measured")
+        return Pace(0.25 if work.still else None, 0.5 if work.moving else None, 10.0, 0.0)
 
-    monkeypatch.setattr("acu_core.reproduce.estimate.measure_pace", measured)
+    monkeypatch.setattr("acu_core.reproduce.estimate.measure_quickly", measured)
     runs = plan_runs(TABLES["ablation"], seeds=2, scale=0.01, out=OUT, device=None)
 
     def state(run: PlannedRun) -> RunState:
@@ -140,8 +142,12 @@ def test_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     estimates = estimate_runs(runs, {run.path: state(run) for run in runs})
     assert estimates[OUT / "cifar10-plain-base-seed0"] == Estimate(0.0, None)
     # 640 iterations, evaluated after 500 and at the end.
-    assert estimates[OUT / "cifar10-plain-acu-seed1"].seconds == 640 * 0.5 + 2 * 10
-    assert estimates[OUT / "cifar10-plain-acu-round-seed0"].seconds == 200 * 0.5 + 1 * 10
+    assert estimates[OUT / "cifar10-plain-acu-seed1"].seconds == 100 * 0.25 + 540 * 0.5 + 2 * 10
+    pace = estimates[OUT / "cifar10-plain-acu-seed1"].pace
+    assert pace is not None
+    assert pace.iteration == pytest.approx((100 * 0.25 + 540 * 0.5) / 640)
+    # Fine-tuned with frozen positions.
+    assert estimates[OUT / "cifar10-plain-acu-round-seed0"].seconds == 200 * 0.25 + 1 * 10
     # The seed that has begun lends its pace to the other.
     assert estimates[OUT / "cifar10-plain-base-f5-seed0"].seconds == 40 / 4 + 20
     assert estimates[OUT / "cifar10-plain-base-f5-seed1"].seconds == 640 / 4 + 2 * 20

@@ -14,19 +14,24 @@ from acu_core.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class DataSize:
-    """Images (channels, size, size) as a network gets them, classes, and how many test images there are."""
+    """Images (channels, size, size) as a network gets them, classes, and how many images there are.
+
+    `in_memory` says whether all of them lie in memory while a network trains.
+    """
 
     channels: int
     size: int
     classes: int
+    train_images: int
     test_images: int
+    in_memory: bool = True
 
 
 SIZES = {
-    "planted": DataSize(2, 17, 8, 5_000),
-    "cifar10": DataSize(3, 32, 10, 10_000),
-    "cifar100": DataSize(3, 32, 100, 10_000),
-    "places365": DataSize(3, 224, 365, 36_500),
+    "planted": DataSize(2, 17, 8, 40_000, 5_000),
+    "cifar10": DataSize(3, 32, 10, 50_000, 10_000),
+    "cifar100": DataSize(3, 32, 100, 50_000, 10_000),
+    "places365": DataSize(3, 224, 365, 1_803_460, 36_500, in_memory=False),
 }
 
 

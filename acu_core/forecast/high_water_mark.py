@@ -11,14 +11,17 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 
 
-def start_high_water_mark() -> int:
-    """Lets the mark start anew from what is in use, where the system can; bytes."""
+def start_high_water_mark(*, trim: bool = True) -> int:
+    """Lets the mark start anew from what is in use, where the system can; bytes.
+
+    `trim` gives back what is no longer needed first, so that growth shows all that is taken from here on.
+    """
     if _STATUS.exists():
         # What was freed on the way stays resident, and would be taken again unseen.
         gc.collect()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim and give_back is not None:
+            give_back(0)
         # Importing a large library needs more for a moment than stays in use, which would hide what comes after.
         Path("/proc/self/clear_refs").write_text("5")
     return high_water_mark()
