@@ -16,6 +16,7 @@ from torch import Tensor
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import DecoderPool, PendingBatch, automatic_workers
+from acu_core.data.device_copy import sent
 from acu_core.data.image_decoding import DRAWS, Crops
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
@@ -120,7 +121,7 @@ class ImageFiles(DataSet):
                 self._ahead[key] = self._begin(*key)
         pixels = self._ahead.pop(wanted[0]).result()
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        return self._normalized(pixels), torch.from_numpy(self._train.labels[indices.numpy()]).to(self._device)
+        return self._normalized(pixels), sent(torch.from_numpy(self._train.labels[indices.numpy()]), self._device)
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """See `DataSet`."""
@@ -133,7 +134,7 @@ class ImageFiles(DataSet):
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
                 pixels = pending.popleft().result()
                 labels = torch.from_numpy(self._test.labels[start : start + batch_size])
-                yield self._normalized(pixels), labels.to(self._device)
+                yield self._normalized(pixels), sent(labels, self._device)
         finally:
             for batch in pending:
                 batch.cancel()
@@ -150,9 +151,9 @@ class ImageFiles(DataSet):
 
     def _normalized(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         # Bytes travel to the device, a quarter of what floats would be.
-        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float()
+        images = sent(torch.from_numpy(pixels), self._device).permute(0, 3, 1, 2).float()
         mean, std = (
-            torch.tensor(values, device=self._device).view(-1, 1, 1)
+            sent(torch.tensor(values), self._device).view(-1, 1, 1)
             for values in (self._preprocessing.mean, self._preprocessing.std)
         )
         return images.div_(255).sub_(mean).div_(std)

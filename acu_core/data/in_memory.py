@@ -11,6 +11,7 @@ from torch import Tensor
 from acu_core.data.augmentation import random_crop_and_mirror
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
+from acu_core.data.device_copy import sent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class InMemoryData(DataSet):
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`; the crop is `random_crop_and_mirror`'s."""
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        indices = indices.to(self.train_images.device)
+        indices = sent(indices, self.train_images.device)
         images = self.train_images[indices]
         if crop_padding or mirror:
             images = random_crop_and_mirror(images, padding=crop_padding, mirror=mirror, seed=seed, iteration=iteration)
