@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from acu_core.data.data_set import DataSet
 from acu_core.errors import UserError
+from acu_core.learn.arithmetic import evaluating
 from acu_core.learn.workplace import MEMORY_FORMATS
 
 
@@ -52,6 +53,7 @@ def finite_evaluation(evaluation: Evaluation, what: str) -> Evaluation:
 
 
 @torch.no_grad()
+@evaluating()
 def evaluate_network(
     model: nn.Module,
     data: DataSet,
@@ -62,6 +64,8 @@ def evaluate_network(
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Counts the errors on the test images of `data`; the model's mode is put back afterwards.
+
+    Always in float32, and never compiled: see `EVALUATION_PRECISION`.
 
     Raises EvaluationStopped when `stop()` turns true between two batches. `progress` gets the images done.
     """

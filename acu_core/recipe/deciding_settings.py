@@ -13,6 +13,8 @@ _FREE_TABLES = frozenset({"seed", "machine", "description", "paper", "compare_fr
 _FREE_KEYS = frozenset(
     {"data.path", "parent.run", "parent.checkpoint_sha256", "schedule.evaluate_every", "schedule.checkpoint_every"}
 )
+# Of tables that are free otherwise.
+_DECIDING_KEYS = frozenset({"machine.precision"})
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 def is_free(key: str) -> bool:
     """Whether runs that differ in this key alone are of one recipe."""
-    return key.partition(".")[0] in _FREE_TABLES or key in _FREE_KEYS
+    return key not in _DECIDING_KEYS and (key.partition(".")[0] in _FREE_TABLES or key in _FREE_KEYS)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

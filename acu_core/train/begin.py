@@ -10,6 +10,7 @@ import torch
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
+from acu_core.learn.compilation import CompilationError
 from acu_core.learn.network import new_network
 from acu_core.learn.step import TrainingStep
 from acu_core.learn.workplace import Workplace, computing
@@ -50,8 +51,8 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
     data = recipe.data
     with computing(place.threads):
         images, labels = recipe_batch(recipe, place.data, 1)
-        # Two, because BatchNorm cannot train on one pixel of one image.
-        few = images[: max(2, len(images) // 64)]
+        # Two, because BatchNorm cannot train on one pixel of one image. A compiled network is compiled for one size.
+        few = images if recipe.machine.compile else images[: max(2, len(images) // 64)]
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
             step(1, few, labels[: len(few)])
@@ -60,6 +61,8 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
             if logits != (len(few), place.data.classes):
                 # A label would do as the number of one of many more logits, and be learned without a word.
                 raise ValueError(f"it gives {logits} for {len(few)} images of {place.data.classes} classes")
+        except CompilationError:
+            raise
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

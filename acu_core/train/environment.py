@@ -14,6 +14,8 @@ import torch
 from acu_core.data.data_set import DataSet
 from acu_core.data.loading import load_data_set
 from acu_core.errors import UserError
+from acu_core.learn.arithmetic import Arithmetic, precision_note, refuse_missing_precision
+from acu_core.learn.compilation import compiles, refuse_missing_compiler
 from acu_core.learn.processor import processor_name
 from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
@@ -53,6 +55,10 @@ def new_workplace(recipe: Recipe, *, data_path: Path | None, download: bool, eve
     """Resolves device, threads and data for a new run. Raises UserError when one of them cannot be had."""
     _check_path(recipe, data_path)
     device = choose_device(recipe.machine.device)
+    refuse_missing_precision(recipe, device)
+    refuse_missing_compiler(recipe, device)
+    if (told := precision_note(recipe, device)) is not None:
+        events.warn(told)
     events.note(f"Loading the data set {recipe.data.name} ...")
     data = load_recipe_data(recipe, data_path, download)
     return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads())
@@ -102,6 +108,7 @@ def recorded_workplace(
 def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
     """The content of `environment.json`."""
     operator = status()
+    arithmetic = Arithmetic.of(recipe, place.device)
     gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
     source = place.data.source
     return {
@@ -110,7 +117,9 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
         "device": str(place.device),
         "device_name": gpu or platform.machine(),
         "memory_format": recipe.machine.memory_format,
-        "compile": False,
+        "compile": compiles(recipe, place.device),
+        "precision": arithmetic.precision,
+        "arithmetic": arithmetic.describe(),
         "data": {
             "source": storable_path(source) if source != "generated" else source,
             "fingerprint": dict(place.data.fingerprint),

@@ -29,7 +29,7 @@ from acu_core.runs.snapshot_header import TrainingFacts
 from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
 from acu_core.train.recorder import DivergedError, Recorder
-from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_state
+from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_loss_scale, restore_state
 from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
@@ -100,6 +100,7 @@ class RunTraining:
         imported = self.directory.imported_iterations
         refuse_other_recipe(checkpoint, self.recipe, self.directory)
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
+        restore_loss_scale(checkpoint, self._step.loss_scaling, imported=checkpoint.iteration in imported)
         snapshots, metrics, timings = logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
         for log in logs:
             log.cut()
@@ -193,6 +194,8 @@ class RunTraining:
             return
         # The loss of this iteration was computed before its step: the step itself may have broken the network.
         self._check_finite()
+        if self._step.loss_scaling.exhausted:
+            raise DivergedError(f"no gradient is finite in float16 at iteration {self.iteration}, however it is scaled")
         snapshots, metrics = self._logs.snapshots, self._logs.metrics
         snapshots.sync()
         metrics.sync()
@@ -201,6 +204,7 @@ class RunTraining:
             self.iteration,
             model=self.model.state_dict(),
             optimizer=self._step.optimizer.state_dict(),
+            loss_scale=self._step.loss_scaling.state_dict(),
             log_lengths=LogLengths(snapshots.length, metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
             never_delete=self._imported,

@@ -59,6 +59,7 @@ def test_an_earlier_recipe_means_the_same(name: str) -> None:
         assert earlier.items() <= now.items()
         values[table]["options"] = resolved[table]["options"] = {}
     assert resolved["optimizer"].pop("name") == "sgd"
+    assert (resolved["machine"].pop("precision"), resolved["machine"].pop("compile")) == ("float32", False)
     assert resolved == values
 
 
