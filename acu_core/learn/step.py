@@ -47,12 +47,13 @@ class TrainingStep:
         self._arithmetic = Arithmetic.of(recipe, device)
         self.loss_scaling = LossScaling(device.type, enabled=self._arithmetic.scales_loss)
         self._forward = compiled_forward(model, recipe, device)
-        self._compiling = compiling if compiles(recipe, device) else nullcontext
+        compiled = compiles(recipe, device)
+        self._compiling = compiling if compiled else nullcontext
         network = recipe.network
         # Statistics of an earlier training, the parent's or those that came with the weights, are averaged on.
         parent = recipe.parent
         continued = (parent is not None and parent.continue_statistics) or network.pretrained
-        self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued)
+        self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued, compiled=compiled)
         model.train()
 
     def __call__(self, iteration: int, images: Tensor, labels: Tensor) -> StepFigures:
@@ -71,6 +72,7 @@ class TrainingStep:
                     logits = self._forward(images)
                     loss = functional.cross_entropy(logits.float(), labels)
                 self.loss_scaling.backward(loss)
+            self._average.finish()
             self._prepare_gradients(iteration)
             self.loss_scaling.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
