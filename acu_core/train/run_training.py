@@ -100,7 +100,9 @@ class RunTraining:
         imported = self.directory.imported_iterations
         refuse_other_recipe(checkpoint, self.recipe, self.directory)
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
-        restore_loss_scale(checkpoint, self._step.loss_scaling, imported=checkpoint.iteration in imported)
+        restore_loss_scale(
+            checkpoint, self._step.loss_scaling, imported=checkpoint.iteration in self.directory.imported_iterations
+        )
         snapshots, metrics, timings = logs = open_logs(self.directory, checkpoint, self._layers, imported=imported)
         for log in logs:
             log.cut()
