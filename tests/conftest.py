@@ -54,6 +54,7 @@ def _content(path: Path) -> dict[str, object]:
         "iteration": checkpoint.iteration,
         "model": _bits(checkpoint.model),
         "optimizer": _bits(checkpoint.optimizer),
+        "loss_scale": checkpoint.loss_scale,
     }
 
 

@@ -76,7 +76,7 @@ def bench_op(
     further: Annotated[bool, typer.Option("--further", help="The shapes of other networks, too.")] = False,
     rounds: Rounds = 21,
     device: Device = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, or bfloat16 on a GPU.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Of images and weights: float32, bfloat16 or float16.")] = "float32",
     threads: Threads = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Only the operator and the convolution.")] = False,
     on_grid: Annotated[bool, typer.Option("--on-grid", help="Integer positions, as a training starts.")] = False,
@@ -98,7 +98,7 @@ def bench_op(
     from acu_core.bench.operator_bench import measure_operator
     from acu_core.errors import UserError
 
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype not in dtypes:
         raise UserError(f"--dtype must be one of {', '.join(dtypes)}, not {dtype!r}")
     _check_device(device)
@@ -108,7 +108,7 @@ def bench_op(
     if chosen:
         machine["instruction_set"] = ", ".join(chosen)
     if not quick:
-        for sentence in left_out():
+        for sentence in left_out(device, dtypes[dtype]):
             terminal.warning(sentence)
     rows: list[OperatorRow] = []
     with terminal.progress(len(shapes) * rounds, "timing", unit="rounds") as progress:
@@ -168,6 +168,11 @@ def bench_train(
     batch: Annotated[int, typer.Option(min=1, max=65_536, help="Images a step.")] = 64,
     device: Device = "cpu",
     threads: Threads = 0,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="As machine.precision in a recipe; may be given several times.", show_default="float32"),
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also with machine.compile, side by side.")] = False,
     json: Json = False,
 ) -> None:
     """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration.
@@ -175,12 +180,22 @@ def bench_train(
     And what it takes to record the shapes of one iteration, as `acu_core.ShapeRecorder` does in any training loop.
     """
     terminal.note("Starting PyTorch ...")
+    import torch
+
     from acu_core.bench.training_bench import RECORDING, measure_training, recipes_to_time
     from acu_core.errors import UserError
+    from acu_core.learn.arithmetic import refuse_missing_precision
+    from acu_core.learn.compilation import refuse_missing_compiler
 
     _check_device(device)
     machine = _machine(threads)
-    recipes = recipes_to_time(batch=batch, device=device)
+    precisions = tuple(dict.fromkeys(precision or ["float32"]))
+    recipes = recipes_to_time(
+        batch=batch, device=device, precisions=precisions, compiled=(False, True) if compiled else (False,)
+    )
+    for recipe in recipes:
+        refuse_missing_precision(recipe, torch.device(device))
+        refuse_missing_compiler(recipe, torch.device(device))
     names = [recipe.name for recipe in recipes]
     layouts = {recipe.machine.memory_format for recipe in recipes}
     if len(layouts) > 1:
@@ -201,7 +216,8 @@ def bench_train(
             for name, timing in timings.items()
             if name != RECORDING
         ],
-        title=f"batch {batch}, {layout}, float32 on {device}, {machine['processor']}, {machine['threads']} threads, "
+        title=f"batch {batch}, {layout}, {', '.join(precisions)} on {device}, {machine['processor']}, "
+        f"{machine['threads']} threads, "
         f"torch {machine['torch']}",
     )
     recording = timings[RECORDING]

@@ -189,17 +189,20 @@ def make_contestants(
         square = weight.unflatten(2, (shape.kernel, shape.kernel)).contiguous(memory_format=memory_format)
         add(f"conv2d {layout}", layout, convolution, laid_out, square, exact=on_grid)
     if slow:
-        _add_alternatives(shape, image, weight, positions, grid, out_size, add)
+        deforms = not left_out(device.type, dtype)
+        _add_alternatives(shape, image, weight, positions, grid, out_size, add, deforms=deforms)
     if checked:
         _check_equal(contestants)
     return contestants
 
 
-def left_out() -> list[str]:
-    """A sentence for each alternative that cannot be compared here, because its package does not load.
+def left_out(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[str]:
+    """A sentence for each alternative that cannot be compared here: its package does not load, or has no such kernel.
 
     DCLS is not among them: it is an extra, and compared where it was installed.
     """
+    if device == "cpu" and dtype.itemsize < 4:
+        return ["deform_conv2d is left out: torchvision has none of 16 bits for the CPU"]
     try:
         _deform_conv2d()
     except (ImportError, RuntimeError, OSError) as error:
@@ -223,6 +226,8 @@ def _add_alternatives(
     grid: Tensor,
     out_size: list[int],
     add: Callable[..., None],
+    *,
+    deforms: bool,
 ) -> None:
     def dense(x: Tensor, w: Tensor, p: Tensor) -> Tensor:
         return active_conv2d_reference(x, w, p, stride=shape.stride, groups=shape.groups)
@@ -232,7 +237,7 @@ def _add_alternatives(
         return
     offset = (positions[0] - grid).reshape(1, -1, 1, 1).expand(shape.images, -1, *out_size).contiguous()
 
-    if shape.groups == 1 and not left_out():
+    if shape.groups == 1 and deforms:
         deform_conv2d = _deform_conv2d()
 
         def deformable(x: Tensor, w: Tensor) -> Tensor:

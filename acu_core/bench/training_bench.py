@@ -25,9 +25,24 @@ BATCHES = 4
 RECORDING = "recording"
 
 
-def recipes_to_time(*, batch: int = 64, device: str = "cpu") -> list[Recipe]:
-    """The recipes that are compared, for batches of `batch` images on `device`."""
-    return [load_recipe(name, [f"data.batch_size={batch}", f"machine.device={device}"]) for name in RECIPES]
+def recipes_to_time(
+    *,
+    batch: int = 64,
+    device: str = "cpu",
+    precisions: Sequence[str] = ("float32",),
+    compiled: Sequence[bool] = (False,),
+) -> list[Recipe]:
+    """The recipes that are compared, for batches of `batch` images on `device`, in every precision, compiled or not.
+
+    Their names say what is not as it is by default: "cifar10-plain-acu-bfloat16-compiled".
+    """
+    found = []
+    for precision, compiles, name in itertools.product(precisions, compiled, RECIPES):
+        suffix = ("" if precision == "float32" else f"-{precision}") + ("-compiled" if compiles else "")
+        machine = {"device": device, "precision": precision, "compile": compiles}
+        changes = [f"data.batch_size={batch}", f"name={name}{suffix}"]
+        found.append(load_recipe(name, changes).changed(machine=machine))
+    return found
 
 
 def measure_training(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from acu_core.data.device_copy import sent
 from acu_core.data.randomness import generator_for
 from acu_core.errors import UserError
 
@@ -44,7 +45,7 @@ def random_crop_and_mirror(
     columns = torch.where(flip == 1, width - 1 - columns, columns)
     rows = _reflect(torch.arange(height) + shift[0], height)
     columns = _reflect(columns + shift[1], width)
-    pixels = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width).to(images.device)
+    pixels = sent((rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width), images.device)
     cropped = images.reshape(batch, channels, height * width).gather(2, pixels.expand(-1, channels, -1))
     return cropped.view(batch, channels, height, width)
 

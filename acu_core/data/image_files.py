@@ -16,6 +16,7 @@ from acu_core.data.broken_images import BrokenImage, BrokenImages
 from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import DecoderPool, PendingBatch, Pixels, UnreadableImageError, automatic_workers
 from acu_core.data.decoding_process import Unreadable
+from acu_core.data.device_copy import sent
 from acu_core.data.file_list import FileList, Int64
 from acu_core.data.file_list_cache import ListedFiles
 from acu_core.data.held_out import hash_of_numbers, held_out_numbers
@@ -156,7 +157,7 @@ class ImageFiles(DataSet):
             )
         else:
             pixels = pending.result()
-        return self._normalized(pixels), torch.from_numpy(self._train.labels[indices]).to(self._device)
+        return self._normalized(pixels), sent(torch.from_numpy(self._train.labels[indices]), self._device)
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """See `DataSet`; a batch of which no image can be read is passed over, where broken images are left out."""
@@ -179,7 +180,7 @@ class ImageFiles(DataSet):
                 else:
                     pixels = pending.popleft().result()
                 if len(pixels):
-                    yield self._normalized(pixels), torch.from_numpy(labels).to(self._device)
+                    yield self._normalized(pixels), sent(torch.from_numpy(labels), self._device)
         finally:
             for batch in pending:
                 batch.cancel()
@@ -259,9 +260,9 @@ class ImageFiles(DataSet):
 
     def _normalized(self, pixels: Pixels) -> Tensor:
         # Bytes travel to the device, a quarter of what floats would be; and bytes are put in order, not floats.
-        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float()
+        images = sent(torch.from_numpy(pixels), self._device).permute(0, 3, 1, 2).contiguous().float()
         mean, std = (
-            torch.tensor(values, device=self._device).view(-1, 1, 1)
+            sent(torch.tensor(values), self._device).view(-1, 1, 1)
             for values in (self._preprocessing.mean, self._preprocessing.std)
         )
         return images.div_(255).sub_(mean).div_(std)

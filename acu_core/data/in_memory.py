@@ -11,6 +11,7 @@ from torch import Tensor
 from acu_core.data.augmentation import random_crop_and_mirror
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
+from acu_core.data.device_copy import sent
 from acu_core.data.held_out import hash_of_numbers, held_out_numbers
 
 
@@ -98,7 +99,7 @@ class InMemoryData(DataSet):
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`."""
         indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        indices = indices[rows.start : rows.stop].to(self.train_images.device)
+        indices = sent(indices[rows.start : rows.stop], self.train_images.device)
         images = self.train_images[indices]
         if crop_padding or mirror:
             images = random_crop_and_mirror(

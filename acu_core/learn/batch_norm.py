@@ -23,16 +23,28 @@ class CorrectedAverage:
 
     A momentum that is a Python number is part of a compiled graph, which would be compiled anew for every iteration.
     So compiled graphs read it from a tensor; without compilation the layers compute what they always do, to the bit.
+    Layers of another kind than BatchNorm2d, which compute in a way of their own, have a momentum of 1 where they are
+    compiled, so that what they leave is the statistics of the batch alone; `finish` averages these.
     """
 
-    def __init__(self, model: nn.Module, fraction: float = 0.001, *, continued: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, fraction: float = 0.001, *, continued: bool = False, compiled: bool = False
+    ) -> None:
         """`continued` statistics are those of an earlier training, whose average goes on.
 
-        The momentum is then `fraction` from the first iteration on: 1 would forget them at once.
+        The momentum is then `fraction` from the first iteration on: 1 would forget them at once. `compiled` says that
+        the model is called as a compiled one.
         """
         self._fraction = fraction
         self._continued = continued
-        self._layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        found = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        apart = [layer for layer in found if compiled and type(layer) not in (nn.BatchNorm2d, _CompilableBatchNorm2d)]
+        self._layers = [layer for layer in found if layer not in apart]
+        self._averages: list[Tensor] = []
+        for layer in apart:
+            layer.momentum = 1.0
+            self._averages += [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
+        self._before: list[Tensor] = []
         self._momentum = torch.ones((), dtype=torch.float64)
         for layer in self._layers:
             if type(layer) is nn.BatchNorm2d:
@@ -47,6 +59,15 @@ class CorrectedAverage:
         self._momentum.fill_(momentum)
         for layer in self._layers:
             layer.momentum = momentum
+        self._before = [average.clone() for average in self._averages]
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Averages what the forward pass of the iteration left to it; nothing where there is no such layer."""
+        if self._before:
+            torch._foreach_lerp_(self._before, self._averages, float(self._momentum))
+            torch._foreach_copy_(self._averages, self._before)
+            self._before = []
 
 
 class _CompilableBatchNorm2d(nn.BatchNorm2d):

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from acu_core.data.data_set import DataSet
 from acu_core.errors import UserError
+from acu_core.learn.arithmetic import evaluating
 from acu_core.learn.meetings import Meetings
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import MEMORY_FORMATS
@@ -54,6 +55,7 @@ def finite_evaluation(evaluation: Evaluation, what: str) -> Evaluation:
 
 
 @torch.no_grad()
+@evaluating()
 def evaluate_network(
     model: nn.Module,
     data: DataSet,
@@ -65,6 +67,8 @@ def evaluate_network(
     processes: Processes = ALONE,
 ) -> Evaluation:
     """Counts the errors on the test images of `data`; the model's mode is put back afterwards.
+
+    Always in float32, and never compiled: see `EVALUATION_PRECISION`.
 
     Raises EvaluationStopped when `stop()` turns true between two batches. `progress` gets the images done.
     Several processes share the batches out, whole ones: each computes what one process alone would, and all get the

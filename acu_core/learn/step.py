@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,15 +11,15 @@ from torch.nn import functional
 from torch.optim.optimizer import Optimizer
 
 from acu_core.data.randomness import network_seed
+from acu_core.learn.arithmetic import Arithmetic
 from acu_core.learn.batch_norm import CorrectedAverage
+from acu_core.learn.compilation import compiled_forward, compiles, compiling
+from acu_core.learn.loss_scaling import LossScaling
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move
 from acu_core.learn.synchronized_batch_norm import synchronize_batch_norms
 from acu_core.recipe.schema import Recipe
-
-Precision = Callable[[], AbstractContextManager[object]]
-"""The arithmetic of forward and loss, entered once a step: `lambda: torch.autocast("cpu", torch.bfloat16)`, say."""
 
 
 @dataclass(frozen=True)
@@ -38,52 +37,55 @@ class TrainingStep:
     """Trains a network by one batch a call, as a recipe's tables [network], [optimizer] and [schedule] say.
 
     Everything that a step draws is a function of (seed, iteration), and so are the learning rates and BatchNorm's
-    momentum: the state is the network's and the optimizer's, nothing else. Nothing waits for the device.
+    momentum: the state is the network's, the optimizer's and, in float16, the loss scale, nothing else. Nothing waits
+    for the device, but for float16 (see `LossScaling`).
+
+    It computes with the precision of the recipe's table [machine], and calls a compiled network where that says so;
+    `model` is the network itself all the same.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        *,
-        precision: Precision = nullcontext,
-        processes: Processes = ALONE,
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, *, processes: Processes = ALONE) -> None:
         self.model = model
         self._rank = processes.rank
         # Of the loss, so that the mean of the processes' gradients is the gradient of the mean over all images.
         self._weight = len(processes.share(recipe.data.batch_size)) * processes.size / recipe.data.batch_size
         self.optimizer: Optimizer = new_optimizer(model, recipe)
         self._recipe = recipe
-        self._precision = precision
+        device = _device_of(model)
+        self._arithmetic = Arithmetic.of(recipe, device)
+        self.loss_scaling = LossScaling(device.type, enabled=self._arithmetic.scales_loss)
+        compiled = compiles(recipe, device)
+        self._compiling = compiling if compiled else nullcontext
         network = recipe.network
         # Statistics of an earlier training, the parent's or those that came with the weights, are averaged on.
         parent = recipe.parent
         continued = (parent is not None and parent.continue_statistics) or network.pretrained
-        device = next(model.parameters()).device
         if network.batch_norm == "synchronized":
             synchronize_batch_norms(model, processes, device)
-        self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued)
+        self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued, compiled=compiled)
         model.train()
-        self._network = processes.wrapped(model, device)
+        self._forward = compiled_forward(processes.wrapped(model, device), recipe, device)
 
     def __call__(self, iteration: int, images: Tensor, labels: Tensor) -> StepFigures:
         """Takes step `iteration`, counted from 1, on images (B, C, H, W) and labels (B,) on the network's device.
 
         Of several processes, each on its own rows of the batch, whose gradients come together in backward.
-        Order: forward, loss, backward; clip (positions excluded); normalise the positions' gradient; step.
-        Raises RuntimeError or ValueError where the operator refuses what it is given: a network that has diverged has
-        positions that are not finite.
+        Order: forward, loss, backward; unscale; clip (positions excluded); normalise the positions' gradient; step.
+        Raises CompilationError where the network cannot be compiled, and RuntimeError or ValueError where the operator
+        refuses what it is given: a network that has diverged has positions that are not finite.
         """
         torch.manual_seed(network_seed(self._recipe.seed, iteration, self._rank))
         self._average.set(iteration)
         self._set_learning_rates(iteration)
-        with self._precision():
-            logits = self._network(images)
-            loss = functional.cross_entropy(logits, labels)
-        (loss if self._weight == 1 else loss * self._weight).backward()  # type: ignore[no-untyped-call]
-        self._prepare_gradients(iteration)
-        self.optimizer.step()
+        with self._arithmetic.step():
+            with self._compiling():
+                with self._arithmetic.forward():
+                    logits = self._forward(images)
+                    loss = functional.cross_entropy(logits.float(), labels)
+                self.loss_scaling.backward(loss if self._weight == 1 else loss * self._weight)
+            self._average.finish()
+            self._prepare_gradients(iteration)
+            self.loss_scaling.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             accuracy = (logits.argmax(1) == labels).float().mean()
@@ -102,6 +104,11 @@ class TrainingStep:
                 if group["role"] == "positions":
                     for parameter in group["params"]:
                         parameter.grad = None
+        self.loss_scaling.unscale(self.optimizer)
         if self._recipe.optimizer.gradient_clip:
             clipped = [p for group in groups if group["role"] != "positions" for p in group["params"]]
             nn.utils.clip_grad_norm_(clipped, self._recipe.optimizer.gradient_clip)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

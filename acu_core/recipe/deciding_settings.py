@@ -22,6 +22,8 @@ _FREE_KEYS = frozenset(
         "schedule.keep_best",
     }
 )
+# Of tables that are free otherwise.
+_DECIDING_KEYS = frozenset({"machine.precision"})
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 def is_free(key: str) -> bool:
     """Whether runs that differ in this key alone are of one recipe."""
-    return key.partition(".")[0] in _FREE_TABLES or key in _FREE_KEYS
+    return key not in _DECIDING_KEYS and (key.partition(".")[0] in _FREE_TABLES or key in _FREE_KEYS)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

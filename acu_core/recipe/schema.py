@@ -59,6 +59,10 @@ class Machine(Table):
     Each takes some 50 MB and several open files.
     """
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    """Of the training step's convolutions and products; weights and evaluations are float32 in each of them."""
+    compile: bool = False
+    """Whether the network that is trained is compiled by PyTorch; it is evaluated as it is."""
 
 
 class Average(Table):

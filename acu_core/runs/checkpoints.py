@@ -4,7 +4,8 @@
 
     {"format_version": 1, "iteration": 500,
      "state": {"model": the network's state dict, "optimizer": the optimizer's state dict,
-               "average": the averaged network's state dict, where the recipe asks for an average},
+               "average": the averaged network's state dict, where the recipe asks for an average,
+               "loss_scale": numbers of float16's loss scaling, only where a run has one},
      "log_lengths": {"positions": bytes of positions.bin, "metrics": bytes of metrics.jsonl},
      "facts": {"recipe": the text of recipe.toml, "environment": SHA-256 of environment.json,
                "optimizer_states": how many parameters have a state in the optimizer}}
@@ -13,6 +14,9 @@ and is loaded with `weights_only=True`, after the checksums of its archive. The 
 records of the checkpoint's iteration; before the first training record `metrics` is 0. The facts tell that another file
 of the run was changed since; imported checkpoints and those of runs that had none are without. A checkpoint with other
 content is damaged like one with a flipped byte.
+
+Version 2 is that of checkpoints with a loss scale, which a reader of version 1 cannot go on from; all others are still
+written as version 1. Both are read.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from acu_core.runs.run_directory import RunDirectory
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read."""
 _NAME = re.compile(r"(\d{8,})\.pt")
 
 
@@ -73,6 +78,8 @@ class Checkpoint:
     facts: RunFacts | None = None
     average: dict[str, Tensor] | None = None
     """State dict of the averaged network, for runs that keep an average."""
+    loss_scale: dict[str, Any] | None = None
+    """Of float16's loss scaling; for whoever scales to check."""
 
 
 def save_checkpoint(
@@ -84,6 +91,7 @@ def save_checkpoint(
     log_lengths: LogLengths,
     facts: RunFacts | None = None,
     average: Mapping[str, Tensor] | None = None,
+    loss_scale: Mapping[str, Any] | None = None,
     keep: int = 2,
     never_delete: Collection[int] = (),
 ) -> Path:
@@ -102,14 +110,17 @@ def save_checkpoint(
         raise ValueError(f"keep must be at least 1, got {keep}")
     if iteration < 0:
         raise ValueError(f"iteration must not be negative, got {iteration}")
+    state: dict[str, Any] = {"model": dict(model), "optimizer": dict(optimizer)}
+    if average is not None:
+        state["average"] = dict(average)
+    if loss_scale is not None:
+        state["loss_scale"] = dict(loss_scale)
     content: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if loss_scale is None else 2,
         "iteration": int(iteration),
-        "state": {"model": dict(model), "optimizer": dict(optimizer)},
+        "state": state,
         "log_lengths": asdict(log_lengths),
     }
-    if average is not None:
-        content["state"]["average"] = dict(average)
     if facts is not None:
         content["facts"] = {**asdict(facts), "optimizer_states": len(optimizer["state"])}
     _check_loadable(content["state"], "state")
@@ -203,6 +214,7 @@ def _load(run: RunDirectory, iteration: int, path: Path, skipped: tuple[str, ...
         skipped,
         None if facts is None else RunFacts(facts["recipe"], facts["environment"]),
         state.get("average"),
+        state.get("loss_scale"),
     )
 
 
@@ -223,7 +235,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError("it is not a checkpoint of acu")
-    if content["format_version"] != FORMAT_VERSION:
+    if content["format_version"] not in range(1, FORMAT_VERSION + 1):
         raise _NewerFormatError(
             f"{path} has format version {content['format_version']}, this acu reads version {FORMAT_VERSION}: "
             "use the acu that wrote it"
@@ -237,7 +249,7 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
     if type(content.get("iteration")) is not int or content["iteration"] != iteration:
         raise ValueError(f"it says that it is of iteration {str(content.get('iteration'))[:40]}")
     state, lengths = content.get("state"), content.get("log_lengths")
-    if not isinstance(state, dict) or state.keys() - {"average"} != {"model", "optimizer"}:
+    if not isinstance(state, dict) or state.keys() - {"average", "loss_scale"} != {"model", "optimizer"}:
         raise ValueError("it does not hold a model and an optimizer")
     if not isinstance(lengths, dict) or lengths.keys() != {"positions", "metrics"}:
         raise ValueError("it does not say how long the logs were")
@@ -254,6 +266,8 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
         raise ValueError("its optimizer is not a state dict")
     if not isinstance(optimizer.get("param_groups"), list):
         raise ValueError("its optimizer has no param_groups")
+    if not isinstance(state.get("loss_scale", {}), dict):
+        raise ValueError("its loss_scale is not a dictionary")
     facts = content.get("facts", {"recipe": "", "environment": "", "optimizer_states": len(optimizer["state"])})
     if not isinstance(facts, dict) or not all(isinstance(facts.get(name), str) for name in ("recipe", "environment")):
         raise ValueError("it does not say what the run's recipe and environment were")

@@ -8,6 +8,15 @@ from typing import Any
 DATA = "data fingerprint"
 """The condition whose values are hashes, which say nothing to a reader."""
 _NAMES = ("batch_norm", "threads", "device", "device_name", "memory_format", "compile", "processor")
+_EARLIER = {
+    "processes": 1,
+    "precision": "float32",
+    "arithmetic convolutions": "ieee",
+    "arithmetic products": "ieee",
+    "arithmetic reduced_precision_sums": False,
+    "arithmetic evaluation": "float32",
+}
+"""What environments do not say that were written before there was anything but one process and float32."""
 _TABLES = (
     ("data", ("fingerprint",)),
     ("operator", ("compiled", "instruction_set")),
@@ -28,7 +37,8 @@ def conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The values by their names, such as "versions torch"; None for what `environment` does not say."""
     found = {name: environment.get(name) for name in _NAMES}
     found |= {f"{table} {key}": environment.get(table, {}).get(key) for table, keys in _TABLES for key in keys}
-    # Environments from before several processes could train are of one.
-    found["processes"] = environment.get("processes", 1)
+    for name, earlier in _EARLIER.items():
+        table, _, key = name.partition(" ")
+        found[name] = environment.get(table, {}).get(key, earlier) if key else environment.get(table, earlier)
     # Environments from before revisions were recorded are of the first.
     return found | {"operator revision": environment.get("operator", {}).get("revision", 1)}

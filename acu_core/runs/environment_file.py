@@ -27,6 +27,9 @@ class Environment(TypedDict, total=False):
     device_name: str
     memory_format: str
     compile: bool
+    precision: str
+    arithmetic: dict[str, Any]
+    """How convolutions and products of float32 were computed, whether 16-bit sums were allowed; of evaluations, too."""
     data: dict[str, Any]
     """Where the data lay ("source"), and the hashes of what they were ("fingerprint")."""
     operator: dict[str, Any]
@@ -51,6 +54,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "device_name": (str,),
     "memory_format": (str,),
     "compile": (bool,),
+    "precision": (str,),
+    "arithmetic": (dict,),
     "data": (dict,),
     "operator": (dict,),
     "processor_name": (str, type(None)),

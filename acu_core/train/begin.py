@@ -10,6 +10,7 @@ import torch
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.learn.batch import recipe_batch
+from acu_core.learn.compilation import CompilationError
 from acu_core.learn.network import new_network
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.step import TrainingStep
@@ -64,8 +65,8 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
         images, labels = recipe_batch(recipe, place.data, 1, place.processes)
         if place.processes.several and len(images) == 1:
             images, labels = images.repeat(2, 1, 1, 1), labels.repeat(2)
-        # Two, because BatchNorm cannot train on one pixel of one image.
-        few = images[: max(2, len(images) // 64)]
+        # Two, because BatchNorm cannot train on one pixel of one image. A compiled network is compiled for one size.
+        few = images if recipe.machine.compile else images[: max(2, len(images) // 64)]
         # Each process for itself.
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
@@ -75,6 +76,8 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
             if logits != (len(few), place.data.classes):
                 # A label would do as the number of one of many more logits, and be learned without a word.
                 raise ValueError(f"it gives {logits} for {len(few)} images of {place.data.classes} classes")
+        except CompilationError:
+            raise
         except Exception as error:  # a foreign network can fail anywhere in its own code
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(

@@ -15,6 +15,8 @@ from acu_core.data.data_set import DataSet
 from acu_core.data.decoder_pool import automatic_workers
 from acu_core.data.loading import load_data_set
 from acu_core.errors import UserError
+from acu_core.learn.arithmetic import Arithmetic, precision_note, refuse_missing_precision
+from acu_core.learn.compilation import compiles, refuse_missing_compiler
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.processor import processor_name
 from acu_core.learn.workplace import Workplace, choose_device
@@ -90,6 +92,10 @@ def new_workplace(
     _check_path(recipe, data_path)
     processes.check_batch(recipe.data.batch_size)
     device = choose_device(recipe.machine.device, processes)
+    refuse_missing_precision(recipe, device)
+    refuse_missing_compiler(recipe, device)
+    if (told := precision_note(recipe, device)) is not None:
+        events.warn(told)
     events.note(f"Loading the data set {recipe.data.name} ...")
     data = load_recipe_data(recipe, data_path, download, processes=processes, events=events)
     threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
@@ -151,6 +157,7 @@ def recorded_workplace(
 def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
     """The content of `environment.json`."""
     operator = status()
+    arithmetic = Arithmetic.of(recipe, place.device)
     gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
     source = place.data.source
     return {
@@ -163,7 +170,9 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
         "device": place.device.type if place.processes.several else str(place.device),
         "device_name": gpu or platform.machine(),
         "memory_format": recipe.machine.memory_format,
-        "compile": False,
+        "compile": compiles(recipe, place.device),
+        "precision": arithmetic.precision,
+        "arithmetic": arithmetic.describe(),
         "data": {
             "source": storable_path(source) if source != "generated" else source,
             "fingerprint": dict(place.data.fingerprint),

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer
 
 from acu_core.errors import UserError
+from acu_core.learn.loss_scaling import LossScaling
 from acu_core.learn.network import load_network_state
 from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.recipe.differences import recipe_differences
@@ -77,6 +78,19 @@ def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
     if checkpoint.average is None:
         raise UserError(f"{checkpoint.path} does not fit the run's recipe: it has no averaged weights")
     load_network_state(average, checkpoint.average, str(checkpoint.path))
+
+
+def restore_loss_scale(checkpoint: Checkpoint, scaling: LossScaling, *, imported: bool) -> None:
+    """Puts the checkpoint's loss scale into a step's; an imported checkpoint has none and begins with the usual one.
+
+    Raises UserError that names the checkpoint when it is missing, foreign or of no use.
+    """
+    if imported and checkpoint.loss_scale is None:
+        return
+    try:
+        scaling.load_state_dict(checkpoint.loss_scale)
+    except ValueError as error:
+        raise UserError(f"{checkpoint.path} does not fit the run's recipe: {error}") from error
 
 
 def open_logs(

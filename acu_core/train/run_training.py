@@ -37,7 +37,13 @@ from acu_core.runs.timings import TimingRecord
 from acu_core.train.broken_image_log import BrokenImageLog
 from acu_core.train.evaluation_record import evaluation_record
 from acu_core.train.recorder import DivergedError, Recorder
-from acu_core.train.restoring import open_logs, refuse_other_recipe, restore_average, restore_state
+from acu_core.train.restoring import (
+    open_logs,
+    refuse_other_recipe,
+    restore_average,
+    restore_loss_scale,
+    restore_state,
+)
 from acu_core.train.shape_collector import BLOCK, BLOCK_SECONDS, layer_entries
 
 
@@ -125,6 +131,9 @@ class RunTraining:
         restore_state(checkpoint, self.model, self._step.optimizer, self.recipe.optimizer)
         if self._average is not None:
             restore_average(checkpoint, self._average.model)
+        restore_loss_scale(
+            checkpoint, self._step.loss_scaling, imported=checkpoint.iteration in self.directory.imported_iterations
+        )
         with self._processes.together():
             if self._processes.leads:
                 imported = self.directory.imported_iterations
@@ -266,6 +275,8 @@ class RunTraining:
     def _save_files(self, files: _Files) -> None:
         # The loss of this iteration was computed before its step: the step itself may have broken the network.
         self._check_finite()
+        if self._step.loss_scaling.exhausted:
+            raise DivergedError(f"no gradient is finite in float16 at iteration {self.iteration}, however it is scaled")
         files.snapshots.sync()
         files.metrics.sync()
         save_checkpoint(
@@ -273,6 +284,7 @@ class RunTraining:
             self.iteration,
             model=self.model.state_dict(),
             optimizer=self._step.optimizer.state_dict(),
+            loss_scale=self._step.loss_scaling.state_dict(),
             log_lengths=LogLengths(files.snapshots.length, files.metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),
             average=self._average.model.state_dict() if self._average is not None else None,

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from written_run import WrittenRun
 
 from acu_cli.watch.measured_view import watching
-from acu_core.bench.contestants import Shape, make_contestants
+from acu_core.bench.contestants import Shape, left_out, make_contestants
 from acu_core.bench.operator_bench import OperatorRow, measure_operator
 from acu_core.bench.peak_memory import peak_memory
 from acu_core.bench.timing import Timing, alternate
+from acu_core.bench.training_bench import recipes_to_time
 from acu_core.bench.watching_bench import measure_watching, recipe_to_watch
 from acu_core.errors import UserError
 from acu_core.runs.run_directory import RunDirectory
@@ -77,6 +78,27 @@ def test_a_contestant_that_computes_something_else_is_found(monkeypatch: pytest.
         make_contestants(SMALL, device=torch.device("cpu"))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_compared_on_the_cpu(dtype: torch.dtype) -> None:
+    contestants = make_contestants(SMALL, device=torch.device("cpu"), dtype=dtype)
+    assert {contestant.forward().dtype for contestant in contestants.values()} == {dtype}
+    assert {"acu channels_last", "conv2d channels_last", "dense kernel"} <= set(contestants)
+    assert "deform_conv2d" not in contestants
+    assert left_out("cpu", dtype) == ["deform_conv2d is left out: torchvision has none of 16 bits for the CPU"]
+
+
+def test_training_is_timed_in_every_precision_compiled_or_not() -> None:
+    recipes = recipes_to_time(batch=2, precisions=("float32", "bfloat16"), compiled=(False, True))
+    assert [recipe.name.removeprefix("cifar10-plain-") for recipe in recipes] == [
+        *("base", "acu", "base-compiled", "acu-compiled"),
+        *("base-bfloat16", "acu-bfloat16", "base-bfloat16-compiled", "acu-bfloat16-compiled"),
+    ]
+    assert [(recipe.machine.precision, recipe.machine.compile) for recipe in recipes[::2]] == [
+        *(("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True))
+    ]
+    assert all(recipe.machine.memory_format == "channels_last" and recipe.data.batch_size == 2 for recipe in recipes)
+
+
 def test_the_commands() -> None:
     from acu_cli.app import app
 
@@ -85,9 +107,11 @@ def test_the_commands() -> None:
     rows = json.loads(result.stdout)["rows"]
     assert len(rows) == 4
     assert rows[0]["both"]["rounds"] == 2
-    result = CliRunner().invoke(app, ["bench", "train", "--rounds", "2", "--batch", "2"])
+    options = ["--rounds", "2", "--batch", "2", "--precision", "bfloat16"]
+    result = CliRunner().invoke(app, ["bench", "train", *options])
     assert result.exit_code == 0, result.output
-    assert "cifar10-plain-acu" in result.stdout
+    assert "cifar10-plain-acu-bfloat16" in result.stdout
+    assert "channels_last, bfloat16 on cpu" in result.stdout
 
 
 def test_memory_is_that_of_the_fresh_process_alone() -> None:

@@ -54,6 +54,41 @@ def test_a_compiled_graph_is_not_compiled_anew_for_every_momentum(backend: str) 
     torch.testing.assert_close(model.state_dict(), plain.state_dict())
 
 
+class NormWithReLU(nn.BatchNorm2d):
+    """One that computes in a way of its own, as those of other libraries do."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        statistics = self.running_mean, self.running_var
+        normalized = nn.functional.batch_norm(
+            input, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+        return normalized.relu()
+
+
+def test_a_layer_of_another_kind_is_not_compiled_anew_either() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), NormWithReLU(4), nn.Flatten(2), nn.BatchNorm1d(4, affine=False))
+    plain = copy.deepcopy(model)
+    counter = CompileCounterWithBackend("aot_eager")
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    averages = CorrectedAverage(model, 0.01, compiled=True), CorrectedAverage(plain, 0.01)
+    for iteration in range(1, 6):
+        images = torch.randn(4, 3, 12, 12)
+        for average in averages:
+            average.set(iteration)
+        torch.testing.assert_close(compiled(images), plain(images))
+        for average in averages:
+            average.finish()
+        torch.testing.assert_close(model.state_dict(), plain.state_dict())
+        model.eval()
+        plain.eval()
+        torch.testing.assert_close(model(images), plain(images))
+        model.train()
+        plain.train()
+    assert counter.frame_count == 1
+
+
 def test_layers_stay_what_they_are() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm1d(2))
     names = list(model.state_dict())

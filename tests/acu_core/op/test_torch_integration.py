@@ -124,6 +124,41 @@ def test_16_bits_on_the_cpu_are_computed_in_float32(dtype: torch.dtype) -> None:
     assert torch.equal(output, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_rounded_once(dtype: torch.dtype) -> None:
+    """Value and gradients are those of the reference in float64, to half a unit in the last of the 16 bits."""
+    tensors = [t.requires_grad_() for t in draw(dtype=dtype)]
+    output = active_conv2d(*tensors, 1, 0, 2)
+    grad = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    actual = (output, *torch.autograd.grad(output, tensors, grad))
+    wide = [t.detach().double().requires_grad_() for t in tensors]
+    exact = active_conv2d_reference(*wide, 1, 0, 2)
+    expected = (exact, *torch.autograd.grad(exact, wide, grad.double()))
+    assert [one.dtype for one in actual] == [dtype, dtype, dtype, torch.float32, dtype]
+    for one, right in zip(actual, expected, strict=True):
+        half = torch.finfo(one.dtype).eps / 2 if one.dtype == dtype else 0.0
+        # The float32 in between adds the roundings of what is summed.
+        error, summed = (one.detach().double() - right).abs(), 2e-6 * right.abs().max()
+        assert bool((error <= half * right.abs() + summed).all())
+
+
+def test_autocast_casts_as_it_does_for_a_convolution() -> None:
+    image, weight, positions, bias = draw()
+    square = weight.unflatten(2, (3, 3))
+    for dtype in (torch.bfloat16, torch.float16):
+        for enabled in (True, False):
+            with torch.autocast("cpu", dtype, enabled=enabled):
+                ours = active_conv2d(image, weight, positions, bias, 1, 0, 2)
+                theirs = torch.nn.functional.conv2d(image, square, bias, padding=1, groups=2)
+            assert ours.dtype == theirs.dtype == (dtype if enabled else torch.float32)
+    wide = [t.double() for t in (image, weight, bias)]
+    with torch.autocast("cpu", torch.bfloat16):
+        # Autocast leaves float64 alone, and what is switched off within it.
+        assert active_conv2d(wide[0], wide[1], positions, wide[2], 1, 0, 2).dtype == torch.float64
+        with torch.autocast("cpu", enabled=False):
+            assert active_conv2d(image, weight, positions, bias, 1, 0, 2).dtype == torch.float32
+
+
 def test_float64_keeps_its_precision() -> None:
     image, weight, positions, bias = draw(dtype=torch.float64)
     for at in (positions, positions.double()):

@@ -23,3 +23,11 @@ def test_what_decides_the_bits() -> None:
     # Where the data lay, and what only decodes them, decide no bit.
     assert not {"workers", "data source", "versions python"} & set(found)
     assert set(conditions({})) == set(found)
+
+
+def test_environments_of_before_there_were_precisions_are_of_float32() -> None:
+    earlier = conditions({})
+    switches = {"convolutions": "ieee", "products": "ieee", "reduced_precision_sums": False, "evaluation": "float32"}
+    assert conditions({"precision": "float32", "arithmetic": switches}) == earlier
+    other = conditions({"precision": "tf32", "arithmetic": {**switches, "products": "tf32"}})
+    assert {name for name in other if other[name] != earlier[name]} == {"precision", "arithmetic products"}

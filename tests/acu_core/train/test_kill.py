@@ -83,6 +83,24 @@ def test_killed_and_resumed(
     assert content(run) == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_killed_in_16_bits_and_resumed(
+    tmp_path: Path,
+    tiny: Callable[..., Recipe],
+    content: Callable[[Path], dict[str, object]],
+    processes: Processes,
+    precision: str,
+) -> None:
+    recipe = tiny(f"machine.precision={precision}")
+    train(recipe, tmp_path / "whole")
+    file = tmp_path / "recipe.toml"
+    file.write_text(recipe_toml(recipe))
+    run = tmp_path / "killed"
+    for moment in ("iteration:5", "half-checkpoint:2", "iteration:12", "never"):
+        processes.drive(file, run, moment)
+    assert content(run) == content(tmp_path / "whole")
+
+
 def test_killed_from_outside_at_random_moments(
     tmp_path: Path,
     tiny: Callable[..., Recipe],
