@@ -133,11 +133,13 @@ class _Launch:
         if said and not said[0].lost:
             show(said[0])
             return said[0].status
-        if 0 in endings and endings[0].status in (0, *(128 + number for number in _STOPPING)):
+        begun = self._mailbox.run() is not None
+        if 0 in endings and (endings[0].status == 0 or (begun and endings[0].status > 128)):
+            # All is saved, and said.
             terminal.leave_json_to_another()
             return endings[0].status
         if self._stopped_by is not None:
-            if self._killed or self._mailbox.run() is not None:
+            if self._killed or begun:
                 terminal.error(self._going_on(f"the processes did not end at {self._stopped_by.name} and were killed"))
             return 128 + self._stopped_by.value
         gone = {rank: status for rank, status in failed.items() if rank not in endings}

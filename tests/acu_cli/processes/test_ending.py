@@ -122,6 +122,20 @@ def test_a_second_signal_does_not_wait_for_processes_that_hang(tmp_path: Path) -
     assert not any(map(is_there, ranks))
 
 
+def test_a_process_that_is_killed_before_it_trains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with Launched(*TRAIN, "--out", run, directory=tmp_path, run=run) as launched:
+        deadline = time.monotonic() + HANGING_SECONDS
+        while len(launched.ranks()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        os.kill(launched.ranks()[1], signal.SIGKILL)
+        status = launched.end(ENDING_SECONDS)
+        failed("process 1 of 2 was killed (SIGKILL: the system does it where memory is short) before the training")(
+            launched, status
+        )
+    assert not run.exists()
+
+
 def test_a_loss_that_is_not_finite_is_said_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
     diverging = settings(["schedule.iterations=20", "optimizer.learning_rate=1e30"])
