@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from image_data import make_image_folder
@@ -152,6 +152,23 @@ def test_nothing_blocks_in_a_step(
     assert watch.operations > 200
 
 
+class _Numbers:
+    """Image numbers as a tensor has them, with values."""
+
+    def __init__(self, values: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        self._values = values
+
+    def __getitem__(self, part: slice) -> _Numbers:
+        return _Numbers(self._values[part])
+
+    def numpy(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return self._values
+
+    def tolist(self) -> list[int]:
+        numbers: list[int] = self._values.tolist()
+        return numbers
+
+
 def test_image_files_are_sent_without_waiting(
     fake: FakeTensorMode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,8 +177,7 @@ def test_image_files_are_sent_without_waiting(
     def indices(*arguments: Any, **options: Any) -> Any:
         # Which files are decoded, on the CPU: fake tensors have no values.
         with unset_fake_temporarily():
-            values = real(*arguments, **options).numpy()
-        return SimpleNamespace(numpy=lambda: values, tolist=values.tolist)
+            return _Numbers(real(*arguments, **options).numpy())
 
     monkeypatch.setattr(image_files, "batch_indices", indices)
     data = load_data_set("imagefolder", path=make_image_folder(tmp_path), workers=1, crop=24, resize=28)
