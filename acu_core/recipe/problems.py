@@ -30,7 +30,7 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
     location = [*before, *(str(part) for part in problem["loc"])]
     key, kind, value = clipped(".".join(location)) or "recipe", problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        return f"{key}: unknown key{_nearest(location, model, values)}"
+        return f"{key}: {_of_another(location, model, values) or 'unknown key' + _nearest(location, model, values)}"
     if kind == "missing":
         return f"{key}: missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -41,6 +41,21 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
     if kind == NAMED or value is None or isinstance(value, Mapping):
         return f"{key}: {message}"
     return f"{key}: {message}, got {shown(value)}"
+
+
+def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
+    """What to say of a key that the table would have under another name: the rest of a recipe that was changed."""
+    if len(location) != 2 or location[0] not in model.model_fields:
+        return ""
+    table, key = location
+    chosen, value = _chosen(model.model_fields[table]), values.get(table)
+    if chosen is None or not isinstance(value, Mapping):
+        return ""
+    name = value.get("name", chosen.table(value).model_fields["name"].default)
+    others = [name for name in chosen.registry if key in chosen.table({"name": name}).model_fields]
+    if not others:
+        return ""
+    return f"is of {' and '.join(others)}, not of {clipped(str(name))}: leave it out, or give the whole table"
 
 
 def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
@@ -75,9 +90,16 @@ def _keys(model: type[Table], values: object, before: str = "") -> Iterator[str]
 
 
 def _table(field: FieldInfo, value: object) -> type[Table] | None:
-    for entry in field.metadata:
-        if isinstance(entry, BeforeValidator) and isinstance(entry.func, Chosen):
-            chosen: type[Table] = entry.func.table(value)
-            return chosen
+    chosen = _chosen(field)
+    if chosen is not None:
+        return chosen.table(value)
     candidates = [field.annotation, *get_args(field.annotation)]
     return next((found for found in candidates if isinstance(found, type) and issubclass(found, Table)), None)
+
+
+def _chosen(field: FieldInfo) -> Chosen[Any] | None:
+    """What chooses the table's class by its name, where something does."""
+    for entry in field.metadata:
+        if isinstance(entry, BeforeValidator) and isinstance(entry.func, Chosen):
+            return entry.func
+    return None
