@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acu_cli.completion import recipe_names
+from acu_cli.completion import recipe_names, set_keys
 from acu_cli.training_progress import TrainingProgress
 from acu_cli.training_summary import conclude
 
@@ -20,7 +20,12 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe; may be given several times.",
+            autocompletion=set_keys,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,
