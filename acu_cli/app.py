@@ -29,6 +29,7 @@ from acu_cli.commands import (
     train,
     watch,
 )
+from acu_cli.completion import rejoin_words
 from acu_cli.output_streams import steady_streams
 from acu_cli.remedies import worded
 
@@ -86,12 +87,13 @@ app.command("reproduce", epilog="Example: acu reproduce ablation --scale 0.01 --
 app.command("sweep", epilog="Example: acu sweep planted --over optimizer.learning_rate=0.1,0.05 --seeds 3")(sweep.sweep)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
-app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
+app.command("doctor", epilog="Example: acu doctor --verify")(doctor.doctor)
 
 
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
+    rejoin_words()
     if any(re.fullmatch(r"|--?[a-z-]+=", word) for word in sys.argv[1:]):
         # The mistake of a script whose variable is not set: an empty path would be the current directory.
         terminal.error("an argument is empty: leave it out, or give it a value")
