@@ -141,7 +141,7 @@ def _extra(name: str) -> Verdict:
         advice = f"pip install '{_DISTRIBUTION}[{name}]'"
         return Verdict(question, "note", f"not without {', '.join(lacking)}: {advice}")
     if not needed and name not in _IMPORTED:
-        return Verdict(question, "note", f"not known before acu is installed: pip install '.[{name}]'")
+        return Verdict(question, "note", f"not known before acu is installed anew: pip install '.[{name}]'")
     there = ", ".join(f"{distribution} {version}" for distribution, version in versions.items())
     return Verdict(question, "ok", f"yes, {there or _IMPORTED[name]} (extra {name})")
 
