@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,23 @@ def set_keys(context: typer.Context, incomplete: str) -> list[str]:
     from acu_core.recipe.known_keys import settable_keys
     from acu_core.recipe.schema import Recipe
 
-    keys = settable_keys(Recipe, _typed_values(context))
+    recipe = _typed_values(context)
+    keys = settable_keys(Recipe, recipe)
     key, equals, value = incomplete.partition("=")
     if not equals:
-        return [f"{known}=" for known in keys if known.startswith(key)]
+        found = [f"{known}=" for known in keys if known.startswith(key)]
+        return found if len(found) != 1 else _with_values(found[0], keys[found[0][:-1]], recipe)
     values = [known for known in keys.get(key, ()) if known.startswith(value)]
     return [_Rest(known) for known in values] if _value_only else [f"{key}={known}" for known in values]
+
+
+def _with_values(key: str, values: tuple[str, ...], recipe: Any) -> list[str]:
+    """The only key that fits, and its values or the one that it has: a shell puts a space after what stands alone."""
+    if values:
+        return [key + value for value in values]
+    for part in key[:-1].split("."):
+        recipe = recipe.get(part) if isinstance(recipe, dict) else None
+    return [key, f"{key}{recipe}"] if isinstance(recipe, int | float) else [key]
 
 
 def rejoin_words() -> None:
@@ -56,12 +66,15 @@ def rejoin_words() -> None:
     words, index = os.environ.get("COMP_WORDS", ""), os.environ.get("COMP_CWORD", "")
     if os.environ.get("_ACU_COMPLETE") != "complete_bash" or not index.isdecimal():
         return
-    # Up to the cursor: bash joins its words by spaces.
-    before = words.split(" ")[: int(index) + 1]
-    joined = re.sub(r" = ?", "=", " ".join(before))
-    _value_only = "=" in joined.rpartition(" ")[2] and "=" in before[-2:]
+    # Typer's script for bash puts a word on a line.
+    between = "\n" if "\n" in words else " "
+    typed = words.split(between)[: int(index) + 1]
+    joined = between.join(typed).replace(f"{between}={between}", "=")
+    if joined.endswith(f"{between}="):
+        joined = joined.removesuffix(f"{between}=") + "="
+    _value_only = "=" in typed[-2:]
     os.environ["COMP_WORDS"] = joined
-    os.environ["COMP_CWORD"] = str(len(joined.split(" ")) - 1)
+    os.environ["COMP_CWORD"] = str(len(joined.split(between)) - 1)
 
 
 def _typed_values(context: typer.Context) -> dict[str, Any]:
