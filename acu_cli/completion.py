@@ -85,7 +85,7 @@ def _typed_values(context: typer.Context) -> dict[str, Any]:
     # The option that still lacks its value leaves the arguments before it where they were.
     typed = [context.params.get("recipe"), *context.args, DEFAULT_RECIPE]
     try:
-        values = recipe_values(next(name for name in typed if name))
+        values = recipe_values(next(name for name in typed if isinstance(name, str) and name))
     except UserError:
         # What is wrong with it is said when the command runs.
         values = {}

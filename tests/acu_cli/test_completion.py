@@ -7,8 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from acu_cli.app import app
 
 PROGRAM = """#!{python}
 import sys; sys.argv[0] = 'acu'
@@ -79,12 +83,15 @@ def test_zsh_replaces_the_whole_word(path: str) -> None:
 
 
 def test_every_set_is_completed() -> None:
-    import typer
+    found = set()
 
-    from acu_cli.app import app
-
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    def look(command: Any, name: str) -> None:
+        for inner, group in getattr(command, "commands", {}).items():
+            look(group, f"{name} {inner}")
         for parameter in command.params:
             if "--set" in parameter.opts:
                 assert parameter._custom_shell_complete is not None, name
+                found.add(name)
+
+    look(typer.main.get_command(app), "acu")
+    assert found >= {"acu train", "acu sweep"}
