@@ -59,16 +59,17 @@ def remarks(plan: Plan) -> list[str]:
         )
         found.append(
             f"{plan.processes} processes are more than this machine has {places} for. So one was measured, with its "
-            f"share of the batch, as if each of the {plan.processes} had a machine like this to itself. Between them travel {_size(plan.reduced_bytes)} of gradients a "
-            f"step: {told}."
+            f"share of the batch, as if each of the {plan.processes} had a machine like this to itself. Between them "
+            f"travel {_size(plan.reduced_bytes)} of gradients a step: {told}."
         )
     if plan.bandwidth is not None and plan.company != "elsewhere":
         reason = "what the processes tell one another was measured" if plan.processes > 1 else "there is one process"
         found.append(f"--bandwidth was not needed: {reason}.")
     if plan.recipe.machine.compile:
         found.append(
-            "The network was compiled as if for the first time. PyTorch keeps what it compiled for a training: the next "
-            "one of the same network starts sooner. It compiles with processes of its own, whose memory is not in it."
+            "The network was compiled as if for the first time. PyTorch keeps what it compiled for a training: the "
+            "next one of the same network starts sooner. It compiles in processes of its own, whose memory is not in "
+            "these figures."
         )
     return found
 

@@ -207,7 +207,8 @@ def _newest_checkpoint(run: RunDirectory) -> int:
 def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> float:
     """Seconds of an evaluation of so many images by each network that is evaluated, from its first batches.
 
-    Held-out images take as long as test images, and averaged weights as long as the network's own. Several processes share the batches out; here each evaluates its own first ones, without meeting the others.
+    Held-out images take as long as test images, and averaged weights as long as the network's own. Several processes
+    share the batches out; here each evaluates its own first ones, without meeting the others.
     """
     recipe, place = training.recipe, training.place
     batch_size = recipe.data.evaluation_batch_size

@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def compiling_seconds(self) -> float:
-        """Of what is compiled in the first iterations, a twin's too; most is compiled at the start, and counted there."""
+        """Of what is compiled in the first iterations, a twin's too; most is compiled, and counted, at the start."""
         measured = self.answer.measured
         return measured.compiling + (measured.compiling_again if self.recipe.compare_frozen else 0.0)
 
