@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BeforeValidator, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from acu_core.recipe.registry import Chosen
+from acu_core.recipe.known_keys import chosen_by, fields
 from acu_core.recipe.short_text import LONGEST, clipped, shown
 from acu_core.recipe.table import NAMED, Table
 
@@ -48,7 +47,7 @@ def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str
     if len(location) != 2 or location[0] not in model.model_fields:
         return ""
     table, key = location
-    chosen, value = _chosen(model.model_fields[table]), values.get(table)
+    chosen, value = chosen_by(model.model_fields[table]), values.get(table)
     if chosen is None or not isinstance(value, Mapping):
         return ""
     name = value.get("name", chosen.table(value).model_fields["name"].default)
@@ -61,7 +60,7 @@ def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str
 def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
     """The key that may have been meant: of the same name elsewhere, then alike in the same table, then elsewhere."""
     *table, last = location
-    known = list(_keys(model, values))
+    known = [key for key, *_ in fields(model, values)]
     leaves = {key: key.rpartition(".")[2] for key in known}
     before = "".join(f"{part}." for part in table)
     siblings = [leaf for key, leaf in leaves.items() if key == before + leaf]
@@ -77,29 +76,3 @@ def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, A
     if not options:
         return ""
     return f"; there are {', '.join(siblings)}" if siblings else f"; {before[:-1]} has none"
-
-
-def _keys(model: type[Table], values: object, before: str = "") -> Iterator[str]:
-    """All full keys of a table and the tables in it, those that `values` chooses by name."""
-    for name, field in model.model_fields.items():
-        yield before + name
-        value = values.get(name) if isinstance(values, Mapping) else None
-        inner = _table(field, value)
-        if inner is not None:
-            yield from _keys(inner, value, f"{before}{name}.")
-
-
-def _table(field: FieldInfo, value: object) -> type[Table] | None:
-    chosen = _chosen(field)
-    if chosen is not None:
-        return chosen.table(value)
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((found for found in candidates if isinstance(found, type) and issubclass(found, Table)), None)
-
-
-def _chosen(field: FieldInfo) -> Chosen[Any] | None:
-    """What chooses the table's class by its name, where something does."""
-    for entry in field.metadata:
-        if isinstance(entry, BeforeValidator) and isinstance(entry.func, Chosen):
-            return entry.func
-    return None
