@@ -162,11 +162,11 @@ def test_hugging_faces_trainer_calls_the_callback(tmp_path: Path, monkeypatch: p
 
 
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]) -> None:
-    network, registration = blocks("docs/recipes.md", "python")
+    network, registration = blocks("docs/networks.md", "python")
     (tmp_path / "my_network.py").write_text(network)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry.NETWORKS, "_places", dict(registry.NETWORKS._places))
-    exec(compile(registration, "recipes.md", "exec"), {})
+    exec(compile(registration, "networks.md", "exec"), {})
     recipe = tiny("network.name=mine", "network.options={width=4}", "schedule.iterations=4")
     report = train(recipe, tmp_path / "run")
     assert report.finished
