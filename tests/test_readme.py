@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from pydantic import BeforeValidator
 from torch import nn
 
 import acu_core
@@ -18,6 +19,7 @@ from acu_core import ActiveConv2d, ShapeRecorder, read_shapes
 from acu_core.experiments.frozen_twin import train
 from acu_core.recipe import registry
 from acu_core.recipe.schema import Recipe
+from acu_core.recipe.table import Table
 from acu_core.runs.shapes import Shapes
 
 ROOT = Path(__file__).parent.parent
@@ -209,6 +211,31 @@ def test_every_public_name_is_on_its_page() -> None:
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == acu_core.__all__
 
 
+def keys(model: type[Table], before: str = "") -> set[str]:
+    """The keys of a recipe, by table and name; of a table that a name chooses, those of every class."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        chosen = [entry.func for entry in field.metadata if isinstance(entry, BeforeValidator)]
+        classes = [kind for kind in get_args(field.annotation) or (field.annotation,) if isinstance(kind, type)]
+        for choice in (choice for choice in chosen if isinstance(choice, registry.Chosen)):
+            classes += [choice.table({"name": each}) for each in choice.registry]
+        tables = [kind for kind in classes if issubclass(kind, Table)]
+        # The options of each network and data set stand on its own page.
+        inner = set().union(*(keys(kind, f"{before}{name}.") for kind in tables)) if name != "options" else set()
+        found |= inner or {before + name}
+    return found
+
+
+def test_every_key_of_a_recipe_is_on_its_page() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/recipes.md").read_text(), re.MULTILINE)
+    told: set[str] = set()
+    for row in rows:
+        names = re.findall(r"`([\w.]+)`", row)
+        table = names[0].rpartition(".")[0]
+        told |= {table + name if name.startswith(".") else name for name in names}
+    assert told == keys(Recipe)
+
+
 def commands() -> list[tuple[str, str]]:
     """Every `acu` command of a block of shell, with its page."""
     found = []
@@ -237,15 +264,21 @@ def links() -> list[tuple[str, str]]:
     """Every link within the repository, with its page."""
     found = {
         (str(p.relative_to(ROOT)), link)
-        for p in PAGES
-        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)#"]+)[)"]', p.read_text())
+        for p in [*PAGES, ROOT / "CONTRIBUTING.md"]
+        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)"]+)[)"]', p.read_text())
     }
     return sorted(found)
 
 
 @pytest.mark.parametrize(("page", "link"), links())
 def test_links_lead_somewhere(page: str, link: str) -> None:
-    assert (ROOT / page).parent.joinpath(link).exists(), link
+    file, _, section = link.partition("#")
+    target = (ROOT / page).parent / file if file else ROOT / page
+    assert target.exists(), link
+    if section:
+        titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        # As GitHub makes them.
+        assert section in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 def test_the_readme_is_for_five_minutes() -> None:

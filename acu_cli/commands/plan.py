@@ -27,7 +27,7 @@ def plan(
         typer.Option(
             min=1,
             max=65_536,
-            help="That train together. More than this machine has processors or GPUs: one of them is measured.",
+            help="Processes that train together; where this machine has no processor or GPU for each, one is measured.",
         ),
     ] = 1,
     bandwidth: Annotated[

@@ -30,7 +30,7 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
     location = [*before, *(str(part) for part in problem["loc"])]
     key, kind, value = clipped(".".join(location)) or "recipe", problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        return f"{key}: unknown key{_nearest(location, model, values)}"
+        return f"{key}: {_of_another(location, model, values) or f'unknown key{_nearest(location, model, values)}'}"
     if kind == "missing":
         return f"{key}: missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -41,6 +41,19 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
     if kind == NAMED or value is None or isinstance(value, Mapping):
         return f"{key}: {message}"
     return f"{key}: {message}, got {shown(value)}"
+
+
+def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
+    """What to say of a key of a table that another `name` would choose; nothing where it is of none."""
+    table, *rest = location
+    chosen = _chosen(model.model_fields[table]) if table in model.model_fields and len(rest) == 1 else None
+    if chosen is None:
+        return ""
+    having = [name for name in chosen.registry if rest[0] in chosen.table({"name": name}).model_fields]
+    if not having:
+        return ""
+    name = values[table].get("name", chosen.table({}).model_fields["name"].default)
+    return f"is for {' and '.join(having)}, not for {name}: leave it out, or give the table {table} as a whole"
 
 
 def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
@@ -75,9 +88,15 @@ def _keys(model: type[Table], values: object, before: str = "") -> Iterator[str]
 
 
 def _table(field: FieldInfo, value: object) -> type[Table] | None:
-    for entry in field.metadata:
-        if isinstance(entry, BeforeValidator) and isinstance(entry.func, Chosen):
-            chosen: type[Table] = entry.func.table(value)
-            return chosen
+    chosen = _chosen(field)
+    if chosen is not None:
+        found: type[Table] = chosen.table(value)
+        return found
     candidates = [field.annotation, *get_args(field.annotation)]
-    return next((found for found in candidates if isinstance(found, type) and issubclass(found, Table)), None)
+    return next((other for other in candidates if isinstance(other, type) and issubclass(other, Table)), None)
+
+
+def _chosen(field: FieldInfo) -> Chosen[Any] | None:
+    """The choice of a table by its name, where `field` has one."""
+    functions = [entry.func for entry in field.metadata if isinstance(entry, BeforeValidator)]
+    return next((function for function in functions if isinstance(function, Chosen)), None)

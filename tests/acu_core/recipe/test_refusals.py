@@ -100,7 +100,11 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         ),
         (
             "schedule={name='cosine', iterations=50, divisions=[5]}",
-            "schedule.divisions: unknown key; did you mean round_and_finetune.divisions?",
+            "schedule.divisions: is for steps, not for cosine: leave it out, or give the table schedule as a whole",
+        ),
+        (
+            "optimizer.betas=[0.9, 0.99]",
+            "optimizer.betas: is for adamw, not for sgd: leave it out, or give the table optimizer as a whole",
         ),
         (
             "optimizer={learning_rate=0.1, momentum=0.0, nesterov=true}",
@@ -114,7 +118,7 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         (
             "optimizer={name='adamw', learning_rate=0.1, position_learning_rate_factor=0.01}",
             "optimizer.position_learning_rate_factor: is not for adamw, whose learning rate says nothing of pixels: "
-            "give optimizer.position_learning_rate, in pixels an iteration (the paper's is 0.001)",
+            "leave it out, and give optimizer.position_learning_rate in pixels an iteration (the paper's is 0.001)",
         ),
         (
             "optimizer={name='adamw', learning_rate=0.1, position_learning_rate=0.1, betas=[0.9, 1.0]}",
