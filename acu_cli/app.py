@@ -31,6 +31,7 @@ from acu_cli.commands import (
     train,
     watch,
 )
+from acu_cli.completion import rejoin_words
 from acu_cli.output_streams import steady_streams
 from acu_cli.processes.member import Member
 from acu_cli.remedies import worded, wordings
@@ -90,12 +91,13 @@ app.command("reproduce", epilog="Example: acu reproduce ablation --scale 0.01 --
 app.command("sweep", epilog="Example: acu sweep planted --over optimizer.learning_rate=0.1,0.05 --seeds 3")(sweep.sweep)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(bench.app, name="bench")
-app.command("doctor", epilog="Example: acu doctor")(doctor.doctor)
+app.command("doctor", epilog="Example: acu doctor --verify")(doctor.doctor)
 
 
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
+    rejoin_words()
     member = Member.here()
     if member is not None:
         member.begin()

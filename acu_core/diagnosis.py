@@ -5,10 +5,28 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
+
+_DISTRIBUTION = "active-convolution"
+PURPOSES = {
+    "video": "Can videos be written?",
+    "bench": "Can it be timed beside DCLS?",
+    "caffe": "Can Caffe networks be imported?",
+    "onnx": "Can networks be exported to ONNX?",
+    "table": "Can shapes become pandas tables?",
+    "parquet": "Can shapes be written as Parquet?",
+    "tensorboard": "Can TensorBoard show runs?",
+    "timm": "Can timm's networks be trained?",
+    "dev": "Can acu itself be worked on?",
+}
+"""What each extra of the package is for, as a question."""
+
+# What is imported in a moment, and so is known to work; the others are only looked for.
+_IMPORTED = {"video": "imageio_ffmpeg", "caffe": "google.protobuf"}
 
 
 @dataclass(frozen=True)
@@ -30,24 +48,14 @@ def diagnose() -> list[Verdict]:
     verdicts.append(_torch(torch))
     verdicts += _operator()
     verdicts.append(_gpu(torch))
-    verdicts += [
-        _optional("torchvision", "Can CIFAR-10 be downloaded?", "torchvision", "pip install torchvision"),
-        _optional(
-            "imageio_ffmpeg",
-            "Can videos be written?",
-            "imageio-ffmpeg",
-            "pip install 'active-convolution[video]'",
-        ),
-        _optional(
-            "google.protobuf", "Can Caffe networks be imported?", "protobuf", "pip install 'active-convolution[caffe]'"
-        ),
-    ]
+    verdicts.append(_torchvision())
+    verdicts += map(_extra, extras())
     return verdicts
 
 
 def _acu() -> Verdict:
     try:
-        return Verdict("Which acu?", "ok", f"acu {metadata.version('active-convolution')}")
+        return Verdict("Which acu?", "ok", f"acu {metadata.version(_DISTRIBUTION)}")
     except metadata.PackageNotFoundError:
         return Verdict("Which acu?", "note", "used from its sources, not installed: pip install .")
 
@@ -105,15 +113,55 @@ def _gpu(torch: Any) -> Verdict:
     return Verdict(question, "ok", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
 
 
-def _optional(modules: str, question: str, distribution: str, advice: str) -> Verdict:
-    """The verdict on an optional package; `modules` are those to import, the last one the distribution's."""
-    loaded = [_import(module) for module in modules.split()]
-    if any(isinstance(module, Exception) for module in loaded):
-        return Verdict(question, "note", f"not without {distribution}: {advice}")
+def _torchvision() -> Verdict:
+    question = "Can CIFAR-10 be downloaded?"
+    if isinstance(_import("torchvision"), Exception):
+        return Verdict(question, "note", "not without torchvision: pip install torchvision")
+    return Verdict(question, "ok", f"yes, torchvision {_version('torchvision') or ''}".strip())
+
+
+def extras() -> tuple[str, ...]:
+    """The package's extras: those of its metadata, and those known here, which may be newer."""
     try:
-        return Verdict(question, "ok", f"yes, {distribution} {metadata.version(distribution)}")
+        named = metadata.metadata(_DISTRIBUTION).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
-        return Verdict(question, "ok", "yes")
+        named = []
+    return tuple(dict.fromkeys([*named, *PURPOSES]))
+
+
+def _extra(name: str) -> Verdict:
+    """Whether what an extra brings is there."""
+    question = PURPOSES.get(name, f"Is the extra {name} there?")
+    needed = _required(name)
+    versions = {distribution: _version(distribution) for distribution in needed}
+    lacking = [distribution for distribution, version in versions.items() if version is None]
+    if name in _IMPORTED and isinstance(_import(_IMPORTED[name]), Exception) and not lacking:
+        lacking = needed or [_IMPORTED[name]]
+    if lacking:
+        advice = f"pip install '{_DISTRIBUTION}[{name}]'"
+        return Verdict(question, "note", f"not without {', '.join(lacking)}: {advice}")
+    if not needed and name not in _IMPORTED:
+        return Verdict(question, "note", f"not known before acu is installed anew: pip install '.[{name}]'")
+    there = ", ".join(f"{distribution} {version}" for distribution, version in versions.items())
+    return Verdict(question, "ok", f"yes, {there or _IMPORTED[name]} (extra {name})")
+
+
+def _required(extra: str) -> list[str]:
+    """The distributions that an extra brings, its own name in a list of extras left out."""
+    try:
+        lines = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return []
+    marked = [line for line in lines if re.search(rf"""extra == ['"]{re.escape(extra)}['"]""", line)]
+    names = [match.group() for line in marked if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+    return [name for name in names if name != _DISTRIBUTION]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _import(name: str) -> Any:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {"errors", "durable", "sample"}
 ALLOWED = {
     "acu_core/op": {"op"},
+    "acu_core/verify": {"verify", "op"},
     "acu_core/runs": {"runs"},
     "acu_core/recipe": {"recipe"},
     "acu_core/data": {"data", "recipe"},

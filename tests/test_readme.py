@@ -11,13 +11,13 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from pydantic import BeforeValidator
 from torch import nn
 
 import acu_core
 from acu_core import ActiveConv2d, ShapeRecorder, read_shapes
 from acu_core.experiments.frozen_twin import train
 from acu_core.recipe import registry
+from acu_core.recipe.known_keys import choice
 from acu_core.recipe.schema import Recipe
 from acu_core.recipe.table import Table
 from acu_core.runs.shapes import Shapes
@@ -215,10 +215,9 @@ def keys(model: type[Table], before: str = "") -> set[str]:
     """The keys of a recipe, by table and name; of a table that a name chooses, those of every class."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
-        chosen = [entry.func for entry in field.metadata if isinstance(entry, BeforeValidator)]
+        chosen = choice(field)
         classes = [kind for kind in get_args(field.annotation) or (field.annotation,) if isinstance(kind, type)]
-        for choice in (choice for choice in chosen if isinstance(choice, registry.Chosen)):
-            classes += [choice.table({"name": each}) for each in choice.registry]
+        classes += [chosen.table({"name": each}) for each in chosen.registry] if chosen is not None else []
         tables = [kind for kind in classes if issubclass(kind, Table)]
         # The options of each network and data set stand on its own page.
         inner = set().union(*(keys(kind, f"{before}{name}.") for kind in tables)) if name != "options" else set()

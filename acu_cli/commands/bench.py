@@ -9,6 +9,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.commands.bench_data import bench_data
+from acu_cli.completion import set_keys
 
 if TYPE_CHECKING:
     from acu_core.bench.operator_bench import OperatorRow
@@ -235,7 +236,8 @@ def bench_plan(
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Plans and trainings of each recipe.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="Of the iterations that are trained.")] = 20.0,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of every recipe.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of every recipe.", autocompletion=set_keys),
     ] = None,
     json: Json = False,
 ) -> None:

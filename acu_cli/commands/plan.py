@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.completion import recipe_names
+from acu_cli.completion import recipe_names, set_keys
 from acu_cli.series_options import AsJson, Data, Device
 
 
@@ -18,7 +18,12 @@ def plan(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe; may be given several times.",
+            autocompletion=set_keys,
+        ),
     ] = None,
     data: Data = None,
     device: Device = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acu_cli import terminal
-from acu_cli.completion import recipe_names
+from acu_cli.completion import recipe_names, set_keys
 from acu_cli.series_options import AsJson, Data, Device, Download, DryRun, Jobs, with_jobs
 from acu_cli.shell_words import joined
 from acu_cli.training_progress import TrainingProgress
@@ -28,12 +28,18 @@ def sweep(
         typer.Option(
             metavar="KEY=VALUE,VALUE",
             help="Values to train with; several keys give every combination of their values.",
+            autocompletion=set_keys,
             show_default=False,
         ),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value in every run; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value in every run; may be given several times.",
+            autocompletion=set_keys,
+        ),
     ] = None,
     in_step: Annotated[
         bool, typer.Option("--list", help="Not every combination: the first values together, then the second, ...")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acu_cli.completion import recipe_names
+from acu_cli.completion import recipe_names, set_keys
 from acu_cli.processes.option import Processes, start_processes
 from acu_cli.processes.restart import interrupted_run
 from acu_cli.training_progress import TrainingProgress
@@ -25,7 +25,12 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a value of the recipe; may be given several times.",
+            autocompletion=set_keys,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,

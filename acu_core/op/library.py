@@ -134,6 +134,35 @@ def with_instruction_set(name: str) -> Iterator[None]:
         force_instruction_set(before)
 
 
+def cuda_scratch_bytes() -> int:
+    """How much memory the columns of a call may take on CUDA; what needs more is cut into slices of pixels.
+
+    Raises:
+        RuntimeError: there are no CUDA kernels.
+    """
+    return _cuda_scratch_bytes(0)
+
+
+@contextmanager
+def with_cuda_scratch_bytes(count: int) -> Iterator[None]:
+    """Lets the columns of a call on CUDA take so much memory inside the block, in the whole process.
+
+    With less than a row of columns, a slice is one output pixel. Raises RuntimeError where there are no CUDA kernels.
+    """
+    before = _cuda_scratch_bytes(0)
+    _cuda_scratch_bytes(count)
+    try:
+        yield
+    finally:
+        _cuda_scratch_bytes(before)
+
+
+def _cuda_scratch_bytes(choice: int) -> int:
+    if _CUDA_ERROR is not None:
+        raise RuntimeError(f"there are no CUDA kernels: {_CUDA_ERROR}")
+    return int(torch.ops.acu.cuda_scratch_bytes(choice))
+
+
 # Once, on import: what `torch.compile` traces must not be a cached function.
 _CPU_ERROR, _CUDA_ERROR = _load_all()
 if _CPU_ERROR is None and CHOICE in os.environ:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import BeforeValidator, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from acu_core.recipe.registry import Chosen
+from acu_core.recipe.known_keys import choice, fields
 from acu_core.recipe.short_text import LONGEST, clipped, shown
 from acu_core.recipe.table import NAMED, Table
 
@@ -46,7 +45,7 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
 def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
     """What to say of a key of a table that another `name` would choose; nothing where it is of none."""
     table, *rest = location
-    chosen = _chosen(model.model_fields[table]) if table in model.model_fields and len(rest) == 1 else None
+    chosen = choice(model.model_fields[table]) if table in model.model_fields and len(rest) == 1 else None
     if chosen is None:
         return ""
     having = [name for name in chosen.registry if rest[0] in chosen.table({"name": name}).model_fields]
@@ -59,7 +58,7 @@ def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str
 def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
     """The key that may have been meant: of the same name elsewhere, then alike in the same table, then elsewhere."""
     *table, last = location
-    known = list(_keys(model, values))
+    known = [key for key, *_ in fields(model, values)]
     leaves = {key: key.rpartition(".")[2] for key in known}
     before = "".join(f"{part}." for part in table)
     siblings = [leaf for key, leaf in leaves.items() if key == before + leaf]
@@ -75,28 +74,3 @@ def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, A
     if not options:
         return ""
     return f"; there are {', '.join(siblings)}" if siblings else f"; {before[:-1]} has none"
-
-
-def _keys(model: type[Table], values: object, before: str = "") -> Iterator[str]:
-    """All full keys of a table and the tables in it, those that `values` chooses by name."""
-    for name, field in model.model_fields.items():
-        yield before + name
-        value = values.get(name) if isinstance(values, Mapping) else None
-        inner = _table(field, value)
-        if inner is not None:
-            yield from _keys(inner, value, f"{before}{name}.")
-
-
-def _table(field: FieldInfo, value: object) -> type[Table] | None:
-    chosen = _chosen(field)
-    if chosen is not None:
-        found: type[Table] = chosen.table(value)
-        return found
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((other for other in candidates if isinstance(other, type) and issubclass(other, Table)), None)
-
-
-def _chosen(field: FieldInfo) -> Chosen[Any] | None:
-    """The choice of a table by its name, where `field` has one."""
-    functions = [entry.func for entry in field.metadata if isinstance(entry, BeforeValidator)]
-    return next((function for function in functions if isinstance(function, Chosen)), None)

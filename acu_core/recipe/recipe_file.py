@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
@@ -45,24 +46,17 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     Everything that can be known without the data and the machine is checked, and needs no PyTorch. Raises UserError
     that names every unknown key and every wrong value, in the file and in the overrides together.
     """
-    if name_or_path in built_in_recipes():
-        text, source = built_in_text(name_or_path), f"recipe {name_or_path}"
-    elif name_or_path.endswith(".toml") or _exists(name_or_path):
-        text, source = _read(Path(name_or_path)), name_or_path
-    else:
-        raise _unknown_recipe(name_or_path)
-    return parse_recipe(text, source, overrides)
+    return parse_recipe(*_text_and_source(name_or_path), overrides)
+
+
+def recipe_values(name_or_path: str) -> dict[str, Any]:
+    """What a built-in recipe or a TOML file says, unchecked. Raises UserError where it cannot be read."""
+    return _parsed(*_text_and_source(name_or_path))
 
 
 def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recipe:
     """A recipe from its TOML text; `source` names it in errors. Raises UserError as `load_recipe` does."""
-    try:
-        values = tomllib.loads(text)
-    except RecursionError as error:
-        raise UserError(f"{source} is nested too deeply for a recipe") from error
-    except ValueError as error:
-        # TOMLDecodeError is one, and so is what Python says of a whole number of thousands of digits.
-        raise UserError(f"{source} is not TOML: {error}") from error
+    values = _parsed(text, source)
     problems = apply_overrides(values, overrides)
     try:
         recipe = Recipe.model_validate(values)
@@ -80,6 +74,25 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = ()) -> Recip
 def recipe_toml(recipe: Recipe) -> str:
     """The recipe as TOML, every key written out, so that a run does not depend on later defaults."""
     return tomli_w.dumps(recipe.model_dump(exclude_none=True))
+
+
+def _text_and_source(name_or_path: str) -> tuple[str, str]:
+    if name_or_path in built_in_recipes():
+        return built_in_text(name_or_path), f"recipe {name_or_path}"
+    if name_or_path.endswith(".toml") or _exists(name_or_path):
+        return _read(Path(name_or_path)), name_or_path
+    raise _unknown_recipe(name_or_path)
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except RecursionError as error:
+        raise UserError(f"{source} is nested too deeply for a recipe") from error
+    except ValueError as error:
+        # TOMLDecodeError is one, and so is what Python says of a whole number of thousands of digits.
+        raise UserError(f"{source} is not TOML: {error}") from error
+    return values
 
 
 def _folder() -> Path:

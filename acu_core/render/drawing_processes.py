@@ -71,7 +71,7 @@ class _Fork:
         for number, frame in enumerate(frames):
             if number >= _SLOTS and not os.read(free, 1):
                 return
-            np.copyto(self._slots[number % _SLOTS], four_bytes(picture.pixels(frame)))
+            np.copyto(self._slots[number % _SLOTS], four_bytes(picture.view(frame)))
             os.write(drawn, b"\0")
 
     def next_frame(self) -> Pixels | None:

@@ -130,6 +130,11 @@ class FieldFigure:
         self.show(frame)
         return self._drawing.drawn()
 
+    def view(self, frame: int) -> npt.NDArray[np.uint8]:
+        """As `pixels`, but only until another frame is drawn."""
+        self.show(frame)
+        return self._drawing.view()
+
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
         moment = int(self._fields.schedule.frames[frame])

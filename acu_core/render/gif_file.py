@@ -16,9 +16,10 @@ from acu_core.render.forked_process import ForkedProcess, uninterrupted, usual_p
 from acu_core.render.gif_stream import GIF_END, GifPalette, gif_beginning, gif_frames
 from acu_core.render.picture import Picture
 
-_PALETTE_SAMPLES = 6
-# Of the same frames whoever encodes them, so that the file is the same.
-_BLOCK = 25
+# They have all colours that any frame has: more make no better palette.
+_PALETTE_SAMPLES = 3
+# Of the same frames whoever encodes them, so that the file is the same. Each begins with the frame before it.
+_BLOCKS, _FEWEST_IN_BLOCK = 6, 8
 _BLOCK_NUMBER = struct.Struct("<I")
 _FRAME = struct.Struct("<II")
 _READ = 1 << 20
@@ -60,13 +61,14 @@ def encode_gif(
 class _BlockEncoder:
     def __init__(self, picture: Picture, milliseconds: Sequence[int], palette: GifPalette) -> None:
         self._picture, self._milliseconds, self._palette = picture, milliseconds, palette
-        self.blocks = [range(first, min(first + _BLOCK, picture.frames)) for first in range(0, picture.frames, _BLOCK)]
+        length = max(_FEWEST_IN_BLOCK, -(-picture.frames // _BLOCKS))
+        self.blocks = [range(first, min(first + length, picture.frames)) for first in range(0, picture.frames, length)]
 
     def encode(self, block: range) -> Iterator[tuple[int, bytes]]:
         """Each frame's number and bytes."""
-        before = self._picture.pixels(block[0] - 1) if block[0] > 0 else None
+        before = self._picture.view(block[0] - 1) if block[0] > 0 else None
         durations = self._milliseconds[block.start : block.stop]
-        return zip(block, gif_frames(map(self._picture.pixels, block), durations, self._palette, before), strict=True)
+        return zip(block, gif_frames(map(self._picture.view, block), durations, self._palette, before), strict=True)
 
 
 def _by_forks(encoder: _BlockEncoder, processes: int) -> Iterator[tuple[int, bytes]]:

@@ -36,9 +36,9 @@ def gif_frames(
 ) -> Iterator[bytes]:
     """The bytes of one RGB frame (H, W, 3) after the other, each shown for its `milliseconds`.
 
-    `before` is the frame before the first, as it was drawn; None begins the file. The last frame is shown as exactly as
-    the palette can, so that whoever encodes the frames after it need not know those before it. No dithering: flat
-    areas stay flat.
+    A frame is not looked at any more when the next one is asked for. `before` is the frame before the first, as it was
+    drawn; None begins the file. The last frame is shown as exactly as the palette can, so that whoever encodes the
+    frames after it need not know those before it. No dithering: flat areas stay flat.
     """
     screen = None if before is None else _Screen(palette, pack(before))
     last = len(milliseconds) - 1
@@ -63,7 +63,8 @@ class _Screen:
 
     def __init__(self, palette: GifPalette, packed: Packed) -> None:
         self._palette = palette
-        self._packed = packed
+        # Of its own, for a frame may be gone when the next one comes.
+        self._packed = packed.reshape(-1).copy()
         # Palette entries, of the pixels that have changed since the beginning.
         self._shown = np.full(packed.size, _TRANSPARENT, np.uint8)
         self._part: Indices = np.full(packed.shape, _TRANSPARENT, np.uint8)
@@ -73,14 +74,15 @@ class _Screen:
 
     def show(self, packed: Packed, *, exactly: bool) -> tuple[Indices, tuple[int, int]]:
         """Goes on to a frame: the rectangle that the file needs for it, and its left and top."""
+        packed = packed.reshape(-1)
         changed = _differing(packed, self._packed)
         shown = self._shown[changed]
         first = changed[shown == _TRANSPARENT]
-        self._shown[first] = self._palette.indices(self._packed.reshape(-1)[first])
-        self._packed = packed
+        self._shown[first] = self._palette.indices(self._packed[first])
+        self._packed[changed] = packed[changed]
         places = np.unique(np.concatenate([changed, *self._left])) if exactly else changed
         shown = self._shown[places]
-        wanted = self._palette.indices(packed.reshape(-1)[places])
+        wanted = self._palette.indices(packed[places])
         new = shown != wanted if exactly else ~self._palette.close[shown, wanted]
         if not exactly:
             self._left.append(places[~new & (shown != wanted)])
@@ -104,7 +106,7 @@ class _Screen:
 
 def _differing(packed: Packed, before: Packed) -> npt.NDArray[np.intp]:
     """Places of the pixels that differ, and of some neighbours: an even number of pixels is compared two at a time."""
-    pairs = np.flatnonzero(packed.reshape(-1).view(np.uint64) != before.reshape(-1).view(np.uint64))
+    pairs = np.flatnonzero(packed.view(np.uint64) != before.view(np.uint64))
     return (2 * pairs[:, None] + np.arange(2)).reshape(-1)
 
 

@@ -74,6 +74,14 @@ class MovingFigure:
 
     def drawn(self) -> npt.NDArray[np.uint8]:
         """What is shown now as RGB, (height, width, 3)."""
+        # Four bytes a pixel are copied, and compared by whoever writes them, several times as fast as three.
+        return np.array(self._drawn())[..., :3]
+
+    def view(self) -> npt.NDArray[np.uint8]:
+        """As `drawn`, but only until something else is drawn."""
+        return np.asarray(self._drawn())[..., :3]
+
+    def _drawn(self) -> Any:
         if self._background is None:
             for artist in self.moving:
                 artist.set_animated(True)
@@ -86,8 +94,7 @@ class MovingFigure:
                 self._draw_text(artist, renderer)
             else:
                 artist.draw(renderer)
-        # Four bytes a pixel are copied, and compared by whoever writes them, several times as fast as three.
-        return np.array(self._canvas.buffer_rgba())[..., :3]
+        return self._canvas.buffer_rgba()
 
     def forget(self) -> None:
         """Draws what rests anew for the next frame, for somebody has changed it."""

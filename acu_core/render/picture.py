@@ -24,5 +24,8 @@ class Picture(Protocol):
     def pixels(self, frame: int) -> npt.NDArray[np.uint8]:
         """Frame `frame` as RGB, (height, width, 3)."""
 
+    def view(self, frame: int) -> npt.NDArray[np.uint8]:
+        """As `pixels`, but only until another frame is drawn: nothing is copied."""
+
     def show(self, frame: int) -> None:
         """Sets `figure` to frame `frame`."""

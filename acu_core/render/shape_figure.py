@@ -128,6 +128,11 @@ class ShapeFigure:
         self.show(frame)
         return self.drawing.drawn()
 
+    def view(self, frame: int) -> npt.NDArray[np.uint8]:
+        """As `pixels`, but only until another frame is drawn."""
+        self.show(frame)
+        return self.drawing.view()
+
     def show(self, frame: int) -> None:
         """Sets everything that moves to frame `frame`."""
         moment = int(self.schedule.frames[frame])

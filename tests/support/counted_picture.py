@@ -41,5 +41,8 @@ class Counted:
         pixels = np.random.default_rng(frame).integers(0, 256, (30, 40, 4), np.uint8)
         return pixels[..., :3] if self._four else pixels[..., :3].copy()
 
+    def view(self, frame: int) -> Pixels:
+        return self.pixels(frame)
+
     def show(self, frame: int) -> None:
         raise NotImplementedError

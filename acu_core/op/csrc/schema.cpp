@@ -20,4 +20,6 @@ STABLE_TORCH_LIBRARY(acu, m) {
   m.def("cpu_instruction_set(int choice) -> int");
   // As nvcc numbers them: 800 is 8.0. Answered by `_C_cuda`.
   m.def("cuda_architectures() -> int[]");
+  // How much memory the columns of a call may take. With a positive number: that many from now on. Answered by `_C_cuda`.
+  m.def("cuda_scratch_bytes(int choice) -> int");
 }

@@ -6,14 +6,12 @@
 #include <cstdint>
 
 // Small in tests, so that images are cut, several slices add up and stretches hold several pixels.
-static int64_t scratch_bytes = int64_t{256} << 20;
 static int64_t walkers = int64_t{1} << 19;
-#define ACU_SCRATCH_BYTES scratch_bytes
 #define ACU_WALKERS walkers
 #include "active_conv2d.cuh"
 
 static void configure(int64_t bytes, int64_t threads) {
-  scratch_bytes = bytes;
+  acu::cuda::scratch_bytes = bytes;
   walkers = threads;
 }
 

@@ -8,6 +8,7 @@
 // builds the columns again.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -19,12 +20,6 @@
 #include "launch.cuh"
 #include "matrices.cuh"
 
-// Not tuned on a GPU yet. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
-// the second-level cache.
-#ifndef ACU_SCRATCH_BYTES
-#define ACU_SCRATCH_BYTES (int64_t{256} << 20)
-#endif
-
 // Threads that walk over stretches of pixels: enough for the largest GPU (about 300,000 resident threads) to be full,
 // few enough that each thread's constants serve many pixels and that partial sums stay small.
 #ifndef ACU_WALKERS
@@ -32,6 +27,10 @@
 #endif
 
 namespace acu::cuda {
+
+// Not tuned on a GPU yet. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
+// the second-level cache. A setting, since what several slices and cut images do is else only seen with huge images.
+C10_HIDDEN inline std::atomic<int64_t> scratch_bytes{int64_t{256} << 20};
 
 // Output pixels in slices. Whole images where one fits into the scratch memory; else an image is cut, and its gradient
 // accumulated.
@@ -42,7 +41,7 @@ struct Slices {
   Slices(const Geometry& geometry, int64_t images, int64_t element_bytes) {
     const int64_t row_bytes = geometry.row_length() * element_bytes;
     // cuBLAS takes 32-bit extents.
-    const int64_t affordable = std::min(std::max<int64_t>(ACU_SCRATCH_BYTES / row_bytes, 1), int64_t{1} << 30);
+    const int64_t affordable = std::min(std::max<int64_t>(scratch_bytes / row_bytes, 1), int64_t{1} << 30);
     pixels = images * geometry.output_pixels();
     whole_images = affordable >= geometry.output_pixels();
     size =

@@ -1,0 +1,1 @@
+"""The compiled operator against the reference, on the machine of whoever asks."""
