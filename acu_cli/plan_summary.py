@@ -17,7 +17,10 @@ def show(plan: Plan) -> None:
     threads = f"{answer.threads} thread" + ("s" if answer.threads > 1 else "")
     several = f"{plan.processes} processes, each with " if plan.processes > 1 else ""
     data = "made-up images" if plan.made_up else f"{plan.recipe.data.name} ({answer.source})"
-    title = f"{plan.recipe.name}: {answer.parameters:,} parameters, on {answer.device}, {several}{threads}, {data}"
+    machine = plan.recipe.machine
+    how = f", {machine.precision}" if machine.precision != "float32" else ""
+    how += ", compiled" if machine.compile else ""
+    title = f"{plan.recipe.name}: {answer.parameters:,} parameters, on {answer.device}, {several}{threads}{how}, {data}"
     terminal.table(["what", "each", "times", "in all"], _rows(plan), title=title)
     ends = datetime.datetime.now() + datetime.timedelta(seconds=plan.seconds)
     terminal.print(f"Begun now, it ends about {ends:%A, %d %B %Y, %H:%M}.")
@@ -43,23 +46,31 @@ def remarks(plan: Plan) -> list[str]:
         )
     if plan.company == "here":
         found.append(
-            f"{plan.processes} processes trained together here for these figures: it is in them that they share this "
-            "machine."
+            f"These figures are of {plan.processes} processes that trained together on this machine: what they wait "
+            "for one another, and take from one another, is in them."
         )
     if plan.company == "elsewhere":
+        places = "GPUs" if answer.device.startswith("cuda") else "processors"
         told = (
             f"{short(plan.communication_seconds)} a step for that at {plan.bandwidth / 1e9:g} GB/s are in it, as if "
             "nothing were computed meanwhile"
             if plan.bandwidth is not None
-            else "the time for that is not in it"
+            else "the time for that is not in it. --bandwidth GIGABYTES_A_SECOND adds it"
         )
         found.append(
-            f"One process was measured, with its share of the batch and {answer.device} to itself, as if each of the "
-            f"{plan.processes} had a machine like this. Between them travel {_size(plan.reduced_bytes)} of gradients a "
-            f"step: {told}."
+            f"{plan.processes} processes are more than this machine has {places} for. So one was measured, with its "
+            f"share of the batch, as if each of the {plan.processes} had a machine like this to itself. Between them "
+            f"travel {_size(plan.reduced_bytes)} of gradients a step: {told}."
         )
-    if plan.processes > 1 and plan.bandwidth is not None and plan.company == "here":
-        found.append("The bandwidth was not needed: what the processes tell one another was measured.")
+    if plan.bandwidth is not None and plan.company != "elsewhere":
+        reason = "what the processes tell one another was measured" if plan.processes > 1 else "there is one process"
+        found.append(f"--bandwidth was not needed: {reason}.")
+    if plan.recipe.machine.compile:
+        found.append(
+            "The network was compiled as if for the first time. PyTorch keeps what it compiled for a training: the "
+            "next one of the same network starts sooner. It compiles in processes of its own, whose memory is not in "
+            "these figures."
+        )
     return found
 
 
@@ -75,15 +86,16 @@ def as_json(plan: Plan) -> dict[str, object]:
         "measured_processes": len(plan.answers),
         "data": None if plan.made_up else answer.source,
         "parameters": answer.parameters,
-        "seconds": {
+        "seconds": plan.seconds,
+        "seconds_of": {
             "start": answer.start_seconds,
+            "compiling": plan.compiling_seconds,
             "still_step": pace.still,
             "moving_step": pace.moving,
             "communication_of_a_step": plan.communication_seconds,
             "evaluation": pace.evaluation,
             "checkpoint": pace.checkpoint,
             "training": plan.training_seconds,
-            "total": plan.seconds,
         },
         "counts": {
             "still_steps": work.still,
@@ -122,7 +134,9 @@ def _rows(plan: Plan) -> list[list[str]]:
         ("step, positions still" if both else "step", pace.still, work.still),
         ("step, positions moving" if both else "step", pace.moving, work.moving),
     ]
-    rows = [["start, with the data", "", "", terminal.duration(plan.answer.start_seconds)]]
+    # Most is compiled before the first iteration, where it is tried whether the network can be trained at all.
+    beginning = "start, with data and compiling" if plan.recipe.machine.compile else "start, with the data"
+    rows = [[beginning, "", "", terminal.duration(plan.answer.start_seconds + plan.compiling_seconds)]]
     for name, seconds, count in steps:
         if count and seconds is not None:
             rows.append(_row(name, seconds + told, count))
@@ -140,7 +154,8 @@ def _memory(plan: Plan) -> str:
     memory = plan.answer.memory
     each = " a process" if plan.processes > 1 else ""
     words = f"{_size(plan.peak_memory)}{each} at most"
-    if memory.loading > memory.training:
+    # Less is a difference that the next plan would not show.
+    if memory.loading > 1.05 * memory.training:
         words += f" while the data are loaded, {_size(memory.training)} while it trains"
     if memory.device is not None:
         words += f"; {_size(memory.device)} of the GPU's"

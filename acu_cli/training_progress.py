@@ -62,7 +62,7 @@ class TrainingProgress:
         self._stack.close()
         self._total, self._done = total, done
         if self._view is None:
-            self._shown = self._stack.enter_context(terminal.progress(total, "", unit=self._unit, done=done))
+            self._shown = self._stack.enter_context(terminal.progress(total, "starting", unit=self._unit, done=done))
 
     def advance(self, done: int, stage: str, loss: float | None, accuracy: float | None) -> None:
         """Moves it."""

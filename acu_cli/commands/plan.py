@@ -47,6 +47,7 @@ def plan(
 
     It is trained for some seconds, on its data where they are here, else on made-up images. No run is left.
     """
+    from acu_core.errors import Action, UserError
     from acu_core.recipe.recipe_file import load_recipe
 
     changes = [*(overrides or []), *([f"machine.device={dumps(device)}"] if device is not None else [])]
@@ -56,14 +57,18 @@ def plan(
     from acu_cli.training_progress import TrainingProgress
     from acu_core.forecast.plan import plan_training
 
-    with TrainingProgress() as events:
-        planned = plan_training(
-            loaded,
-            data_path=data,
-            processes=processes,
-            bandwidth=None if bandwidth is None else bandwidth * 1e9,
-            events=events,
-        )
+    try:
+        with TrainingProgress() as events:
+            planned = plan_training(
+                loaded,
+                data_path=data,
+                processes=processes,
+                bandwidth=None if bandwidth is None else bandwidth * 1e9,
+                events=events,
+            )
+    except UserError as error:
+        # A plan downloads nothing: it has no such option.
+        raise UserError(str(error), *(one for one in error.remedies if one.action is not Action.DOWNLOAD)) from error
     if json:
         terminal.json(plan_summary.as_json(planned))
     else:

@@ -8,11 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from acu_core.experiments.frozen_twin import FROZEN
 from acu_core.forecast.plan import Plan, plan_training
+from acu_core.forecast.step_clock import Patience
 from acu_core.recipe.recipe_file import load_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.timings import read_timings
@@ -58,16 +59,19 @@ def compare_plan(
 ) -> PlanAndTruth:
     """Plans the recipe `name`, shortened to about so many seconds of iterations, and trains it.
 
-    Half of the iterations are the warm-up's; it is evaluated once, at the end. `command(recipe, out)` are the words
+    Half of the iterations are the warm-up's; it is evaluated once, at the end. A plan measures as long as it does for
+    anybody, but no longer than `seconds`. `command(recipe, out)` are the words
     that train the recipe in the file `recipe` in the new run `out`, in a process of its own, whose memory is what the
     system says of it.
     """
     recipe = load_recipe(name, list(overrides))
     where = None if recipe.data.is_made else data_path
-    rough = plan_training(_shortened(recipe, LEAST_ITERATIONS), data_path=where)
+    usual = Patience()
+    patience = replace(usual, seconds=min(usual.seconds, seconds))
+    rough = plan_training(_shortened(recipe, LEAST_ITERATIONS), data_path=where, patience=patience)
     iterations = max(LEAST_ITERATIONS, round(seconds / _step(rough)))
     short = _shortened(recipe, iterations)
-    planned = plan_training(short, data_path=where)
+    planned = plan_training(short, data_path=where, patience=patience)
     with tempfile.TemporaryDirectory(prefix="acu-bench-") as directory:
         file, out = Path(directory) / "recipe.toml", Path(directory) / "run"
         file.write_text(recipe_toml(short))
@@ -79,7 +83,8 @@ def compare_plan(
 def _shortened(recipe: Recipe, iterations: int) -> Recipe:
     warm_up = iterations // 2 if recipe.schedule.warm_up else 0
     schedule = {"warm_up": warm_up, "divisions": [], "evaluate_every": 0, "checkpoint_every": iterations}
-    return recipe.changed(schedule={"iterations": iterations, **schedule}, round_and_finetune=None)
+    # What would be kept may lie beyond its end.
+    return recipe.changed(schedule={"iterations": iterations, "keep": [], **schedule}, round_and_finetune=None)
 
 
 def _step(plan: Plan) -> float:

@@ -36,6 +36,8 @@ def company_of(processes: int, device: torch.device) -> Company:
 def environments(processes: int, company: Company) -> list[dict[str, str]]:
     """The environment of each process that is to be started, as torchrun would make it."""
     plain = {name: value for name, value in os.environ.items() if name not in _ANNOUNCED}
+    # What PyTorch advises those who wrap a network for several processes is not for whoever reads a plan.
+    plain.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if company != "here":
         return [plain]
     port = _free_port()

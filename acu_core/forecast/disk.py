@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from acu_core.forecast.pace import Sample
 from acu_core.forecast.work import work_of
-from acu_core.learn.schedule import learning_rate, position_learning_rate
+from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.json_lines import CHECKSUM_BYTES
 from acu_core.runs.metrics import EvaluationRecord
@@ -40,7 +40,13 @@ class Disk:
 
 
 def disk_of(
-    recipe: Recipe, sample: Sample, *, test_images: int, classes: int, hidden: list[list[list[float]]] | None
+    recipe: Recipe,
+    sample: Sample,
+    *,
+    test_images: int,
+    classes: int,
+    hidden: list[list[list[float]]] | None,
+    validation_images: int = 0,
 ) -> Disk:
     """Of a run of `recipe`, a frozen twin not included; `hidden` are the positions that its data were made with.
 
@@ -50,23 +56,39 @@ def disk_of(
     header = SnapshotHeader(sample.layers, facts)
     iterations = recipe.schedule.iterations
     return Disk(
-        checkpoints=sum(_kept(recipe, sample)),
+        checkpoints=sum(_checkpoint(recipe, sample, iteration) for iteration in kept(recipe)),
         positions=len(header.encode()) + (iterations + 1) * header.record_type.itemsize,
-        metrics=_metrics(recipe, sample, test_images, classes),
+        metrics=_metrics(recipe, sample, test_images, classes, validation_images),
         timings=_timings(recipe),
         settled=sample.settled,
     )
 
 
-def _kept(recipe: Recipe, sample: Sample) -> list[int]:
-    work = work_of(recipe)
-    trained = sample.moving_checkpoint if work.moving else sample.still_checkpoint
-    assert trained is not None
-    # The last one saved; the first of all is of iteration 0.
-    return [trained if number else sample.first_checkpoint for number in range(work.checkpoints)][-KEPT:]
+def kept(recipe: Recipe) -> set[int]:
+    """The iterations whose checkpoints are there in the end; which one is the best is guessed, the last but one.
+
+    The last one is saved before it is evaluated, so that it cannot be the best when the others are deleted.
+    """
+    last, schedule = recipe.schedule.iterations, recipe.schedule
+    often = {0, last, *range(schedule.checkpoint_every, last, schedule.checkpoint_every)}
+    evaluated = set(range(schedule.evaluate_every, last, schedule.evaluate_every)) if schedule.evaluate_every else set()
+    never_deleted = set(schedule.keep)
+    best = max(evaluated - never_deleted, default=None) if schedule.keep_best else None
+    if best is not None:
+        never_deleted.add(best)
+    return never_deleted | set(sorted((often | evaluated) - never_deleted)[-KEPT:])
 
 
-def _metrics(recipe: Recipe, sample: Sample, test_images: int, classes: int) -> int:
+def _checkpoint(recipe: Recipe, sample: Sample, iteration: int) -> int:
+    moving = recipe.network.unit == "acu" and positions_move(recipe, iteration)
+    size = sample.moving_checkpoint if moving else sample.still_checkpoint
+    if iteration == 0:
+        size = sample.first_checkpoint
+    assert size is not None
+    return size
+
+
+def _metrics(recipe: Recipe, sample: Sample, test_images: int, classes: int, validation_images: int) -> int:
     iterations, records = recipe.schedule.iterations, sample.records
     every = max(1, iterations // _SAMPLES)
     lengths = []
@@ -80,8 +102,24 @@ def _metrics(recipe: Recipe, sample: Sample, test_images: int, classes: int) -> 
         lengths.append(_line(record.entry()))
     top5 = classes > 10 or (recipe.paper is not None and recipe.paper.measure == "top-5 accuracy %")
     errors = test_images // 9
+    held_out_errors = validation_images // 9
+    averaged, held_out = recipe.average is not None, validation_images > 0
+    both = averaged and held_out
     evaluation = EvaluationRecord(
-        iterations, 1 / 3, (test_images - errors) / test_images, errors, test_images, errors // 4 if top5 else None
+        iteration=iterations,
+        test_loss=1 / 3,
+        test_accuracy=(test_images - errors) / test_images,
+        test_errors=errors,
+        test_images=test_images,
+        test_top5_errors=errors // 4 if top5 else None,
+        average_test_loss=1 / 3 if averaged else None,
+        average_test_errors=errors if averaged else None,
+        average_test_top5_errors=errors // 4 if averaged and top5 else None,
+        validation_loss=1 / 3 if held_out else None,
+        validation_errors=held_out_errors if held_out else None,
+        validation_images=validation_images if held_out else None,
+        average_validation_loss=1 / 3 if both else None,
+        average_validation_errors=held_out_errors if both else None,
     )
     return round(iterations * _mean(lengths)) + work_of(recipe).evaluations * _line(evaluation.entry())
 

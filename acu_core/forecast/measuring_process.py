@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +84,7 @@ class Answer:
     device: str
     threads: int
     test_images: int
+    validation_images: int
     classes: int
     hidden: list[list[list[float]]] | None
     parameters: int
@@ -92,6 +96,21 @@ def measure_in_processes(task: Task) -> list[Answer]:
 
     Raises what a training would raise, and MemoryError where the system ends a process for want of memory.
     """
+    with _own_cache(task.recipe) as cache:
+        return _measured(task, cache)
+
+
+@contextmanager
+def _own_cache(recipe: Recipe) -> Iterator[dict[str, str]]:
+    """The environment in which PyTorch compiles as if for the first time, and leaves nothing."""
+    if not recipe.machine.compile:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="acu-plan-") as directory:
+        yield {"TORCHINDUCTOR_CACHE_DIR": directory}
+
+
+def _measured(task: Task, cache: Mapping[str, str]) -> list[Answer]:
     path = os.pathsep.join(path for path in sys.path if path)
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -101,7 +120,7 @@ def measure_in_processes(task: Task) -> list[Answer]:
                     [sys.executable, "-c", f"from {__name__} import serve; serve()"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env={**environment, "PYTHONPATH": path},
+                    env={**environment, **cache, "PYTHONPATH": path},
                 )
             )
         # First all are told, then all are waited for: they meet one another.
@@ -152,7 +171,10 @@ def answer_to(task: Task) -> Answer:
         data = place.data
         size = SIZES[recipe.data.name] if task.made_up else None
         test_images = size.test_images if size is not None else data.test_count
-        measured = measure_pace(recipe, place, patience=task.patience, work=task.work, test_images=test_images)
+        held_out = recipe.data.validation_images
+        measured = measure_pace(
+            recipe, place, patience=task.patience, work=task.work, test_images=test_images + held_out
+        )
         parameters, gradient_bytes = _sizes(recipe, place)
         # Made-up images lie in memory, those of files would not.
         too_much = _image_bytes(data) if size is not None and not size.in_memory else 0
@@ -175,6 +197,7 @@ def answer_to(task: Task) -> Answer:
             str(place.device),
             place.threads,
             test_images,
+            held_out,
             data.classes,
             hidden.tolist() if hidden is not None else None,
             parameters,
@@ -196,14 +219,16 @@ def _sizes(recipe: Recipe, place: Workplace) -> tuple[int, int]:
 
 
 def _largest_child() -> int:
-    # Only those that have ended are counted, and these still decode: so they are asked.
+    # Only those that have ended are counted, and these still decode: so they are asked. PyTorch's compiler has children
+    # too, which are no decoders, and which multiprocessing does not know.
     marks = []
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for child in multiprocessing.active_children():
+        status = Path(f"/proc/{child.pid}/status")
         try:
             facts: Mapping[str, str] = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
         except (OSError, ValueError):
             continue
-        if facts.get("PPid", "").strip() == str(os.getpid()) and "VmHWM" in facts:
+        if "VmHWM" in facts:
             marks.append(int(facts["VmHWM"].split()[0]) * 1024)
     return max(marks, default=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 

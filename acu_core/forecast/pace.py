@@ -6,7 +6,7 @@ import contextlib
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acu_core.data.image_files import AHEAD
@@ -30,7 +30,9 @@ from acu_core.train.shape_collector import layer_entries
 @dataclass(frozen=True)
 class Pace:
     """Seconds: of an iteration that leaves the positions where they are, of one that moves them, of an evaluation of
-    all test images, of saving a checkpoint. A kind of iterations that the training has none of is None.
+    all images that are evaluated, of saving a checkpoint. A kind of iterations that the training has none of is None.
+
+    What PyTorch compiles is compiled before the first iteration and in it; it is in none of these.
     """
 
     still: float | None
@@ -75,6 +77,10 @@ class Measured:
     still_timed: int
     moving_timed: int
     sample: Sample
+    compiling: float = 0.0
+    """Seconds that the first iterations took longer than others, where the network is compiled."""
+    compiling_again: float = 0.0
+    """The same of a second training in the same process, such as a twin's."""
 
 
 def measure_pace(
@@ -88,12 +94,13 @@ def measure_pace(
     """Trains `recipe` at `place` for a moment, as `acu_core.train` does it, files included, and forgets it.
 
     The batch is the recipe's, and so is all that decides the time. Those kinds of iterations are timed that `work`, by
-    default the recipe's, has; an evaluation is of `test_images`, by default as many as there are. The files lie in the
+    default the recipe's, has, but no more of a kind than it has; an evaluation is of `test_images`, held-out ones
+    included, by default as many as there are, and twice where averaged weights are evaluated too. The files lie in the
     system's temporary directory meanwhile. Weights that a recipe starts with are not read: they change no time.
     """
     patience = patience or Patience()
     work = work or work_of(recipe)
-    test_images = test_images or place.data.test_count
+    test_images = test_images or _evaluated_images(place)
     kinds = [moving for moving, count in ((False, work.still), (True, work.moving)) if count]
     stretches: dict[bool, _Stretch] = {}
     with tempfile.TemporaryDirectory(prefix="acu-plan-") as directory, computing(place.threads):
@@ -101,7 +108,9 @@ def measure_pace(
             path = Path(directory) / ("moving" if moving else "still")
             endless = _endless(recipe, moving=moving)
             evaluated = test_images if moving == kinds[-1] else 0
-            stretches[moving] = _measure(endless, place, path, patience, evaluated)
+            # Of a training of a moment, no more is measured than there would be.
+            most = max(patience.least, min(patience.most, work.moving if moving else work.still))
+            stretches[moving] = _measure(endless, place, path, replace(patience, most=most), evaluated)
     still, moving_one, last = stretches.get(False), stretches.get(True), stretches[kinds[-1]]
     return Measured(
         Pace(
@@ -120,7 +129,13 @@ def measure_pace(
             last.records,
             last.settled_bytes,
         ),
+        *((stretches[kinds[0]].beginning, last.beginning) if recipe.machine.compile else (0.0, 0.0)),
     )
+
+
+def _evaluated_images(place: Workplace) -> int:
+    held_out = place.data.validation
+    return place.data.test_count + (held_out.test_count if held_out is not None else 0)
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,7 @@ class _Stretch:
 
     iteration: float
     timed: int
+    beginning: float
     evaluation: float
     checkpoint: float
     layers: tuple[LayerEntry, ...]
@@ -141,7 +157,7 @@ class _Stretch:
 def _endless(recipe: Recipe, *, moving: bool) -> Recipe:
     """The same training without an end, all of it of one kind, neither evaluated nor saved on its way."""
     never = MOST_ITERATIONS
-    schedule = {"warm_up": 0 if moving else never, "evaluate_every": 0, "checkpoint_every": never}
+    schedule = {"warm_up": 0 if moving else never, "evaluate_every": 0, "checkpoint_every": never, "keep": []}
     return recipe.changed(schedule={"iterations": never, **schedule}, compare_frozen=False)
 
 
@@ -168,6 +184,7 @@ def _measure(recipe: Recipe, place: Workplace, path: Path, patience: Patience, t
     return _Stretch(
         clock.seconds,
         clock.figures,
+        clock.beginning,
         evaluation,
         checkpoint,
         tuple(layer_entries(active_layers(training.model))),
@@ -188,9 +205,10 @@ def _newest_checkpoint(run: RunDirectory) -> int:
 
 
 def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> float:
-    """Seconds of an evaluation of so many test images, from its first batches.
+    """Seconds of an evaluation of so many images by each network that is evaluated, from its first batches.
 
-    Several processes share the batches out; here each evaluates its own first ones, without meeting the others.
+    Held-out images take as long as test images, and averaged weights as long as the network's own. Several processes
+    share the batches out; here each evaluates its own first ones, without meeting the others.
     """
     recipe, place = training.recipe, training.place
     batch_size = recipe.data.evaluation_batch_size
@@ -219,6 +237,7 @@ def _evaluation(training: RunTraining, patience: Patience, test_images: int) -> 
     batches = test_images / batch_size
     if place.processes.several:
         batches = max(map(len, place.processes.shares(math.ceil(batches))))
+    batches *= 2 if recipe.average is not None else 1
     if clock.figures < patience.least:
         # So few that all of them were evaluated.
         return took * batches * batch_size / place.data.test_count

@@ -67,6 +67,12 @@ class Plan:
         return 2 * (self.processes - 1) / self.processes * self.reduced_bytes / self.bandwidth
 
     @property
+    def compiling_seconds(self) -> float:
+        """Of what is compiled in the first iterations, a twin's too; most is compiled, and counted, at the start."""
+        measured = self.answer.measured
+        return measured.compiling + (measured.compiling_again if self.recipe.compare_frozen else 0.0)
+
+    @property
     def training_seconds(self) -> float:
         """Of all iterations."""
         return self.pace.training_seconds(self.work) + self.work.iterations * self.communication_seconds
@@ -75,7 +81,7 @@ class Plan:
     def seconds(self) -> float:
         """From the start of the command to its end."""
         rest = self.work.evaluations * self.pace.evaluation + self.work.checkpoints * self.pace.checkpoint
-        return self.answer.start_seconds + self.training_seconds + rest
+        return self.answer.start_seconds + self.compiling_seconds + self.training_seconds + rest
 
 
 def plan_training(
@@ -117,6 +123,7 @@ def plan_training(
             run,
             first.measured.sample,
             test_images=first.test_images,
+            validation_images=first.validation_images,
             classes=first.classes,
             hidden=first.hidden,
         )

@@ -34,12 +34,15 @@ def stand_in_workplace(recipe: Recipe, *, whole: bool, processes: Processes = AL
     size = SIZES.get(recipe.data.name)
     if size is None:
         return None
-    processes.check_batch(recipe.data.batch_size)
+    table = recipe.data
+    processes.check_batch(table.batch_size)
     device = choose_device(recipe.machine.device, processes)
-    shape = recipe.data.image_shape
+    shape = table.image_shape
     channels, height = shape[:2] if shape is not None else (size.channels, size.size)
-    train, test = 2 * recipe.data.batch_size, 8 * recipe.data.evaluation_batch_size
+    train, test = 2 * table.batch_size, 8 * table.evaluation_batch_size
     if whole and size.in_memory:
         train, test = size.train_images, size.test_images
     data = made_up_data(channels, height, size.classes, train, recipe.seed, test_count=min(test, size.test_images))
+    if whole and size.in_memory and table.validation_images:
+        data = data.hold_out(table.validation_images, recipe.seed)
     return Workplace(data.to(device), device, recipe.machine.threads or torch.get_num_threads(), processes)

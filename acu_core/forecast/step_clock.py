@@ -38,9 +38,12 @@ class StepClock:
         self._group = 10 if device.type == "cuda" else 1
         self._skipped = (patience.skipped + ahead) * self._group
         self._times: list[tuple[int, float]] = []
+        self._began: tuple[int, float] | None = None
 
     def enough(self, done: int) -> bool:
         """Whether it is time to stop, with `done` pieces done."""
+        if self._began is None:
+            self._began = (done, time.perf_counter())
         if done < self._skipped or (self._times and done < self._times[-1][0] + self._group):
             return False
         if self._device.type == "cuda":
@@ -66,6 +69,13 @@ class StepClock:
         marks = [self._times[number * self.figures // stretches] for number in range(stretches + 1)]
         pairs = itertools.pairwise(marks)
         return statistics.median((after - before) / (later - earlier) for (earlier, before), (later, after) in pairs)
+
+    @property
+    def beginning(self) -> float:
+        """How much longer the pieces that do not count took than as many others."""
+        assert self._began is not None
+        (done, began), (skipped, ended) = self._began, self._times[0]
+        return max(0.0, ended - began - (skipped - done) * self.seconds)
 
     @property
     def last(self) -> float:

@@ -43,7 +43,9 @@ def work_of(recipe: Recipe, after: int = 0) -> Work:
 
     # A network is saved before it is evaluated too; what falls together is saved once.
     both = times(math.lcm(evaluating, saving)) if evaluating else 0
-    checkpoints = times(saving) + times(evaluating) - both
+    kept = [iteration for iteration in recipe.schedule.keep if after < iteration < last]
+    further = sum(bool(iteration % saving and not (evaluating and iteration % evaluating == 0)) for iteration in kept)
+    checkpoints = times(saving) + times(evaluating) - both + further
     return Work(
         still=last - after - moving,
         moving=moving,

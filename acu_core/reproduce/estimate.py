@@ -123,7 +123,7 @@ def _measure_networks(
 
 def _network_key(recipe: Recipe) -> Hashable:
     """The same for recipes whose iterations take as long: neither rates nor the schedule count."""
-    return repr((recipe.network, recipe.machine, recipe.data, recipe.optimizer.name))
+    return repr((recipe.network, recipe.machine, recipe.data, recipe.optimizer.name, recipe.average is not None))
 
 
 def _from_timing(timing: TimingRecord, work: Work) -> Estimate:

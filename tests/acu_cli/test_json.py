@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "tensorboard": ("run", "-o", "events"),
     "round-and-finetune": ("run", "--iterations", "2", "--out", "rounded"),
     "evaluate": ("run",),
+    "plan": ("planted", *TINY),
     "import-caffe": ("plain_iter_10.caffemodel", "--out", "imported"),
     "export": ("run", "-o", "run.safetensors"),
     "reproduce": ("cifar10", "--dry-run"),
@@ -48,6 +49,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench data": ("photos", "--make", "24", "--rounds", "2", "--batch", "4", "--batches", "1", "--workers", "1"),
     "bench op": ("--shape", "2,4,6,7,8,9,1", "--rounds", "2", "--quick"),
     "bench train": ("--rounds", "2", "--batch", "2"),
+    "bench plan": (
+        *("--recipe", "planted", "--seconds", "0.1", "--set", "data.options={train_count=200, test_count=50}"),
+        *("--set", "machine.device=cpu", "--set", "data.batch_size=2", "--set", "compare_frozen=false"),
+    ),
     "bench render": (
         *("--rounds", "2", "--frames", "4", "--matplotlib-frames", "2", "--iterations", "20", "--layers", "2"),
     ),

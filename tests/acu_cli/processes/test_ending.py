@@ -168,7 +168,7 @@ def test_an_image_that_only_the_second_process_reads(tmp_path: Path) -> None:
     with Launched(*words, directory=tmp_path, run=run) as launched:
         failed(f"{broken.name} cannot be read as an image", 2)(launched, launched.end())
         (said,) = launched.sentences()
-        assert said.endswith(f": go on with it by `acu train --resume {run} --processes 2`")
+        assert f": go on with it by `acu train --resume {run} --processes 2`, or add --set data.options" in said
     checkpoint = load_latest_checkpoint(RunDirectory.open(run))
     assert checkpoint is not None
     assert checkpoint.iteration == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from acu_core.experiments.frozen_twin import train
 from acu_core.forecast.pace import Pace, measure_pace
 from acu_core.forecast.stand_in import stand_in_workplace
-from acu_core.forecast.step_clock import Patience
+from acu_core.forecast.step_clock import Patience, StepClock
 from acu_core.forecast.work import Work
 from acu_core.learn.schedule import positions_move
 from acu_core.learn.step import StepFigures, TrainingStep
@@ -122,3 +123,58 @@ def test_an_evaluation_is_of_as_many_images_as_there_would_be(tiny: Callable[...
     assert place is not None
     one, many = (measure_pace(recipe, place, patience=FEW, test_images=count) for count in (50, 5_000_000))
     assert many.pace.evaluation > 100 * one.pace.evaluation
+
+
+def test_averaged_weights_and_held_out_images_are_evaluated_too(
+    tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepClock, "seconds", property(lambda clock: 1000.0))
+
+    def evaluation(*overrides: str) -> float:
+        recipe = tiny("data.evaluation_batch_size=4", *overrides)
+        place = stand_in_workplace(recipe, whole=True)
+        assert place is not None
+        found = measure_pace(recipe, place, patience=FEW).pace.evaluation
+        # What the first three batches really took is added to the others' thousand seconds each.
+        return 3 + found // 1000
+
+    # 5,000 test images of the data set that is meant, and 1,000 of 40,000 others.
+    assert evaluation() == 1250
+    assert evaluation("data.validation_images=1000") == 1500
+    assert evaluation("average={decay=0.9}") == 2500
+    assert evaluation("data.validation_images=1000", "average={decay=0.9}") == 3000
+
+
+def test_no_more_is_measured_than_would_be_trained_and_nothing_is_kept_on_the_way(
+    tiny: Callable[..., Recipe],
+) -> None:
+    recipe = tiny("schedule.keep=[1, 2, 12]")
+    place = stand_in_workplace(recipe, whole=False)
+    assert place is not None
+    measured = measure_pace(recipe, place, patience=Patience(seconds=60, least=1, most=1000, skipped=1))
+    assert (measured.still_timed, measured.moving_timed) == (3, 9)
+    assert measured.compiling == 0
+
+
+def test_compiling_is_done_in_a_step_that_is_not_timed(
+    tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[int] = []
+
+    class Counted(TrainingStep):
+        def __call__(self, iteration: int, images: Tensor, labels: Tensor) -> StepFigures:
+            figures = super().__call__(iteration, images, labels)
+            graphs.append(counters["stats"]["unique_graphs"])
+            return figures
+
+    monkeypatch.setattr(run_training, "TrainingStep", Counted)
+    recipe = tiny("machine.compile=true")
+    place = stand_in_workplace(recipe, whole=False)
+    assert place is not None
+    torch._dynamo.reset()
+    counters.clear()
+    measured = measure_pace(recipe, place, patience=FEW)
+    assert (measured.still_timed, measured.moving_timed) == (2, 2)
+    # The first step compiles, and the second training finds what it has compiled.
+    assert graphs == [1] * 6
+    assert measured.compiling > 0

@@ -8,6 +8,7 @@ import pytest
 from image_data import make_image_folder
 
 from acu_core.errors import UserError
+from acu_core.forecast import measuring_process
 from acu_core.forecast import plan as plan_module
 from acu_core.forecast.company import company_of, environments
 from acu_core.forecast.measuring_process import Task
@@ -42,6 +43,25 @@ def test_a_plan_counts_the_twin_and_measures_in_a_process_of_its_own(tiny: Calla
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_what_is_compiled_is_in_the_whole(tiny: Callable[..., Recipe]) -> None:
+    plan = plan_training(tiny("compare_frozen=true"), patience=FEW)
+    measured = dataclasses.replace(plan.answer.measured, compiling=100.0, compiling_again=10.0)
+    compiled = dataclasses.replace(plan, answers=(dataclasses.replace(plan.answer, measured=measured),))
+    assert compiled.seconds == pytest.approx(plan.seconds + 110)
+    alone = dataclasses.replace(compiled, recipe=tiny())
+    assert alone.compiling_seconds == 100
+
+
+def test_the_compiler_finds_an_empty_cache_which_is_not_left(tiny: Callable[..., Recipe]) -> None:
+    with measuring_process._own_cache(tiny("machine.compile=true")) as environment:
+        (cache,) = (Path(value) for value in environment.values())
+        assert list(cache.iterdir()) == []
+    assert not cache.exists()
+    with measuring_process._own_cache(tiny()) as environment:
+        assert environment == {}
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_what_cannot_be_trained_says_why_as_a_training_does(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="made, not read from files"):
         plan_training(tiny(), data_path=tmp_path, patience=FEW)
@@ -62,6 +82,7 @@ def test_missing_data_are_made_up_unless_a_path_was_named(
     assert plan.made_up
     assert not plan.answer.images_in_memory
     # Of the data set that is meant: so many would be evaluated.
+    assert plan.answer.validation_images == 0
     assert plan.answer.test_images == 36_500
     assert plan.answer.classes == 365
     assert [task.made_up for task in in_this_process] == [False, True]

@@ -28,6 +28,8 @@ def test_the_median_of_what_comes_after_the_first_pieces(now: list[float]) -> No
     assert clock.figures == 3
     assert clock.seconds == 1.0
     assert clock.last == 132.0
+    # Two pieces of 50 seconds, in the place of two of 1.
+    assert clock.beginning == 98.0
 
 
 def test_it_ends_when_the_time_is_over_but_not_before_the_least(now: list[float]) -> None:

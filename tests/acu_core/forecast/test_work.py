@@ -19,6 +19,8 @@ SCHEDULES = (
     "schedule.warm_up=12",
     "schedule.warm_up=100",
     "optimizer.freeze_positions=true",
+    "schedule.keep=[0, 1, 3, 4, 5, 12]",
+    "schedule.keep=[5, 10]",
 )
 
 
