@@ -68,13 +68,13 @@ def evaluate(
             "operator": result.operator,
             "test_part": result.test_part,
             "test_error": 100 * figures.errors / figures.images,
+            "broken_images": result.broken_images,
         }
         counted = {
             "images": figures.images,
             "errors": figures.errors,
             "accuracy": figures.accuracy,
             "loss": figures.loss,
-            "broken_images": result.broken_images,
         }
         if result.classes > 5:
             counted |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}

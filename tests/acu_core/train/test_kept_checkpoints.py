@@ -70,6 +70,11 @@ def test_kept_iterations_are_saved_and_never_deleted(tiny: Tiny, tmp_path: Path)
     resume(tmp_path / "run", ["schedule.iterations=20", "schedule.keep=[0, 3, 16]"])
     # 16 is to be kept, so 15 and 20 are the newest two of the others; 5 is not named any more.
     assert kept(tmp_path / "run") == [0, 3, 15, 16, 20]
+    # One that is there can be named, one that is gone cannot: it would never be kept.
+    with pytest.raises(UserError, match=r"of 1, 7 it has no checkpoint any more"):
+        resume(tmp_path / "run", ["schedule.keep=[1, 3, 7, 15]"])
+    resume(tmp_path / "run", ["schedule.keep=[0, 3, 15]"])
+    assert kept(tmp_path / "run") == [0, 3, 15, 16, 20]
 
 
 @pytest.mark.parametrize("wrong", ["test_labels", "validation_labels"])
