@@ -110,6 +110,8 @@ class ImageFiles(DataSet):
             return None
         evaluated = copy.copy(self)
         evaluated._test, evaluated._held_out = self._held_out, None
+        # Else a file of the training folder that cannot be read would be called one of the validation folder.
+        evaluated.test_part = "held-out"
         return evaluated
 
     def hold_out(self, count: int, seed: int) -> ImageFiles:

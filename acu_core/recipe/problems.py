@@ -29,7 +29,7 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
     location = [*before, *(str(part) for part in problem["loc"])]
     key, kind, value = clipped(".".join(location)) or "recipe", problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        return f"{key}: {_of_another(location, model, values) or f'unknown key{_nearest(location, model, values)}'}"
+        return f"{key}: {_of_another(location, model, values) or 'unknown key' + _nearest(location, model, values)}"
     if kind == "missing":
         return f"{key}: missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -43,16 +43,18 @@ def _sentence(problem: ErrorDetails, before: tuple[str, ...], model: type[Table]
 
 
 def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:
-    """What to say of a key of a table that another `name` would choose; nothing where it is of none."""
-    table, *rest = location
-    chosen = choice(model.model_fields[table]) if table in model.model_fields and len(rest) == 1 else None
-    if chosen is None:
+    """What to say of a key that the table would have under another name: the rest of a recipe that was changed."""
+    if len(location) != 2 or location[0] not in model.model_fields:
         return ""
-    having = [name for name in chosen.registry if rest[0] in chosen.table({"name": name}).model_fields]
-    if not having:
+    table, key = location
+    chosen, value = choice(model.model_fields[table]), values.get(table)
+    if chosen is None or not isinstance(value, Mapping):
         return ""
-    name = values[table].get("name", chosen.table({}).model_fields["name"].default)
-    return f"is for {' and '.join(having)}, not for {name}: leave it out, or give the table {table} as a whole"
+    name = value.get("name", chosen.table(value).model_fields["name"].default)
+    others = [name for name in chosen.registry if key in chosen.table({"name": name}).model_fields]
+    if not others:
+        return ""
+    return f"is of {' and '.join(others)}, not of {clipped(str(name))}: leave it out, or give the whole table"
 
 
 def _nearest(location: Sequence[str], model: type[Table], values: Mapping[str, Any]) -> str:

@@ -273,9 +273,19 @@ def _check_content(content: Mapping[str, Any], iteration: int, untrained: bool) 
         raise ValueError("it does not say what the run's recipe and environment were")
     if facts.get("optimizer_states") != len(optimizer["state"]):
         raise ValueError("the state of some parameters is missing in its optimizer")
+    broken = first_not_finite(state)
+    if broken is not None:
+        raise ValueError(f"its {broken} is not finite")
+
+
+def first_not_finite(state: Mapping[str, Any]) -> str | None:
+    """What in a checkpoint's state has numbers that are not finite, such as "optimizer state 3 exp_avg_sq"."""
+    import torch
+
     for name, tensor in _tensors(state, ""):
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"its {name} is not finite")
+            return name
+    return None
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:

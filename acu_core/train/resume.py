@@ -17,7 +17,7 @@ from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.workplace import Workplace, computing
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs.checkpoints import Checkpoint
+from acu_core.runs.checkpoints import Checkpoint, list_checkpoints
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.runs.snapshot_header import TruncatedHeaderError
@@ -82,6 +82,8 @@ def resumed(
         # The first of several processes reads them for all.
         stored, checkpoint = processes.from_first(lambda: stored_state(path, events))
         recipe = extended(stored.recipe, stored.path, list(overrides), checkpoint.iteration if checkpoint else 0)
+        if checkpoint is not None and processes.leads:
+            _warn_of_lost_keeps(stored, recipe, checkpoint, events)
         place = stored.workplace(
             recipe, data_path=data_path, download=download, device=device, events=events, processes=processes
         )
@@ -97,6 +99,17 @@ def resumed(
             )
         with computing(place.threads):
             yield Session(stored.directory, recipe, place, checkpoint)
+
+
+def _warn_of_lost_keeps(stored: StoredRun, recipe: Recipe, checkpoint: Checkpoint, events: Events) -> None:
+    there = {number for number, _ in list_checkpoints(stored.directory)}
+    asked = set(recipe.schedule.keep) - set(stored.recipe.schedule.keep) - there
+    lost = sorted(iteration for iteration in asked if iteration < checkpoint.iteration)
+    if lost:
+        events.warn(
+            f"schedule.keep names iterations that are trained already and of which there is no checkpoint any more "
+            f"({', '.join(map(str, lost))}): only later ones are kept from now on"
+        )
 
 
 def stored_state(path: Path, events: Events) -> tuple[StoredRun, Checkpoint | None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from acu_core.errors import UserError
 from acu_core.recipe.recipe_file import parse_recipe, recipe_toml
 from acu_core.recipe.schema import Recipe
-from acu_core.runs.checkpoints import list_checkpoints
 from acu_core.runs.run_directory import RunDirectory
 
 EXTENDABLE = (
@@ -54,14 +53,6 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
         raise UserError(
             f"{path} has trained {reached} iterations already: schedule.iterations must be at least that, "
             f"got {changed.schedule.iterations}"
-        )
-    run = RunDirectory.open(path)
-    there = {iteration for iteration, _ in list_checkpoints(run)}
-    gone = [n for n in changed.schedule.keep if n < reached and n not in {*there, *recipe.schedule.keep}]
-    if gone:
-        raise UserError(
-            f"{path} has trained {reached} iterations, and of {', '.join(map(str, gone))} it has no checkpoint any "
-            "more: schedule.keep can only name later iterations, or those whose checkpoints are there"
         )
     before, after = (r.schedule.decided_by(reached) for r in (recipe, changed))
     if before != after:

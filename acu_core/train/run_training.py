@@ -27,7 +27,7 @@ from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import recipe_toml
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.best_evaluation import best_evaluation
-from acu_core.runs.checkpoints import Checkpoint, LogLengths, RunFacts, save_checkpoint
+from acu_core.runs.checkpoints import Checkpoint, LogLengths, RunFacts, first_not_finite, save_checkpoint
 from acu_core.runs.json_lines import LogWriter
 from acu_core.runs.metrics import EvaluationRecord, read_metrics
 from acu_core.runs.run_directory import RunDirectory
@@ -277,13 +277,18 @@ class RunTraining:
         self._check_finite()
         if self._step.loss_scaling.exhausted:
             raise DivergedError(f"no gradient is finite in float16 at iteration {self.iteration}, however it is scaled")
+        optimizer = self._step.optimizer.state_dict()
+        # Weights may be finite all the same, AdamW's for one; such a checkpoint could not be gone on from.
+        broken = first_not_finite({"optimizer": optimizer})
+        if broken is not None:
+            raise DivergedError(f"{broken} is not finite after iteration {self.iteration}")
         files.snapshots.sync()
         files.metrics.sync()
         save_checkpoint(
             self.directory,
             self.iteration,
             model=self.model.state_dict(),
-            optimizer=self._step.optimizer.state_dict(),
+            optimizer=optimizer,
             loss_scale=self._step.loss_scaling.state_dict(),
             log_lengths=LogLengths(files.snapshots.length, files.metrics.length),
             facts=RunFacts(recipe_toml(self.recipe), self.directory.environment_sha256),

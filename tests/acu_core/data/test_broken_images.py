@@ -160,6 +160,20 @@ def test_in_evaluation_it_is_not_counted(root: Path, data: ImageFiles) -> None:
     assert data.broken_images.found[str(_files(root, "val")[7])].part == "validation"
 
 
+def test_held_out_of_the_training_folder_it_is_not_called_one_of_the_validation_folder(tmp_path: Path) -> None:
+    root = make_image_folder(tmp_path / "images", each=2)
+    broken = _files(root, "train")[3]
+    broken.write_bytes(b"no image")
+    data = _load(root)
+    divided = data.hold_out(data.train_count - 1, seed=0)
+    held_out = divided.validation
+    assert held_out is not None
+    assert divided.broken_images is not None
+    assert sum(len(labels) for _, labels in held_out.test_batches(4)) == held_out.test_count - 1
+    assert {path: image.part for path, image in divided.broken_images.found.items()} == {str(broken): "held-out"}
+    data.close()
+
+
 def test_an_image_that_breaks_or_vanishes_later(tmp_path: Path) -> None:
     root = make_image_folder(tmp_path / "images")
     data = _load(root)

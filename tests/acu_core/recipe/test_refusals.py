@@ -100,11 +100,7 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         ),
         (
             "schedule={name='cosine', iterations=50, divisions=[5]}",
-            "schedule.divisions: is for steps, not for cosine: leave it out, or give the table schedule as a whole",
-        ),
-        (
-            "optimizer.betas=[0.9, 0.99]",
-            "optimizer.betas: is for adamw, not for sgd: leave it out, or give the table optimizer as a whole",
+            "schedule.divisions: is of steps, not of cosine: leave it out, or give the whole table",
         ),
         (
             "optimizer={learning_rate=0.1, momentum=0.0, nesterov=true}",
@@ -309,3 +305,13 @@ def test_of_any_values_only_errors_of_the_user_come(name: str, changes: dict[str
 def test_of_any_text_only_errors_of_the_user_come(text: str, overrides: list[str]) -> None:
     parsed(text, "text", overrides)
     parsed(built_in_text("planted"), "planted", overrides)
+
+
+def test_the_rest_of_another_schedule_or_optimizer_is_named_as_such() -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe("planted", ["schedule.name=cosine", "optimizer.betas=[0.9, 0.99]"])
+    assert str(caught.value).splitlines()[1:] == [
+        "  optimizer.betas: is of adamw, not of sgd: leave it out, or give the whole table",
+        "  schedule.divisions: is of steps, not of cosine: leave it out, or give the whole table",
+        "  schedule.divide_by: is of steps, not of cosine: leave it out, or give the whole table",
+    ]

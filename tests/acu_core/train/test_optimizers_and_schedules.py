@@ -17,12 +17,14 @@ from acu_core.experiments.frozen_twin import resume, train
 from acu_core.experiments.rounding import finetuning_recipe, round_and_finetune
 from acu_core.learn.network import recipe_network
 from acu_core.learn.optimizer import new_optimizer
+from acu_core.learn.step import StepFigures, TrainingStep
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.checkpoints import list_checkpoints, load_latest_checkpoint
 from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_file import SnapshotFile
 from acu_core.train import run_training
+from acu_core.train.recorder import DivergedError
 
 Content = Callable[[Path], dict[str, object]]
 Tiny = Callable[..., Recipe]
@@ -102,7 +104,7 @@ def test_a_cosine_that_has_begun_cannot_be_made_longer(
     before = content(tmp_path / "run")
     with pytest.raises(UserError, match=r"12 iterations of a cosine schedule that ends at 12: .* any more"):
         resume(tmp_path / "run", ["schedule.iterations=16"])
-    with pytest.raises(UserError, match=r"schedule\.divisions: unknown key"):
+    with pytest.raises(UserError, match=r"schedule\.divisions: is of steps, not of cosine"):
         resume(tmp_path / "run", ["schedule.divisions=[3]"])
     assert content(tmp_path / "run") == before
     # In the linear start no rate was decided by the end.
@@ -166,3 +168,23 @@ def test_a_network_of_ordinary_convolutions_needs_no_rate_of_positions(tiny: Tin
     recipe = tiny("optimizer={name='adamw', learning_rate=0.01}", "network.unit=convolution")
     assert train(recipe, tmp_path / "run").finished
     assert type(new_optimizer(recipe_network(recipe, 2, 8, pretrained=False), recipe)) is torch.optim.AdamW
+
+
+def test_a_checkpoint_that_could_not_be_gone_on_from_is_not_written(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = TrainingStep.__call__
+
+    def overflowing(self: TrainingStep, iteration: int, *batch: torch.Tensor) -> StepFigures:
+        figures = step(self, iteration, *batch)
+        if iteration == 7:
+            # As the square of a gradient of 1e20: the weights stay finite, and never move again.
+            next(iter(self.optimizer.state.values()))["exp_avg_sq"].fill_(torch.inf)
+        return figures
+
+    monkeypatch.setattr(TrainingStep, "__call__", overflowing)
+    with pytest.raises(DivergedError, match=r"^optimizer state 0 exp_avg_sq is not finite after .* of iteration 5, in"):
+        train(tiny(ADAMW), tmp_path / "run")
+    checkpoint = load_latest_checkpoint(RunDirectory.open(tmp_path / "run"))
+    assert checkpoint is not None
+    assert (checkpoint.iteration, checkpoint.skipped) == (5, ())
