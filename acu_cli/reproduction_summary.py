@@ -95,9 +95,9 @@ def print_plan(
     terminal.table(["row", "seed", "run", "iterations", "time"], rows, title=title)
     left = sum(not state.done for state in states.values())
     terminal.print(
-        f"{left} of {len(runs)} runs to train, about {terminal.duration(total)} on this machine (estimated from the "
-        "timings of runs of the same recipe in that directory where there are any, else from a few steps just "
-        "measured). Nothing was trained."
+        f"{left} of {len(runs)} runs to train, about {terminal.duration(total)} on this machine, one run at a time "
+        "(estimated from the timings of runs of the same recipe in that directory where there are any, else from a "
+        "few steps just measured). Nothing was trained."
     )
 
 

@@ -9,11 +9,11 @@ import typer
 
 Data = Annotated[Path | None, typer.Option(help="The data set: a file or a folder.")]
 Download = Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:<number> or mps.")]
 Jobs = Annotated[
     int, typer.Option(min=1, max=64, help="How many runs are trained at once, each by a process; no result changes.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the runs, and how long they would take.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the runs, and how long they take one at a time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

@@ -93,7 +93,8 @@ def _print(report: TrainingReport) -> None:
             terminal.print("  " + line)
         terminal.print()
     if report.broken_images:
-        _line("left out", f"{report.broken_images:,} files that cannot be read, named in broken_images.jsonl")
+        files = "file" if report.broken_images == 1 else "files"
+        _line("left out", f"{report.broken_images:,} {files} that cannot be read, named in broken_images.jsonl")
     # A path is copied: it stays whole.
     terminal.print(f"  {'run':<17} {report.run}")
     if report.rounding is None and report.active_layers:

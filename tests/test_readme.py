@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,7 +17,9 @@ import acu_core
 from acu_core import ActiveConv2d, ShapeRecorder, read_shapes
 from acu_core.experiments.frozen_twin import train
 from acu_core.recipe import registry
+from acu_core.recipe.known_keys import choice
 from acu_core.recipe.schema import Recipe
+from acu_core.recipe.table import Table
 from acu_core.runs.shapes import Shapes
 
 ROOT = Path(__file__).parent.parent
@@ -162,11 +164,11 @@ def test_hugging_faces_trainer_calls_the_callback(tmp_path: Path, monkeypatch: p
 
 
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]) -> None:
-    network, registration = blocks("docs/recipes.md", "python")
+    network, registration = blocks("docs/networks.md", "python")
     (tmp_path / "my_network.py").write_text(network)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry.NETWORKS, "_places", dict(registry.NETWORKS._places))
-    exec(compile(registration, "recipes.md", "exec"), {})
+    exec(compile(registration, "networks.md", "exec"), {})
     recipe = tiny("network.name=mine", "network.options={width=4}", "schedule.iterations=4")
     report = train(recipe, tmp_path / "run")
     assert report.finished
@@ -209,6 +211,30 @@ def test_every_public_name_is_on_its_page() -> None:
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == acu_core.__all__
 
 
+def keys(model: type[Table], before: str = "") -> set[str]:
+    """The keys of a recipe, by table and name; of a table that a name chooses, those of every class."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        chosen = choice(field)
+        classes = [kind for kind in get_args(field.annotation) or (field.annotation,) if isinstance(kind, type)]
+        classes += [chosen.table({"name": each}) for each in chosen.registry] if chosen is not None else []
+        tables = [kind for kind in classes if issubclass(kind, Table)]
+        # The options of each network and data set stand on its own page.
+        inner = set().union(*(keys(kind, f"{before}{name}.") for kind in tables)) if name != "options" else set()
+        found |= inner or {before + name}
+    return found
+
+
+def test_every_key_of_a_recipe_is_on_its_page() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/recipes.md").read_text(), re.MULTILINE)
+    told: set[str] = set()
+    for row in rows:
+        names = re.findall(r"`([\w.]+)`", row)
+        table = names[0].rpartition(".")[0]
+        told |= {table + name if name.startswith(".") else name for name in names}
+    assert told == keys(Recipe)
+
+
 def commands() -> list[tuple[str, str]]:
     """Every `acu` command of a block of shell, with its page."""
     found = []
@@ -237,15 +263,21 @@ def links() -> list[tuple[str, str]]:
     """Every link within the repository, with its page."""
     found = {
         (str(p.relative_to(ROOT)), link)
-        for p in PAGES
-        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)#"]+)[)"]', p.read_text())
+        for p in [*PAGES, ROOT / "CONTRIBUTING.md"]
+        for link in re.findall(r'(?:\]\(|src="|srcset=")([^)"]+)[)"]', p.read_text())
     }
     return sorted(found)
 
 
 @pytest.mark.parametrize(("page", "link"), links())
 def test_links_lead_somewhere(page: str, link: str) -> None:
-    assert (ROOT / page).parent.joinpath(link).exists(), link
+    file, _, section = link.partition("#")
+    target = (ROOT / page).parent / file if file else ROOT / page
+    assert target.exists(), link
+    if section:
+        titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        # As GitHub makes them.
+        assert section in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 def test_the_readme_is_for_five_minutes() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from acu_core.bench.plan_bench import PlanAndTruth
 
 app = typer.Typer(
-    help="Measure the operator, training steps, reading, plans or drawing, side by side with what they replace.",
+    help="Measure the operator, training, reading or drawing beside what they replace, plans beside what happens.",
     epilog="Example: acu bench op --rounds 31",
     no_args_is_help=True,
 )
@@ -241,7 +241,7 @@ def bench_plan(
     ] = None,
     json: Json = False,
 ) -> None:
-    """What `acu plan` says beside what `acu train` then takes, for four recipes: seconds, memory, disk.
+    """Compare what `acu plan` says with what `acu train` then takes, for four recipes: seconds, memory, disk.
 
     The ratios are of what was planned to what happened: 1.00 is a plan that came true.
     """

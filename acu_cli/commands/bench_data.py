@@ -23,6 +23,14 @@ def bench_data(
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Time reading an image folder beside PyTorch's DataLoader with the same transforms: images a second."""
+    from acu_core.errors import UserError
+
+    missing = [str(part) for part in (folder / "train", folder / "val") if not part.is_dir()]
+    if missing and not make:
+        raise UserError(
+            f"{folder} is no image folder, for there is no {' and no '.join(missing)}: give one that holds "
+            "train/<class>/ and val/<class>/, or have one made by --make 1000"
+        )
     terminal.note("Starting PyTorch ...")
     from dataclasses import asdict
 
@@ -64,10 +72,15 @@ def bench_data(
             ]
             for name, reading in (("acu", found.acu), ("DataLoader", found.data_loader))
         ],
-        title=f"{found.workers} processes each, {found.batches} batches of {batch}, crops of {crop}, "
+        title=f"{_counted(found.workers, 'process', 'es')} each, {_counted(found.batches, 'batch', 'es')} of {batch}, "
+        f"crops of {crop}, "
         f"{processor_name()}, torch {torch.__version__}",
     )
     terminal.print(
         f"acu is {found.ratio:.2f} times as fast (median of {rounds} rounds, {found.ratio_spread:.2f} between the "
         f"quartiles). Validation images differ by at most {found.validation_difference:.1g}."
     )
+
+
+def _counted(number: int, noun: str, plural: str) -> str:
+    return f"{number} {noun}{plural if number > 1 else ''}"

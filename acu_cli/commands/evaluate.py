@@ -23,7 +23,7 @@ def evaluate(
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     iteration: Annotated[
         str | None,
-        typer.Option(help="Evaluate the checkpoint of this iteration instead, or `best` by the validation images."),
+        typer.Option(help="The iteration whose checkpoint is evaluated, or `best` by the held-out images."),
     ] = None,
     averaged: Annotated[
         bool, typer.Option("--averaged", help="Evaluate the averaged weights, where the recipe asks for an average.")
@@ -34,7 +34,9 @@ def evaluate(
     reference: Annotated[
         bool, typer.Option("--reference", help="Compute the active layers in plain PyTorch, without the kernels.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>. Default: the run's.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:<number> or mps. Default: the run's.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Count the errors of a run's newest checkpoint, or of another one, on the test images."""
@@ -66,13 +68,13 @@ def evaluate(
             "operator": result.operator,
             "test_part": result.test_part,
             "test_error": 100 * figures.errors / figures.images,
+            "broken_images": result.broken_images,
         }
         counted = {
             "images": figures.images,
             "errors": figures.errors,
             "accuracy": figures.accuracy,
             "loss": figures.loss,
-            "broken_images": result.broken_images,
         }
         if result.classes > 5:
             counted |= {"top5_errors": figures.top5_errors, "top5_accuracy": figures.top5_accuracy}

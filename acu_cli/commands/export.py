@@ -26,7 +26,7 @@ def export(
     iteration: Annotated[
         str | None,
         typer.Option(
-            help="The iteration whose checkpoint is exported, or `best` by the validation images.", show_default=False
+            help="The iteration whose checkpoint is exported, or `best` by the held-out images.", show_default=False
         ),
     ] = None,
     averaged: Annotated[

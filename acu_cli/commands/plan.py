@@ -32,7 +32,7 @@ def plan(
         typer.Option(
             min=1,
             max=65_536,
-            help="That train together. More than this machine has processors or GPUs: one of them is measured.",
+            help="Processes that train together; where this machine has no processor or GPU for each, one is measured.",
         ),
     ] = 1,
     bandwidth: Annotated[
@@ -47,7 +47,7 @@ def plan(
 
     It is trained for some seconds, on its data where they are here, else on made-up images. No run is left.
     """
-    from acu_core.errors import Action, UserError
+    from acu_core.errors import Action, Remedy, UserError
     from acu_core.recipe.recipe_file import load_recipe
 
     changes = [*(overrides or []), *([f"machine.device={dumps(device)}"] if device is not None else [])]
@@ -68,7 +68,10 @@ def plan(
             )
     except UserError as error:
         # A plan downloads nothing: it has no such option.
-        raise UserError(str(error), *(one for one in error.remedies if one.action is not Action.DOWNLOAD)) from error
+        remedies = (
+            Remedy(Action.NAME_DATA, one.subject) if one.action is Action.DOWNLOAD else one for one in error.remedies
+        )
+        raise UserError(str(error), *remedies) from error
     if json:
         terminal.json(plan_summary.as_json(planned))
     else:

@@ -21,8 +21,10 @@ def round_and_finetune(
     out: Annotated[
         Path | None, typer.Option(help="Directory of the new run. Default: runs/<recipe>-rounded-<n>.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>. Default: the run's.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The data set, if it has moved.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:<number> or mps. Default: the run's.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set. Default: where the run found it.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     processes: Processes = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

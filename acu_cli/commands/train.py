@@ -35,12 +35,11 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of data, weights and batches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/<recipe>-<n>.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:<number> or mps.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The data set: an .npz file or a folder.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set: a file or a folder.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; --set schedule.iterations=N extends it.")
     ] = None,
-    processes: Processes = 1,
     go_on: Annotated[
         bool,
         typer.Option(
@@ -48,6 +47,7 @@ def train(
             help="Begin the run at --out, or go on with it if it is there: one command for a job that may be stopped.",
         ),
     ] = False,
+    processes: Processes = 1,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the shapes and curves live, in place of the progress bar.")
     ] = False,
@@ -55,7 +55,7 @@ def train(
 ) -> None:
     """Train a network, by default on small built-in data, and say what it has learned.
 
-    Ctrl-C saves and stops; --resume goes on with the same bits.
+    Ctrl-C saves and stops; --resume goes on, on the same CPU to the same bits.
     """
     from acu_core.errors import UserError
     from acu_core.learn.announcement import announced

@@ -27,7 +27,7 @@ def start_processes(processes: int, device: str) -> None:
 
     announcement = announced()
     if announcement is not None:
-        raise UserError(f"--processes cannot be given to one of {announcement.size} processes: leave it out")
+        raise UserError(f"torchrun has started {announcement.size} processes already: leave out --processes")
     import torch
 
     from acu_cli.processes.launcher import launch

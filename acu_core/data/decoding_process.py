@@ -10,6 +10,7 @@ import warnings
 from multiprocessing.connection import Connection
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from acu_core.data.image_decoding import Crops, read_image, test_image, training_image
 
@@ -77,6 +78,9 @@ def _decode(task: Task) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
         except Exception as error:
             pixels[number] = 0
             reason = (str(error) or type(error).__name__).replace(path, "the file")
+            if isinstance(error, UnidentifiedImageError):
+                # Its own words end with Python's name of the open file.
+                reason = "cannot identify image format"
             # A name that is no text may be quoted in it.
             unreadable.append(Unreadable(number, path, reason.encode(errors="backslashreplace").decode()))
     return pixels, unreadable

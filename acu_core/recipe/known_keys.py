@@ -26,6 +26,12 @@ def fields(model: type[Table], values: object, before: str = "") -> Iterator[tup
             yield from fields(inner, value, f"{before}{name}.")
 
 
+def choice(field: FieldInfo) -> Chosen[Any] | None:
+    """What chooses the class of a table by its name; None for a field that is always of one kind."""
+    functions = [entry.func for entry in field.metadata if isinstance(entry, BeforeValidator)]
+    return next((function for function in functions if isinstance(function, Chosen)), None)
+
+
 def settable_keys(model: type[Table], values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The full keys of single values, each with the values that it may have where these are few."""
     found: dict[str, tuple[str, ...]] = {}
@@ -37,18 +43,10 @@ def settable_keys(model: type[Table], values: Mapping[str, Any]) -> dict[str, tu
     return found
 
 
-def chosen_by(field: FieldInfo) -> Chosen[Any] | None:
-    """What chooses the class of the field's table by its name; None where nothing does."""
-    for entry in field.metadata:
-        if isinstance(entry, BeforeValidator) and isinstance(entry.func, Chosen):
-            return entry.func
-    return None
-
-
 def _names(field: FieldInfo) -> tuple[str, ...] | None:
     """What a registry has for the table, prefixes such as "torchvision:" included; None for a table of one kind."""
-    chosen = chosen_by(field)
-    return tuple(chosen.registry) if chosen is not None else None
+    chosen = choice(field)
+    return None if chosen is None else tuple(chosen.registry)
 
 
 def _values(annotation: Any) -> tuple[str, ...]:
@@ -65,8 +63,9 @@ def _values(annotation: Any) -> tuple[str, ...]:
 
 
 def _table(field: FieldInfo, value: object) -> type[Table] | None:
-    chosen = chosen_by(field)
+    chosen = choice(field)
     if chosen is not None:
-        return chosen.table(value)
+        table: type[Table] = chosen.table(value)
+        return table
     candidates = [field.annotation, *get_args(field.annotation)]
     return next((found for found in candidates if isinstance(found, type) and issubclass(found, Table)), None)

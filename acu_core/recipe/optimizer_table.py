@@ -44,8 +44,8 @@ class OptimizerTable(Table):
             return values
         if not cls.rates_are_alike and values.get("position_learning_rate_factor") is not None:
             reason = (
-                f"is not for {values.get('name')}, whose learning rate says nothing of pixels: give "
-                "optimizer.position_learning_rate, in pixels an iteration (the paper's is 0.001)"
+                f"is not for {values.get('name')}, whose learning rate says nothing of pixels: leave it out, "
+                "and give optimizer.position_learning_rate in pixels an iteration (the paper's is 0.001)"
             )
             raise located(reason, "position_learning_rate_factor")
         if values.get("position_learning_rate") is None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from acu_core.recipe.known_keys import chosen_by, fields
+from acu_core.recipe.known_keys import choice, fields
 from acu_core.recipe.short_text import LONGEST, clipped, shown
 from acu_core.recipe.table import NAMED, Table
 
@@ -47,7 +47,7 @@ def _of_another(location: Sequence[str], model: type[Table], values: Mapping[str
     if len(location) != 2 or location[0] not in model.model_fields:
         return ""
     table, key = location
-    chosen, value = chosen_by(model.model_fields[table]), values.get(table)
+    chosen, value = choice(model.model_fields[table]), values.get(table)
     if chosen is None or not isinstance(value, Mapping):
         return ""
     name = value.get("name", chosen.table(value).model_fields["name"].default)

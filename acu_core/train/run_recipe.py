@@ -60,7 +60,7 @@ def extended(recipe: Recipe, path: Path, overrides: list[str], reached: int) -> 
             raise UserError(
                 f"{path} has trained {reached} iterations of a {recipe.schedule.name} schedule that ends at "
                 f"{recipe.schedule.iterations}: its learning rates depend on that, so schedule.iterations cannot "
-                "change any more"
+                "change any more; a longer training is a new run"
             )
         decided = ", ".join(f"{name} at {value}" for name, value in before.items())
         raise UserError(f"{path} has trained {reached} iterations with {decided}: those cannot change any more")

@@ -101,6 +101,7 @@ def test_what_cannot_be_trained_is_status_2(
     assert str(tmp_path) in said
     # Which a plan has not.
     assert "--download" not in said
+    assert "give its path by --data" in said
     assert acu(monkeypatch, "plan", "cifar10-plain-acu-round") == 2
     assert "train it first (`acu train cifar10-plain-acu`)" in capsys.readouterr().err
 

@@ -99,7 +99,7 @@ def test_a_dry_run_writes_nothing(
     arguments = ("reproduce", "ablation", "--scale", "0.01", "--seeds", "2", "--dry-run")
     assert acu(monkeypatch, *arguments) == 0
     written = capsys.readouterr().out
-    assert "14 of 14 runs to train, about 1 h 11 min on this machine" in written
+    assert "14 of 14 runs to train, about 1 h 11 min on this machine, one run at a time" in written
     assert written.count("5 min 40 s (measured)") == 12
     assert written.count("1 min 50 s (measured)") == 2
     assert acu(monkeypatch, *arguments, "--json") == 0

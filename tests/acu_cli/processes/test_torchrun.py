@@ -71,7 +71,7 @@ def test_what_goes_wrong_is_said_once(tmp_path: Path) -> None:
     words = [*TORCHRUN, "--standalone", "--nproc-per-node", 2, *MODULE, *WORDS, "--out", run]
     for change, sentence in (
         (["--set", "optimizer.learning_rate=1e30"], "the last good checkpoint is of iteration "),
-        (["--processes", 3], "--processes cannot be given to one of 2 processes"),
+        (["--processes", 3], "torchrun has started 2 processes already: leave out --processes"),
     ):
         with Launched(*words, *change, directory=tmp_path, run=run) as launched:
             assert launched.end() != 0

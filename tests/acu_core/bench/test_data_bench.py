@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from acu_cli.app import app
+from acu_cli.remedies import worded
 from acu_core.bench.made_up_photos import make_photos
 from acu_core.data.image_folder import image_folder_data
 from acu_core.errors import UserError
@@ -51,4 +52,8 @@ def test_both_read_the_same_images(tmp_path: Path) -> None:
 def test_what_is_no_image_folder_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "data", str(tmp_path)])
     assert isinstance(result.exception, UserError)
-    assert "no image folder" in str(result.exception)
+    message = str(result.exception)
+    assert "no image folder" in message
+    # The folder is the command's argument: no option names it, and the other way out is to have one made.
+    assert "--make" in message
+    assert "--data" not in worded(message, result.exception.remedies)

@@ -137,7 +137,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         list(data.test_batches(10))
     assert "\n" not in str(caught.value)
     empty.write_bytes(b"")
-    with pytest.raises(UserError, match=r"bridge/2\.jpg cannot be read as an image \(cannot identify"):
+    with pytest.raises(UserError, match=r"bridge/2\.jpg cannot be read as an image \(cannot identify image format\)"):
         data.training_batch(1, batch_size=24, seed=0)
     empty.unlink()
     with pytest.raises(UserError, match=r"bridge/2\.jpg cannot be read as an image \(.*No such file"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs/recipes.md").read_text()
+PAGE = (ROOT / "docs/networks.md").read_text()
 NETWORK, REGISTRATION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 ((GROUP, ENTRY),) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*?)```', PAGE, re.DOTALL)
 NAMED = ("network.name=mine", "network.options={width=3}")

@@ -114,7 +114,7 @@ def refused(*overrides: str, recipe: str = "planted") -> list[str]:
         (
             "optimizer={name='adamw', learning_rate=0.1, position_learning_rate_factor=0.01}",
             "optimizer.position_learning_rate_factor: is not for adamw, whose learning rate says nothing of pixels: "
-            "give optimizer.position_learning_rate, in pixels an iteration (the paper's is 0.001)",
+            "leave it out, and give optimizer.position_learning_rate in pixels an iteration (the paper's is 0.001)",
         ),
         (
             "optimizer={name='adamw', learning_rate=0.1, position_learning_rate=0.1, betas=[0.9, 1.0]}",
