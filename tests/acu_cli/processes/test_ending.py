@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -164,11 +165,16 @@ def test_an_image_that_only_the_second_process_reads(tmp_path: Path) -> None:
         options = { crop = 17, resize = 20 }
         """
     )
-    words = [*ACU, "train", recipe, "--data", images, "--out", run, "--processes", "2"]
+    words = [*ACU, "train", recipe, "--data", images, "--out", run, "--processes", "2", "--json"]
     with Launched(*words, directory=tmp_path, run=run) as launched:
-        failed(f"{broken.name} cannot be read as an image", 2)(launched, launched.end())
+        status = launched.end()
+        error = json.loads(launched.out)["error"]
+        launched.out = ""
+        failed(f"{broken.name} cannot be read as an image", 2)(launched, status)
         (said,) = launched.sentences()
-        assert said.endswith(f": go on with it by `acu train --resume {run} --processes 2`")
+        assert said.removeprefix("error: ") == f"{error['message']}: {', or '.join(error['remedies'])}"
+        assert error["remedies"][0] == f"go on with it by `acu train --resume {run} --processes 2`"
+        assert "skip_broken" in error["remedies"][1]
     checkpoint = load_latest_checkpoint(RunDirectory.open(run))
     assert checkpoint is not None
     assert checkpoint.iteration == 2
