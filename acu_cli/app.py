@@ -34,6 +34,7 @@ from acu_cli.commands import (
 from acu_cli.completion import rejoin_words
 from acu_cli.output_streams import steady_streams
 from acu_cli.processes.member import Member
+from acu_cli.processes.messages import Ending
 from acu_cli.remedies import worded, wordings
 
 app = typer.Typer(
@@ -111,7 +112,7 @@ def main() -> None:
             json_report.conclude(end.code)
         if member is None:
             raise
-        member.end(end.code if isinstance(end.code, int) else int(end.code is not None))
+        member.end(Ending(end.code if isinstance(end.code, int) else int(end.code is not None)))
 
 
 def _main(words: list[str], as_json: bool, member: Member | None) -> None:
@@ -131,14 +132,14 @@ def _end_by(error: Exception, member: Member | None) -> NoReturn:
     # Not imported: where no process has met another one, PyTorch may not be there yet.
     met = sys.modules.get("acu_core.learn.processes")
     if member is not None and met is not None and isinstance(error, met.AnotherFailedError):
-        member.end(1)
+        member.end(Ending(1))
     if member is not None and met is not None and isinstance(error, met.LostProcessError):
-        member.end(1, str(error), lost=True)
+        member.end(Ending(1, str(error), lost=True))
     if isinstance(error, UserError):
         message, remedies = str(error), error.remedies
         text = worded(message, remedies)
         if member is not None:
-            member.end(2, text)
+            member.end(Ending(2, text, message=message, remedies=wordings(remedies)))
         terminal.error(text, message=message, remedies=wordings(remedies))
         sys.exit(2)
     if _is_short_of_memory(error):
@@ -151,12 +152,12 @@ def _end_by(error: Exception, member: Member | None) -> NoReturn:
         _fail(member, f"{error.strerror or error}{name}", 1)
     if member is None:
         raise error
-    member.end(1, "".join(traceback.format_exception(error)).rstrip(), is_traceback=True)
+    member.end(Ending(1, "".join(traceback.format_exception(error)).rstrip(), is_traceback=True))
 
 
 def _fail(member: Member | None, text: str, status: int) -> NoReturn:
     if member is not None:
-        member.end(status, text)
+        member.end(Ending(status, text))
     terminal.error(text)
     sys.exit(status)
 

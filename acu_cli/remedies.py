@@ -30,6 +30,7 @@ def _wording(remedy: Remedy) -> str:
     return {
         Action.RESUME: f"go on with it by `{go_on_command(remedy.subject)}`",
         Action.EXTEND: f"extend it by `acu train --resume {subject} --set schedule.iterations=N`",
+        Action.CHANGE: f"change that of it by `acu train --resume {subject} --set KEY=VALUE`",
         Action.TRAIN: f"train it first (`acu train {subject}`)",
         Action.ROUND: f"use `acu round-and-finetune {subject}`",
         Action.START_ANEW: f"delete {subject} and start it again with --out {subject}",

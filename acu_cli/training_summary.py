@@ -42,10 +42,18 @@ def conclude_finished(run: FinishedRun, *, as_json: bool) -> None:
         f"{run.recipe} was trained to iteration {run.iteration:,} before: the run is finished, nothing was changed.",
         style="bold",
     )
-    for name, record in (("test accuracy", run.evaluation), ("frozen positions", run.frozen)):
-        if record is not None:
-            errors = f"{record.test_errors:,} errors in {record.test_images:,} images"
-            _line(name, f"{100 * record.test_accuracy:.2f} % ({errors})")
+    found = run.as_json()
+    for name, part in (
+        ("test accuracy", "evaluation"),
+        ("averaged weights", "averaged"),
+        ("held-out accuracy", "validation"),
+        ("frozen positions", "frozen"),
+    ):
+        if (figures := found[part]) is not None:
+            errors = f"{figures['errors']:,} errors in {figures['images']:,} images"
+            _line(name, f"{100 * figures['accuracy']:.2f} % ({errors})")
+    if run.best_iteration is not None:
+        _line("best checkpoint", f"iteration {run.best_iteration:,}, the fewest errors on held-out images")
     terminal.print(f"  {'run':<17} {run.run}")
 
 

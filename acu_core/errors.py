@@ -14,6 +14,7 @@ class Action(enum.Enum):
 
     RESUME = "a run: train it on"
     EXTEND = "a run: change its schedule as it is trained on"
+    CHANGE = "a run: change what may be changed of its recipe as it is trained on"
     TRAIN = "a recipe: train it first"
     ROUND = "a run: round its positions and fine-tune it"
     START_ANEW = "a run: delete it and start it again"

@@ -95,19 +95,18 @@ class Member:
             if self._messages is not None:
                 self._messages.tell_run(run)
 
-    def end(self, status: int, text: str | None = None, *, is_traceback: bool = False, lost: bool = False) -> NoReturn:
-        """Ends this process; `text` is what went wrong, which is shown once whatever the number of processes.
+    def end(self, ending: Ending) -> NoReturn:
+        """Ends this process; the ending's text is shown once whatever the number of processes.
 
         Without it the reason is shown already, or another process says it.
         """
         for number in _STOPPING:
             # Python's own handlers go before the process does, and these signals would change its exit status.
             signal.signal(number, signal.SIG_IGN)
-        ending = Ending(status, text, is_traceback, lost)
         if self._messages is not None:
             self._messages.tell_ending(ending)
-        elif text is not None:
-            _tell_torchrun(text)
+        elif ending.text is not None:
+            _tell_torchrun(ending.text)
             # Before they meet all find the same; later on only the one that fails first knows why.
             if self._local_rank == 0 or _have_met():
                 self._show(ending)
@@ -116,7 +115,7 @@ class Member:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+        os._exit(ending.status)
 
     def _show(self, ending: Ending) -> None:
         if self._standard_error is not None:
@@ -139,7 +138,7 @@ def show(ending: Ending) -> None:
     if ending.text is not None and ending.is_traceback:
         terminal.note(ending.text)
     elif ending.text is not None:
-        terminal.error(ending.text)
+        terminal.error(ending.text, message=ending.message, remedies=ending.remedies)
 
 
 def _have_met() -> bool:

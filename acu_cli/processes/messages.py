@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ _LONGEST = 10_000
 class Ending:
     """How a process ended by itself: its exit status, and what is to be said of it, if anything.
 
-    It is `lost` where it only found another one gone, which may be known better.
+    It is `lost` where it only found another one gone, which may be known better. `message` and `remedies` are the two
+    halves of the text, where it has two.
     """
 
     status: int
     text: str | None = None
     is_traceback: bool = False
     lost: bool = False
+    message: str | None = None
+    remedies: list[str] = field(default_factory=list)
 
 
 class Sender:
@@ -56,8 +59,8 @@ class Sender:
 
     def tell_ending(self, ending: Ending) -> None:
         """How this process ends; after that nothing is told."""
-        text = ending.text and ending.text[-_LONGEST:]
-        self._tell("ending", asdict(replace(ending, text=text)))
+        text, message = (half and half[-_LONGEST:] for half in (ending.text, ending.message))
+        self._tell("ending", asdict(replace(ending, text=text, message=message)))
         if os.getppid() != self.launcher:
             # Nobody else is left to do it.
             shutil.rmtree(self._pipe.parent, ignore_errors=True)

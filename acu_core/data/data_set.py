@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acu_core.data.broken_images import BrokenImages
+from acu_core.data.broken_images import BrokenImage, BrokenImages
 from acu_core.errors import UserError
 
 
@@ -113,6 +113,9 @@ class DataSet(abc.ABC):
     def some_test_batches(self, batch_size: int, numbers: range) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Those of the `test_batches` that bear these numbers, counted from 0: one process's share of them."""
         yield from itertools.islice(self.test_batches(batch_size), numbers.start, numbers.stop)
+
+    def check_left_out(self, number: int, first: BrokenImage) -> None:  # noqa: B027
+        """Raises `UserError` where `number` of all test images, `first` among them, are too many to be left out."""
 
 
 def sha256_of(arrays: Iterable[np.ndarray[Any, Any]]) -> str:

@@ -169,7 +169,6 @@ class ImageFiles(DataSet):
         """See `DataSet`: only these are read."""
         pending: deque[PendingBatch] = deque()
         left_out: list[Unreadable] = []
-        count = min(numbers.stop * batch_size, self.test_count) - numbers.start * batch_size
         starts = range(numbers.start * batch_size, numbers.stop * batch_size, batch_size)
         try:
             for number, start in enumerate(starts):
@@ -178,7 +177,7 @@ class ImageFiles(DataSet):
                     pending.append(self._pool.decode(paths, self._preprocessing.crops))
                 labels = self._test.labels[start : start + batch_size]
                 if self.broken_images is not None:
-                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out, count)
+                    pixels, labels = self._without_broken(pending.popleft(), labels, left_out)
                 else:
                     pixels = pending.popleft().result()
                 if len(pixels):
@@ -186,6 +185,14 @@ class ImageFiles(DataSet):
         finally:
             for batch in pending:
                 batch.cancel()
+
+    def check_left_out(self, number: int, first: BrokenImage | Unreadable) -> None:
+        """See `DataSet`."""
+        if number > max(1, MOST_LEFT_OUT * self.test_count) or number == self.test_count:
+            raise UnreadableImageError(
+                f"{number} of {self.test_count} {self.test_part} images cannot be read, the first of them "
+                f"{first.path} ({first.reason}): see whether {self.source} is still there and whole"
+            )
 
     def rest(self) -> None:
         """Lets go of what is being decoded ahead, and returns when the processes have nothing left to do."""
@@ -238,21 +245,15 @@ class ImageFiles(DataSet):
                 )
         return pixels, indices
 
-    def _without_broken(
-        self, pending: PendingBatch, labels: Int64, left_out: list[Unreadable], count: int
-    ) -> tuple[Pixels, Int64]:
-        """The pixels and labels of those of `count` test images that can be read; others are added to `left_out`."""
+    def _without_broken(self, pending: PendingBatch, labels: Int64, left_out: list[Unreadable]) -> tuple[Pixels, Int64]:
+        """The pixels and labels of those test images that can be read; others are added to `left_out`."""
         pixels, unreadable = pending.what_can_be_read()
         if not unreadable:
             return pixels, labels
         for broken in unreadable:
             self._leave_out(broken, self.test_part)
         left_out += unreadable
-        if len(left_out) > max(1, MOST_LEFT_OUT * count) or len(left_out) == count:
-            raise UnreadableImageError(
-                f"{len(left_out)} of {count} {self.test_part} images cannot be read, the first of them "
-                f"{left_out[0].path} ({left_out[0].reason}): see whether {self.source} is still there and whole"
-            )
+        self.check_left_out(len(left_out), left_out[0])
         places = [broken.place for broken in unreadable]
         return np.delete(pixels, places, axis=0), np.delete(labels, places)
 

@@ -10,7 +10,8 @@ from acu_core.experiments.frozen_twin import FROZEN, frozen_recipe, resume, trai
 from acu_core.experiments.report import TrainingReport
 from acu_core.learn.joined_processes import joined
 from acu_core.recipe.schema import Recipe
-from acu_core.runs.metrics import EvaluationRecord
+from acu_core.runs.best_evaluation import best_evaluation
+from acu_core.runs.metrics import EvaluationRecord, read_metrics
 from acu_core.runs.run_directory import RunDirectory, RunExistsError
 from acu_core.train.begin import refuse_start
 from acu_core.train.events import Events
@@ -27,6 +28,8 @@ class FinishedRun:
     iteration: int
     evaluation: EvaluationRecord
     frozen: EvaluationRecord | None
+    best_iteration: int | None = None
+    """The one whose checkpoint is kept as the best; None where the recipe does not ask for it."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `--json`, called as in a training's report."""
@@ -37,8 +40,9 @@ class FinishedRun:
             "iterations": self.iteration,
             "seconds": 0.0,
             "stopped_by": None,
-            "evaluation": _as_json(self.evaluation),
-            "frozen": None if self.frozen is None else _as_json(self.frozen),
+            **_parts(self.evaluation),
+            "best_iteration": self.best_iteration,
+            "frozen": None if self.frozen is None else _parts(self.frozen)["evaluation"],
             "finished": True,
             "already_finished": True,
         }
@@ -91,15 +95,36 @@ def _twin_evaluation(recipe: Recipe, path: Path) -> EvaluationRecord | None:
 
 
 def _finished(recipe: Recipe, path: Path) -> FinishedRun:
-    evaluation = final_evaluation(recipe, RunDirectory.open(path))
+    run = RunDirectory.open(path)
+    evaluation = final_evaluation(recipe, run)
     assert evaluation is not None
     frozen = _twin_evaluation(recipe, path) if recipe.compare_frozen else None
-    return FinishedRun(str(path), recipe.name, evaluation.iteration, evaluation, frozen)
+    best = None
+    if recipe.schedule.keep_best:
+        best = best_evaluation(read_metrics(run.metrics, imported=run.imported_iterations).evaluations)
+    best_iteration = best.iteration if best is not None else None
+    return FinishedRun(str(path), recipe.name, evaluation.iteration, evaluation, frozen, best_iteration)
 
 
-def _as_json(record: EvaluationRecord) -> dict[str, Any]:
-    values: dict[str, Any] = {"images": record.test_images, "errors": record.test_errors}
-    if record.test_top5_errors is not None:
-        values["top5_errors"] = record.test_top5_errors
-        values["top5_accuracy"] = (record.test_images - record.test_top5_errors) / record.test_images
-    return {**values, "loss": record.test_loss, "accuracy": record.test_accuracy}
+def _parts(record: EvaluationRecord) -> dict[str, Any]:
+    """The evaluations of a record, named as in a training's report; None for those that it has not."""
+    test = record.test_images
+    return {
+        "evaluation": _figures(test, record.test_errors, record.test_top5_errors, record.test_loss),
+        "averaged": _figures(
+            test, record.average_test_errors, record.average_test_top5_errors, record.average_test_loss
+        ),
+        "validation": _figures(record.validation_images, record.validation_errors, None, record.validation_loss),
+        "averaged_validation": _figures(
+            record.validation_images, record.average_validation_errors, None, record.average_validation_loss
+        ),
+    }
+
+
+def _figures(images: int | None, errors: int | None, top5: int | None, loss: float | None) -> dict[str, Any] | None:
+    if images is None or errors is None:
+        return None
+    values: dict[str, Any] = {"images": images, "errors": errors}
+    if top5 is not None:
+        values |= {"top5_errors": top5, "top5_accuracy": (images - top5) / images}
+    return {**values, "loss": loss, "accuracy": (images - errors) / images}

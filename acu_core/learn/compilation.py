@@ -19,8 +19,7 @@ def compiled_forward(network: nn.Module, recipe: Recipe, device: torch.device) -
     """What a step calls in the place of `network`: a compiled network where the recipe asks for one, else `network`.
 
     `network` itself stays as it is, names in its state dict included, and is what is evaluated and saved. Give the
-    wrapped network where one is wrapped for several processes: PyTorch then cuts the graph where gradients are
-    exchanged, so that the exchange goes on beside the backward pass.
+    wrapped network where one is wrapped for several processes.
 
     Sizes are taken as fixed, for every batch of a training has the same. Random draws are PyTorch's, as they are
     without compilation, so that dropout leaves out the same.
@@ -69,8 +68,10 @@ def compiling() -> Iterator[None]:
     """Around what may compile: turns what PyTorch's compiler raises into a CompilationError of one sentence."""
     from torch._dynamo.exc import TorchDynamoException
 
+    # PyTorch's cutting of graphs where gradients are exchanged fails on networks of more than one active layer.
     try:
-        yield
+        with torch._dynamo.config.patch(optimize_ddp=False):
+            yield
     except TorchDynamoException as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CompilationError(

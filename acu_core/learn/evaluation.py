@@ -106,14 +106,20 @@ def evaluate_network(
                 done += len(images)
                 if progress is not None:
                     progress(done)
-        return _whole(done, counts, losses, processes)
+        return _whole(done, counts, losses, data, processes)
     finally:
         model.train(was_training)
 
 
-def _whole(done: int, counts: Tensor, losses: list[Tensor], processes: Processes) -> Evaluation:
+def _whole(done: int, counts: Tensor, losses: list[Tensor], data: DataSet, processes: Processes) -> Evaluation:
     """The evaluation that all processes' batches make up."""
     images, errors, top5_errors = processes.gathered(torch.cat([torch.tensor([done]), counts.cpu()])).sum(0).tolist()
+    if processes.several and data.broken_images is not None:
+        # Each process has left out its own, and no more than one alone may.
+        own = [image for image in data.broken_images.found.values() if image.part == data.test_part]
+        known = [image for found in processes.collected(own[:1]) for image in found]
+        if known:
+            data.check_left_out(data.test_count - images, known[0])
     if not images:
         raise ValueError("the data set has no test images")
     total = 0.0

@@ -47,7 +47,8 @@ def joined() -> Iterator[Processes]:
     processes = _join(announcement)
     _current.append(processes)
     try:
-        yield processes
+        with _silent_reducer():
+            yield processes
     except BaseException as error:
         says = not isinstance(error, AnotherFailedError) and processes.fails_first()
         _leave(failed=True)
@@ -61,6 +62,14 @@ def joined() -> Iterator[Processes]:
         _leave(failed=False)
     finally:
         _current.pop()
+
+
+@contextmanager
+def _silent_reducer() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Of a compiled network, whose gradients come in an order of their own; they are copied, which is no error.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        yield
 
 
 def have_met() -> bool:

@@ -59,8 +59,9 @@ def _refuse_other_recipe(recipe: Recipe, run: RunDirectory) -> None:
         return
     told = [f"{key} is {_text(theirs)} there, not {_text(ours)}" for key, ours, theirs in found[:_NAMED]]
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    can_be_extended = all(key in EXTENDABLE for key, *_ in found)
-    remedies = [Remedy(Action.EXTEND, str(run.path))] if can_be_extended else []
+    keys = {key for key, *_ in found}
+    longer = Action.EXTEND if "schedule.iterations" in keys else Action.CHANGE
+    remedies = [Remedy(longer, str(run.path))] if keys <= set(EXTENDABLE) else []
     raise UserError(
         f"{run.path} is a run of another recipe, so it is not gone on with ({'; '.join(told)}{more})",
         *remedies,
@@ -69,4 +70,7 @@ def _refuse_other_recipe(recipe: Recipe, run: RunDirectory) -> None:
 
 
 def _text(value: object) -> str:
-    return "absent" if value is None else str(value)
+    if value is None:
+        return "absent"
+    # As a recipe writes it.
+    return str(value).lower() if isinstance(value, bool) else str(value)

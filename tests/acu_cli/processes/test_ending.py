@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -12,11 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from image_data import CLASSES, make_image_folder
 from launched_training import ACU, ENDING_SECONDS, HANGING_SECONDS, SMALL, Launched, is_there, settings
 
 from acu_core.data.batches import batch_indices
 from acu_core.runs.checkpoints import load_latest_checkpoint
+from acu_core.runs.metrics import read_metrics
 from acu_core.runs.run_directory import RunDirectory
 
 Content = Callable[[Path], dict[str, object]]
@@ -164,11 +167,16 @@ def test_an_image_that_only_the_second_process_reads(tmp_path: Path) -> None:
         options = { crop = 17, resize = 20 }
         """
     )
-    words = [*ACU, "train", recipe, "--data", images, "--out", run, "--processes", "2"]
+    words = [*ACU, "train", recipe, "--data", images, "--out", run, "--processes", "2", "--json"]
     with Launched(*words, directory=tmp_path, run=run) as launched:
-        failed(f"{broken.name} cannot be read as an image", 2)(launched, launched.end())
+        status = launched.end()
+        error = json.loads(launched.out)["error"]
+        launched.out = ""
+        failed(f"{broken.name} cannot be read as an image", 2)(launched, status)
         (said,) = launched.sentences()
-        assert f": go on with it by `acu train --resume {run} --processes 2`, or add --set data.options" in said
+        assert said.removeprefix("error: ") == f"{error['message']}: {', or '.join(error['remedies'])}"
+        assert error["remedies"][0] == f"go on with it by `acu train --resume {run} --processes 2`"
+        assert "skip_broken" in error["remedies"][1]
     checkpoint = load_latest_checkpoint(RunDirectory.open(run))
     assert checkpoint is not None
     assert checkpoint.iteration == 2
@@ -192,3 +200,17 @@ def test_what_the_launcher_finds_wrong_is_said_before_anything_starts(tmp_path: 
         (line,) = ended.stderr.splitlines()
         assert sentence in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_network_of_several_layers_is_trained_by_two_processes(tmp_path: Path) -> None:
+    found = []
+    network = settings(["schedule.iterations=2", "network.name=plain", "network.options={}"])
+    for name, words in (("one", ["--processes", "1"]), ("two", ["--processes", "2", "--set", "machine.compile=true"])):
+        run = tmp_path / name
+        words = [*ACU, "train", "planted", *SMALL, *network, "--out", run, *words]
+        with Launched(*words, directory=tmp_path, run=run) as launched:
+            assert launched.end() == 0, launched.errors
+        assert "Warning: " not in launched.errors
+        found.append([record.loss for record in read_metrics(run / "metrics.jsonl").training])
+    assert len(found[0]) == 2
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-4)

@@ -40,6 +40,9 @@ def test_everything_told_arrives(mailbox: Mailbox, monkeypatch: pytest.MonkeyPat
     assert mailbox.endings() == {1: Ending(2, "it is\nwrong", is_traceback=True)}
     first.tell_ending(Ending(1, lost=True))
     assert mailbox.endings()[0] == Ending(1, None, lost=True)
+    halves = Ending(2, "it is wrong: mend it", message="it is wrong", remedies=["mend it"])
+    second.tell_ending(halves)
+    assert mailbox.endings()[1] == halves
 
 
 def test_the_end_of_a_long_text_arrives(mailbox: Mailbox) -> None:

@@ -76,9 +76,19 @@ def test_what_is_called_the_same_is_the_same(tmp_path: Path, tiny: Tiny) -> None
     ended, again = (train_or_continue(recipe, tmp_path / "run").as_json() for _ in range(2))
     assert (ended.pop("already_finished"), again.pop("already_finished")) == (False, True)
     assert again.keys() <= ended.keys()
+    assert again["averaged"] is again["validation"] is again["best_iteration"] is None
     same = again.keys() - {"seconds", "evaluation"}
     assert {key: ended[key] for key in same} == {key: again[key] for key in same}
     assert again["evaluation"].items() <= ended["evaluation"].items()
+
+
+def test_all_that_was_evaluated_is_said_again(tmp_path: Path, tiny: Tiny) -> None:
+    recipe = tiny("average.decay=0.9", "data.validation_images=20", "schedule.keep_best=true")
+    ended, again = (train_or_continue(recipe, tmp_path / "run").as_json() for _ in range(2))
+    for part in ("evaluation", "averaged", "validation", "averaged_validation"):
+        assert again[part].items() <= ended[part].items(), part
+        assert {"images", "errors", "loss", "accuracy"} <= again[part].keys()
+    assert again["best_iteration"] == ended["best_iteration"] is not None
 
 
 def test_a_run_in_progress_is_refused_as_such(tmp_path: Path, tiny: Tiny) -> None:

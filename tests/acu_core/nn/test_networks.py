@@ -222,7 +222,8 @@ def test_a_whole_network_leaves_and_returns() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(
         ValueError,
-        match=r"there is no network 'zzz'; known: plain, residual, alexnet, resnet26, planted, torchvision:NAME$",
+        match="there is no network 'zzz'; known: plain, residual, alexnet, resnet26, planted, torchvision:NAME, "
+        r"timm:NAME$",
     ):
         build_network("zzz", in_channels=3, classes=10)
     with pytest.raises(ValueError, match=r"there is no network 'plai'; did you mean plain\?$"):

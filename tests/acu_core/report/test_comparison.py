@@ -76,9 +76,11 @@ def test_what_decides_nothing_of_a_training_makes_no_other_recipe(tmp_path: Path
 
 def test_every_key_that_a_recipe_has_is_a_setting_or_free() -> None:
     recipe = load_recipe("planted")
-    free = {"seed", "machine", "description", "paper", "compare_frozen", "round_and_finetune"}
+    free = {"seed", "description", "paper", "compare_frozen", "round_and_finetune"}
     kept = {key.split(".")[0] for key in settings(recipe)}
-    assert kept == {"name", "data", "network", "optimizer", "schedule"}
+    assert kept == {"name", "data", "machine", "network", "optimizer", "schedule"}
+    # Where a run is computed decides nothing but how precisely.
+    assert [key for key in settings(recipe) if key.startswith("machine.")] == ["machine.precision"]
     assert set(recipe.model_dump(exclude_none=True)) - kept - free == set()
 
 

@@ -62,6 +62,15 @@ def test_a_longer_recipe_is_another_one_and_what_extends_a_run_is_said(tiny: Tin
         assert raised.value.remedies[0] == Remedy(Action.EXTEND, str(finished))
 
 
+def test_what_else_may_change_of_a_run_is_not_said_to_make_it_longer(tiny: Tiny, finished: Path) -> None:
+    with pytest.raises(UserError, match=r"schedule\.checkpoint_every is \d+ there, not 7") as raised:
+        run_standing(tiny("schedule.checkpoint_every=7"), finished)
+    assert raised.value.remedies[0] == Remedy(Action.CHANGE, str(finished))
+    with pytest.raises(UserError, match="mirror is false there, not true") as raised:
+        run_standing(tiny("data.mirror=true"), finished)
+    assert [remedy.action for remedy in raised.value.remedies] == [Action.CHOOSE_OUT]
+
+
 def test_it_is_asked_without_pytorch() -> None:
     code = "import sys, acu_core.train.standing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
