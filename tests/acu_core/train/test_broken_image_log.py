@@ -179,7 +179,7 @@ def test_the_commands_say_it(recipe: Recipe, tmp_path: Path) -> None:
     assert trained.exit_code == 0, trained.output
     assert "3 files that cannot be read, named in broken_images.jsonl" in trained.output
     evaluated = CliRunner().invoke(app, ["evaluate", str(run), "--json"])
-    assert json.loads(evaluated.stdout)["evaluation"]["broken_images"] == 1
+    assert json.loads(evaluated.stdout)["broken_images"] == 1
     assert "they cannot be read: 1 validation images" in CliRunner().invoke(app, ["evaluate", str(run)]).stdout
     shutil.rmtree(run)
     refused = CliRunner().invoke(
