@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from acu_core.learn.backend_flags import float32_products
 from acu_core.learn.processes import Processes
 
 T = TypeVar("T")
@@ -44,5 +45,6 @@ def in_threads(size: int, function: Callable[[Processes], T]) -> list[T]:
     """What `function` returns in each of `size` processes."""
     barrier = threading.Barrier(size, timeout=60)
     table: list[Any] = [None] * size
-    with ThreadPoolExecutor(size) as pool:
+    # Each process has PyTorch's switches for itself, which threads share: what they were is put back here.
+    with float32_products("ieee"), ThreadPoolExecutor(size) as pool:
         return list(pool.map(lambda rank: function(ThreadedProcesses(rank, size, barrier, table)), range(size)))

@@ -181,7 +181,7 @@ def test_no_terminal(tmp_path: Path) -> None:
     assert lines == [
         "There is no terminal for a live view: plain lines instead.",
         "before the picture",
-        "0/5 (0 %)",
+        "starting 0/5 (0 %)",
         "warning: mark this",
     ]
     assert last.startswith("training 4/5 (80 %)  loss 0.5000")

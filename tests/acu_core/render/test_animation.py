@@ -14,6 +14,7 @@ from acu_core.render.animation import default_output, load_recordings, render_an
 from acu_core.render.animation_file import ANIMATIONS, STILLS, VIDEOS
 from acu_core.render.colours import LIGHT, THEMES, Theme
 from acu_core.render.layout import plan_layout
+from acu_core.render.picture import Picture
 from acu_core.render.shape_figure import visible_reach
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.runs.snapshot_header import LayerEntry
@@ -63,16 +64,13 @@ def test_decoded_frames_are_the_drawn_ones(
     drawn: list[np.ndarray] = []
     encode = picture_file.encode_animation
 
-    def spy(suffix: str, frames: object, *rest: object) -> bytes:
-        def watched() -> object:
-            for pixels in frames:  # type: ignore[attr-defined]
-                drawn.append(pixels)
-                yield pixels
-
-        return encode(suffix, watched(), *rest)  # type: ignore[arg-type]
+    def spy(suffix: str, picture: Picture, *rest: object) -> bytes:
+        drawn.extend(picture.pixels(frame) for frame in range(picture.frames))
+        return encode(suffix, picture, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(picture_file, "encode_animation", spy)
     render_animation(make_recording(2, groups=2), tmp_path / "a.gif", frames=8, width=480)
+    assert len(drawn) == 8
     with Image.open(tmp_path / "a.gif") as image:
         for frame, pixels in enumerate(drawn):
             image.seek(frame)
