@@ -166,7 +166,7 @@ def test_the_same_start_again_and_again_killed_at_random_moments(
     # The time that a start is given grows: the first ones are killed before there is a run, the last one ends.
     for attempt in range(60):
         number = processes.start(file, run, "never", one_call=True)
-        time.sleep(draw.uniform(0, 0.3 + 0.3 * attempt))
+        time.sleep(draw.uniform(0, 0.2 * 1.15**attempt))
         # Nothing happens to one that has ended.
         os.kill(number, signal.SIGKILL)
         status = processes.wait()
