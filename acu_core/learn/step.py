@@ -15,6 +15,7 @@ from acu_core.learn.arithmetic import Arithmetic
 from acu_core.learn.batch_norm import CorrectedAverage
 from acu_core.learn.compilation import compiled_forward, compiles, compiling
 from acu_core.learn.loss_scaling import LossScaling
+from acu_core.learn.network_draws import seed_network_draws
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move
@@ -62,6 +63,7 @@ class TrainingStep:
         continued = (parent is not None and parent.continue_statistics) or network.pretrained
         if network.batch_norm == "synchronized":
             synchronize_batch_norms(model, processes, device)
+        self._device = device
         self._average = CorrectedAverage(model, network.batch_norm_fraction, continued=continued, compiled=compiled)
         model.train()
         self._forward = compiled_forward(processes.wrapped(model, device), recipe, device)
@@ -74,7 +76,7 @@ class TrainingStep:
         Raises CompilationError where the network cannot be compiled, and RuntimeError or ValueError where the operator
         refuses what it is given: a network that has diverged has positions that are not finite.
         """
-        torch.manual_seed(network_seed(self._recipe.seed, iteration, self._rank))
+        seed_network_draws(network_seed(self._recipe.seed, iteration, self._rank), self._device)
         self._average.set(iteration)
         self._set_learning_rates(iteration)
         with self._arithmetic.step():
