@@ -174,6 +174,9 @@ def bench_train(
         typer.Option(help="As machine.precision in a recipe; may be given several times.", show_default="float32"),
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Also with machine.compile, side by side.")] = False,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Also with machine.cuda_graph, side by side (CUDA only).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration.
@@ -191,8 +194,14 @@ def bench_train(
     _check_device(device)
     machine = _machine(threads)
     precisions = tuple(dict.fromkeys(precision or ["float32"]))
+    if cuda_graph and not device.startswith("cuda"):
+        raise UserError("--cuda-graph needs a GPU: leave it out, or use --device cuda")
     recipes = recipes_to_time(
-        batch=batch, device=device, precisions=precisions, compiled=(False, True) if compiled else (False,)
+        batch=batch,
+        device=device,
+        precisions=precisions,
+        compiled=(False, True) if compiled else (False,),
+        graphs=(False, True) if cuda_graph else (False,),
     )
     for recipe in recipes:
         refuse_missing_precision(recipe, torch.device(device))

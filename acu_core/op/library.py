@@ -16,6 +16,10 @@ FOLDER = Path(__file__).parent
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 CHOICE = "ACU_CPU_INSTRUCTION_SET"
 """The environment variable that names the instruction set of the CPU kernels, in place of the best one."""
+CUDA_CHOICE = "ACU_CUDA_KERNELS"
+"""The environment variable that says which CUDA kernels are used."""
+CUDA_KERNELS = ("columns", "fused", "auto")
+"""Columns and matrix products; the fused kernels where they can; for every call the faster one, where both agree."""
 # How often the order of the kernels' sums has changed. A run records that of its instruction set, so that one that goes
 # on with other bits says so. Raised with every change after which a kernel gives other bits.
 _REVISIONS = {"baseline": 1, "avx2": 1, "avx512": 2}
@@ -74,6 +78,18 @@ def _choose_instruction_set(name: str) -> None:
         force_instruction_set(name)
     except RuntimeError as error:
         raise UserError(f"{CHOICE} is {name!r}, which this processor or this build lacks: do not set it") from error
+
+
+def _read_cuda_kernels() -> str | None:
+    name = os.environ.get(CUDA_CHOICE)
+    if name is not None and name not in CUDA_KERNELS:
+        raise UserError(f"{CUDA_CHOICE} is {name!r}: it must be one of {', '.join(CUDA_KERNELS)}, or not set")
+    return name
+
+
+def wanted_cuda_kernels() -> str | None:
+    """Which of `CUDA_KERNELS` the environment names; None where it names none."""
+    return _WANTED_CUDA_KERNELS
 
 
 def status() -> OperatorStatus:
@@ -167,3 +183,4 @@ def _cuda_scratch_bytes(choice: int) -> int:
 _CPU_ERROR, _CUDA_ERROR = _load_all()
 if _CPU_ERROR is None and CHOICE in os.environ:
     _choose_instruction_set(os.environ[CHOICE])
+_WANTED_CUDA_KERNELS = _read_cuda_kernels()
