@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from acu_core.op import library
-from acu_core.op.kernel_choice import COLUMNS, FUSED, TOLERANCES, KernelChooser, Results, Trial
+from acu_core.op.kernel_chooser import COLUMNS, FUSED, TOLERANCES, KernelChooser, Results, Trial
 
 SHIFT = (0.375, -0.28125)
 """Pixels by which the positions of the second comparison lie beside: a network starts on the grid, where no two pixels

@@ -10,7 +10,7 @@ import torch
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.op import library
-from acu_core.op.kernel_choice import COLUMNS, FUSED
+from acu_core.op.kernel_chooser import COLUMNS, FUSED
 from acu_core.verify import repetition
 from acu_core.verify.checks import (
     Check,

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from acu_core.op import cuda_kernels, functional, library, registrations
 from acu_core.op.cuda_kernels import CudaKernels
-from acu_core.op.kernel_choice import COLUMNS, FUSED, TOLERANCES, KernelChooser
+from acu_core.op.kernel_chooser import COLUMNS, FUSED, TOLERANCES, KernelChooser
 from acu_core.op.paddings import Paddings
 from acu_core.verify.case import Case, Tensors
 

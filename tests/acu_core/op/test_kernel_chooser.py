@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from acu_core.op.kernel_choice import COLUMNS, FUSED, ROUNDS, TOLERANCES, KernelChooser, Results, Trial
+from acu_core.op.kernel_chooser import COLUMNS, FUSED, ROUNDS, TOLERANCES, KernelChooser, Results, Trial
 
 GENERATOR = torch.Generator().manual_seed(0)
 RIGHT = torch.randn(4, 6, 8, 8, generator=GENERATOR)
