@@ -174,9 +174,55 @@ def with_cuda_scratch_bytes(count: int) -> Iterator[None]:
 
 
 def _cuda_scratch_bytes(choice: int) -> int:
+    _need_cuda()
+    return int(torch.ops.acu.cuda_scratch_bytes(choice))
+
+
+def _need_cuda() -> None:
     if _CUDA_ERROR is not None:
         raise RuntimeError(f"there are no CUDA kernels: {_CUDA_ERROR}")
-    return int(torch.ops.acu.cuda_scratch_bytes(choice))
+
+
+def cuda_kernels() -> str:
+    """Which of `CUDA_KERNELS` the operator uses on CUDA; what the fused ones do not take goes to columns.
+
+    Raises:
+        RuntimeError: there are no CUDA kernels.
+    """
+    _need_cuda()
+    return CUDA_KERNELS[torch.ops.acu.cuda_kernels()]
+
+
+def force_cuda_kernels(name: str) -> None:
+    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process; backward too, so mind what is open.
+
+    Raises:
+        RuntimeError: there are no CUDA kernels.
+    """
+    _need_cuda()
+    torch.ops.acu.set_cuda_kernels(CUDA_KERNELS.index(name))
+
+
+@contextmanager
+def with_cuda_kernels(name: str) -> Iterator[None]:
+    """Makes the operator of the whole process use one of `CUDA_KERNELS` inside the block."""
+    before = cuda_kernels()
+    force_cuda_kernels(name)
+    try:
+        yield
+    finally:
+        force_cuda_kernels(before)
+
+
+def cuda_tf32() -> bool:
+    """Whether the fused CUDA kernels may round float32 to TF32; if not, float32 goes to columns, which ask PyTorch."""
+    return _CUDA_ERROR is None and bool(torch.ops.acu.cuda_tf32())
+
+
+def allow_cuda_tf32(allowed: bool) -> None:
+    """Allows the fused CUDA kernels TF32 from now on, or not; of no effect where there are none."""
+    if _CUDA_ERROR is None:
+        torch.ops.acu.set_cuda_tf32(allowed)
 
 
 # Once, on import: what `torch.compile` traces must not be a cached function.

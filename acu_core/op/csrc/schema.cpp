@@ -22,4 +22,14 @@ STABLE_TORCH_LIBRARY(acu, m) {
   m.def("cuda_architectures() -> int[]");
   // How much memory the columns of a call may take. With a positive number: that many from now on. Answered by `_C_cuda`.
   m.def("cuda_scratch_bytes(int choice) -> int");
+  // Which kernels a call takes from now on: 0 columns, 1 the fused ones where they support it. Answered by `_C_cuda`.
+  m.def("set_cuda_kernels(int choice) -> ()");
+  m.def("cuda_kernels() -> int");
+  // Whether the fused kernels may round what they multiply to TF32; without it they take no float32. Answered by `_C_cuda`.
+  m.def("set_cuda_tf32(bool allowed) -> ()");
+  m.def("cuda_tf32() -> bool");
+  // Whether the fused kernels take a call, as far as its tensors' shapes, dtypes and device decide. Answered by `_C_cuda`.
+  m.def(
+      "cuda_fused_supports(Tensor input, Tensor weight, Tensor positions, "
+      "int[] stride, int[] padding, int groups) -> bool");
 }
