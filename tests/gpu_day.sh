@@ -117,7 +117,8 @@ all() {
   piece doctor 120 gate "what there is" "${acu[@]}" doctor
   piece tiny 120 gate "one tiny forward and backward" "${tests[@]}" "$few" -k tiny
   piece verify 240 check "the operator against its reference" "${acu[@]}" doctor --verify --device cuda
-  piece tests 400 check "the tests that need a GPU" "${tests[@]}" -m gpu --timeout 300 tests
+  piece tests 400 check "the tests that need a GPU" "${tests[@]}" -m gpu --timeout 300 \
+    tests/acu_core/op tests/acu_core/train/test_training_on_a_gpu.py
   local tool
   for tool in memcheck initcheck; do
     piece "$tool" 240 check "few calls under compute-sanitizer, $tool" \

@@ -56,6 +56,7 @@ class CorrectedAverage:
             layer.momentum = 1.0
             self._averages += [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
         self._before: list[Tensor] = []
+        self._newest = 1.0
         self._momentum = torch.ones((), dtype=torch.float64)
         for layer in self._layers:
             if type(layer) is nn.BatchNorm2d:
@@ -68,6 +69,7 @@ class CorrectedAverage:
         """Sets the momentum for training iteration `iteration`, counted from 1."""
         momentum = self._fraction if self._continued else corrected_momentum(iteration, self._fraction)
         self._momentum.fill_(momentum)
+        self._newest = momentum
         for layer in self._layers:
             layer.momentum = momentum
         if self._averages:
@@ -79,7 +81,7 @@ class CorrectedAverage:
     def finish(self) -> None:
         """Averages what the forward pass of the iteration left to it; nothing where there is no such layer."""
         if self._before:
-            torch._foreach_lerp_(self._before, self._averages, float(self._momentum))
+            torch._foreach_lerp_(self._before, self._averages, self._newest)
             torch._foreach_copy_(self._averages, self._before)
             self._before = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -48,6 +49,9 @@ class Call(NamedTuple):
 class Compiled(Protocol):
     """What is asked of the compiled kernels."""
 
+    def mode(self) -> str:
+        """What `use` said last."""
+
     def use(self, mode: str) -> None:
         """Calls of the whole process take `columns`, `fused` where they can, or (`auto`) what was chosen for them."""
 
@@ -83,28 +87,27 @@ class CudaKernels:
     already, else the columns' kernels.
     """
 
-    def __init__(self, compiled: Compiled, chooser: KernelChooser, mode: str) -> None:
+    def __init__(self, compiled: Compiled, chooser: KernelChooser) -> None:
         self._compiled = compiled
         self._chooser = chooser
         self._recorded: dict[str, str] = {}
-        self._unsupported: set[Call] = set()
-        self._mode = mode
-        compiled.use(mode)
+        # Calls that nothing is left to be done for. Read without the lock, written in it.
+        self._settled: set[Call] = set()
+        self._lock = threading.RLock()
 
     @property
     def mode(self) -> str:
         """`columns`, `fused` or `auto`."""
-        return self._mode
+        return self._compiled.mode()
 
     def use(self, mode: str) -> None:
         """Changes the mode for the whole process."""
         self._compiled.use(mode)
-        self._mode = mode
 
     @contextmanager
     def using(self, mode: str) -> Iterator[None]:
         """The mode inside the block, for the whole process."""
-        before = self._mode
+        before = self.mode
         self.use(mode)
         try:
             yield
@@ -118,10 +121,12 @@ class CudaKernels:
 
     def resume(self, mode: str, choices: Mapping[str, str]) -> None:
         """Goes on as a run did: in its mode, and with what was decided there in place of what would be found anew."""
-        self._recorded = dict(choices)
-        self._chooser.forget()
-        self._compiled.forget()
-        self.use(mode)
+        with self._lock:
+            self._recorded = dict(choices)
+            self._settled.clear()
+            self._chooser.forget()
+            self._compiled.forget()
+            self.use(mode)
 
     def before_forward(self, *call: Any) -> None:
         """Called with the operator's own arguments before it is: decides where that is still to do."""
@@ -154,11 +159,11 @@ class CudaKernels:
         run: Callable[[tuple[Any, ...]], Results],
         sizes: Callable[[], tuple[Tensor | None, ...]],
     ) -> None:
-        if self._mode != "auto" or self._compiled.observed():
+        if self._compiled.observed() or self.mode != "auto":
+            return
+        if not all(type(value) in (Tensor, torch.nn.Parameter) for value in call if isinstance(value, Tensor)):
             return
         input, weight, positions, *_, stride, padding, groups, channels_last = call
-        if type(input) is not Tensor and type(input) is not torch.nn.Parameter:
-            return
         tf32 = input.dtype == torch.float32 and self._compiled.tf32()
         kind = Call(
             operation,
@@ -172,25 +177,35 @@ class CudaKernels:
             tuple(padding),
             groups,
         )
-        if kind in self._unsupported or self._chooser.known(kind) is not None:
-            return
+        if kind not in self._settled:
+            with self._lock, torch.no_grad():
+                self._settle(kind, needs, call, run, sizes)
+
+    def _settle(
+        self,
+        kind: Call,
+        needs: int,
+        call: tuple[Any, ...],
+        run: Callable[[tuple[Any, ...]], Results],
+        sizes: Callable[[], tuple[Tensor | None, ...]],
+    ) -> None:
         # Nothing of this is recorded for a gradient.
         given = tuple(value.detach() if isinstance(value, Tensor) else value for value in call)
-        if not self._compiled.supports_fused(given):
-            self._unsupported.add(kind)
-            return
 
         def trials() -> list[Trial]:
             beside = (*given[:2], given[2] + given[2].new_tensor(SHIFT), *given[3:])
             return [self._trial(run, one, sizes()) for one in (given, beside)]
 
-        with torch.no_grad():
+        if self._compiled.supports_fused(given):
             if (recorded := self._recorded.get(str(kind))) is not None:
                 self._chooser.adopt({kind: recorded})
             else:
                 self._chooser.choose(kind, trials)
-        if (kernels := self._chooser.known(kind)) is not None:
+            kernels = self._chooser.known(kind)
+            if kernels is None:
+                return
             self._compiled.choose(given, needs, kernels)
+        self._settled.add(kind)
 
     def _trial(
         self, run: Callable[[tuple[Any, ...]], Results], call: tuple[Any, ...], sizes: tuple[Tensor | None, ...]
@@ -208,9 +223,11 @@ class CudaKernels:
 class _Library:
     """The real ones."""
 
+    def mode(self) -> str:
+        return library.cuda_kernels()
+
     def use(self, mode: str) -> None:
-        if library.has_kernel("cuda"):
-            torch.ops.acu.set_cuda_kernels(library.CUDA_KERNELS.index(mode))
+        library.use_cuda_kernels(mode)
 
     @contextmanager
     def forced(self, kernels: str) -> Iterator[None]:
@@ -224,8 +241,7 @@ class _Library:
         torch.ops.acu.choose_cuda_kernels(*_shape(call), call[-1], needs, library.CUDA_KERNELS.index(kernels))
 
     def forget(self) -> None:
-        if library.has_kernel("cuda"):
-            torch.ops.acu.forget_cuda_kernels()
+        torch.ops.acu.forget_cuda_kernels()
 
     def supports_fused(self, call: tuple[Any, ...]) -> bool:
         return bool(torch.ops.acu.cuda_fused_supports(*_shape(call)))
@@ -273,5 +289,5 @@ def device_seconds(run: Callable[[], object]) -> float:
     return milliseconds / 1e3
 
 
-KERNELS = CudaKernels(_Library(), KernelChooser(device_seconds, TOLERANCES), library.wanted_cuda_kernels() or "auto")
+KERNELS = CudaKernels(_Library(), KernelChooser(device_seconds, TOLERANCES))
 """Of this process."""

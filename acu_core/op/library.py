@@ -193,8 +193,10 @@ def cuda_kernels() -> str:
     return CUDA_KERNELS[torch.ops.acu.cuda_kernels()]
 
 
-def force_cuda_kernels(name: str) -> None:
-    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process; backward too, so mind what is open.
+def use_cuda_kernels(name: str) -> None:
+    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process, in backward too.
+
+    With "auto" it is whoever calls the operator (`cuda_kernels.py`) that decides for each kind of call.
 
     Raises:
         RuntimeError: there are no CUDA kernels.
@@ -207,11 +209,11 @@ def force_cuda_kernels(name: str) -> None:
 def with_cuda_kernels(name: str) -> Iterator[None]:
     """Makes the operator of the whole process use one of `CUDA_KERNELS` inside the block."""
     before = cuda_kernels()
-    force_cuda_kernels(name)
+    use_cuda_kernels(name)
     try:
         yield
     finally:
-        force_cuda_kernels(before)
+        use_cuda_kernels(before)
 
 
 def cuda_tf32() -> bool:
@@ -230,3 +232,5 @@ _CPU_ERROR, _CUDA_ERROR = _load_all()
 if _CPU_ERROR is None and CHOICE in os.environ:
     _choose_instruction_set(os.environ[CHOICE])
 _WANTED_CUDA_KERNELS = _read_cuda_kernels()
+if _CUDA_ERROR is None:
+    use_cuda_kernels(_WANTED_CUDA_KERNELS or "auto")

@@ -27,11 +27,14 @@ def chooses_kernels(device: torch.device) -> bool:
 
 def begin_kernels() -> None:
     """Forgets what another training of this process has decided: that was for its own."""
-    KERNELS.resume(wanted_cuda_kernels() or "auto", {})
+    if has_kernel("cuda"):
+        KERNELS.resume(wanted_cuda_kernels() or "auto", {})
 
 
 def resume_kernels(environment: Mapping[str, Any]) -> None:
     """Goes on with what is recorded; what the environment variable names goes before that."""
+    if not has_kernel("cuda"):
+        return
     operator = environment.get("operator", {})
     # Runs from before there was a choice took the columns'.
     earlier = "columns" if str(environment.get("device")).startswith("cuda") else "auto"

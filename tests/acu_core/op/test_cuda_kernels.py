@@ -35,7 +35,7 @@ class OnTheCpu:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        self.mode: str | None = None
+        self.told = "auto"
         self.chosen: list[tuple[int, str]] = []
         self.ran: list[tuple[str, str]] = []
         self.wrong: Wrong = lambda operation, results: results
@@ -43,8 +43,11 @@ class OnTheCpu:
         self.watched = False
         self.positions: list[Tensor] = []
 
+    def mode(self) -> str:
+        return self.told
+
     def use(self, mode: str) -> None:
-        self.mode = mode
+        self.told = mode
 
     @contextmanager
     def forced(self, kernels: str) -> Iterator[None]:
@@ -111,7 +114,7 @@ def made() -> Made:
         run()
         return 1.0 if compiled.ran[-1][1] == FUSED else 2.0
 
-    kernels = CudaKernels(compiled, KernelChooser(clock, TOLERANCES, warned.append), "auto")
+    kernels = CudaKernels(compiled, KernelChooser(clock, TOLERANCES, warned.append))
     tensors = CASE.draw(torch.float32)
     return Made(
         compiled=compiled,
@@ -123,7 +126,6 @@ def made() -> Made:
 
 
 def test_the_first_call_of_each_kind_decides(made: Made) -> None:
-    assert made.compiled.mode == "auto"
     made.forward()
     assert made.kernels.choices == {FORWARD: FUSED}
     assert made.compiled.chosen == [(-1, FUSED)]
@@ -211,8 +213,8 @@ def test_what_is_named_is_not_tried(made: Made, mode: str) -> None:
     with made.kernels.using(mode):
         made.forward()
         made.backward()
-        assert (made.compiled.mode, made.compiled.ran) == (mode, [])
-    assert made.compiled.mode == made.kernels.mode == "auto"
+        assert (made.compiled.told, made.compiled.ran) == (mode, [])
+    assert made.compiled.told == made.kernels.mode == "auto"
 
 
 def test_what_has_no_fused_kernels_is_asked_once(made: Made) -> None:

@@ -19,17 +19,32 @@ def supports(dtype: torch.dtype, channels: int = 16, outputs: int = 16, groups: 
     return answer
 
 
-def test_columns_unless_another_is_chosen() -> None:
-    assert library.cuda_kernels() == "columns"
-    with library.with_cuda_kernels("fused"):
-        assert library.cuda_kernels() == "fused"
-    assert library.cuda_kernels() == "columns"
+def test_by_call_unless_the_kernels_are_named() -> None:
+    assert library.cuda_kernels() == (library.wanted_cuda_kernels() or "auto")
+    for name in ("fused", "columns"):
+        with library.with_cuda_kernels(name):
+            assert library.cuda_kernels() == name
+    assert library.cuda_kernels() == (library.wanted_cuda_kernels() or "auto")
 
 
-def test_there_is_no_third_kind() -> None:
+@pytest.mark.parametrize("choice", [-1, 3])
+def test_there_are_no_others(choice: int) -> None:
+    before = library.cuda_kernels()
     with pytest.raises(RuntimeError, match="0 stands for columns"):
-        torch.ops.acu.set_cuda_kernels(2)
-    assert library.cuda_kernels() == "columns"
+        torch.ops.acu.set_cuda_kernels(choice)
+    assert library.cuda_kernels() == before
+
+
+def test_what_is_forced_or_chosen_is_one_of_the_two() -> None:
+    call = torch.empty(2, 16, 8, 8), torch.empty(16, 16, 9), torch.empty(1, 9, 2), (1, 1), (0, 0, 0, 0), 1, False, -1
+    with pytest.raises(RuntimeError, match="0 stands for columns"):
+        torch.ops.acu.choose_cuda_kernels(*call, 2)
+    torch.ops.acu.choose_cuda_kernels(*call, 1)
+    torch.ops.acu.forget_cuda_kernels()
+    with pytest.raises(RuntimeError, match="0 stands for columns"):
+        torch.ops.acu.force_cuda_kernels(2)
+    assert torch.ops.acu.force_cuda_kernels(1) == -1
+    assert torch.ops.acu.force_cuda_kernels(-1) == 1
 
 
 def test_what_the_fused_kernels_take() -> None:

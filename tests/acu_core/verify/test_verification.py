@@ -344,5 +344,10 @@ def test_both_kinds_of_cuda_kernels_are_verified(monkeypatch: pytest.MonkeyPatch
 class Silent:
     """Kernels that are told what to use and are never called."""
 
+    told = "auto"
+
+    def mode(self) -> str:
+        return self.told
+
     def use(self, mode: str) -> None:
-        pass
+        self.told = mode

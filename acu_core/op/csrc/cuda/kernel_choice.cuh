@@ -10,11 +10,14 @@
 
 #include <torch/csrc/stable/tensor.h>
 
+#include "call_choices.cuh"
+
 namespace acu::cuda {
 
 using torch::stable::Tensor;
 
-enum class Kernels : int64_t { kColumns = 0, kFused = 1 };
+// By call: those that were decided for a call of its kind, else columns.
+enum class Kernels : int64_t { kColumns = 0, kFused = 1, kByCall = 2 };
 
 // Columns until the fused kernels have been seen to be right and faster on a GPU.
 C10_HIDDEN inline std::atomic<int64_t> chosen_kernels{static_cast<int64_t>(Kernels::kColumns)};
@@ -37,9 +40,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> fused_active_conv2d_backward(
     std::vector<int64_t> padding, int64_t groups, bool channels_last, bool need_input, bool need_weight,
     bool need_positions, bool need_bias);
 
+// `needs` is kForward, or the gradients that backward is asked for.
 inline bool takes_fused(const Tensor& input, const Tensor& weight, const Tensor& positions,
-                        const std::vector<int64_t>& stride, const std::vector<int64_t>& padding, int64_t groups) {
-  return chosen_kernels == static_cast<int64_t>(Kernels::kFused) &&
+                        const std::vector<int64_t>& stride, const std::vector<int64_t>& padding, int64_t groups,
+                        bool channels_last, int64_t needs) {
+  int64_t kernels = forced_kernels >= 0 ? forced_kernels : chosen_kernels.load();
+  if (kernels == static_cast<int64_t>(Kernels::kByCall)) {
+    const Call call = call_of(input, weight, positions, stride, padding, groups, channels_last, tf32_allowed, needs);
+    kernels = call_choices.find(call, static_cast<int64_t>(Kernels::kColumns));
+  }
+  return kernels == static_cast<int64_t>(Kernels::kFused) &&
          fused_supports(input, weight, positions, stride, padding, groups);
 }
 
