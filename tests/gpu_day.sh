@@ -87,7 +87,7 @@ piece() {
   status=$?
   local took=$((SECONDS - begin))
   case $status in
-    0) verdict=done; : > "$out/done/$name" ;;
+    0) verdict='done'; : > "$out/done/$name" ;;
     124 | 137 | 143)
       if [ "$kind" = part ]; then verdict="goes on the next time"; left=1; else verdict="stopped at the limit"; failed=1; fi ;;
     *) verdict="failed with status $status"; failed=1 ;;
