@@ -71,7 +71,9 @@ class CapturedGradients:
             self._graph = self._graph or self._new_graph()
             if self._warmed < WARM_UP:
                 self._warmed += 1
-                return self._graph.warm_up(lambda: self._compute(images, labels))
+                # All that is captured later, so that none of its kernels is loaded amid the capture.
+                loss, accuracy = self._graph.warm_up(lambda: torch.stack(self._compute(images, labels))).unbind()
+                return loss, accuracy
             self._captured = self._capture(self._graph, images, labels)
             if self._captured is None:
                 return self._compute(images, labels)

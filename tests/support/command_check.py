@@ -45,7 +45,8 @@ def check(words: Sequence[str]) -> list[str]:
     if rest[:2] == ["-m", "acu_cli"]:
         _check_acu(rest[2:])
     elif rest[:2] == ["-m", "pytest"]:
-        notes.append(f"{_collected(rest[2:])} tests")
+        count = _collected(rest[2:])
+        notes.append(f"{count} test" if count == 1 else f"{count} tests")
     elif program == "bash":
         _check_python(rest[1])
     return notes
