@@ -5,43 +5,28 @@ What is left to a GPU: the launches and cuBLAS. Index arithmetic, slices, matrix
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from operator_on_host import DEFAULTS, compiler, operator_on_host
 from torch import Tensor
-from torch.utils.cpp_extension import include_paths, library_paths
 
 from acu_core.op.paddings import Paddings
 
-CUDA_SOURCES = Path(__file__).parents[3] / "acu_core" / "op" / "csrc" / "cuda"
-DEFAULTS = (256 << 20, 1 << 19)
 # Scratch memory in bytes, and threads.
 DIVISIONS = {"whole": DEFAULTS, "stretches": (256 << 20, 200), "cut images": (3000, 40), "one pixel a slice": (1, 1)}
 
 
 @pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def operator() -> Any:
     """The CUDA operator as torch.ops.acu_cuda_on_host, on CPU tensors."""
-    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+    if compiler() is None:
         pytest.skip("there is no C++ compiler on this machine")
-    library = tmp_path_factory.mktemp("cuda_on_host") / "cuda_on_host.so"
-    command = [compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
-    command += [f"-I{path}" for path in [CUDA_SOURCES, *include_paths()]]
-    command += [str(Path(__file__).with_name("cuda_on_host.cpp")), "-o", str(library)]
-    command += [f"-L{path}" for path in library_paths()] + ["-ltorch_cpu"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    torch.ops.load_library(library)  # type: ignore[no-untyped-call]
-    return torch.ops.acu_cuda_on_host
+    return operator_on_host()
 
 
 @pytest.fixture(params=DIVISIONS)

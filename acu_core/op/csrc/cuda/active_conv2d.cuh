@@ -64,8 +64,8 @@ class C10_HIDDEN ActiveConvolution {
   ActiveConvolution(const Tensor& input, const Tensor& weight, const Tensor& positions, const Geometry& geometry)
       : geometry_(geometry),
         launch_(input),
-        input_(stable::contiguous(input, MemoryFormat::ChannelsLast)),
-        positions_(stable::contiguous(positions)),
+        input_(as_contiguous(input, MemoryFormat::ChannelsLast)),
+        positions_(as_contiguous(positions)),
         weight_(weight),
         weights_(weight_matrices(weight, geometry.segments)),
         slices_(geometry, input.size(0), sizeof(T)) {}
@@ -81,11 +81,11 @@ class C10_HIDDEN ActiveConvolution {
         multiply(segment_matrices(columns, 0, count), flipped(weights_), segment_matrices(rows, first, count));
       });
       if (bias.has_value()) {
-        const Tensor packed = stable::contiguous(*bias);
+        const Tensor packed = as_contiguous(*bias);
         launch_(AddBias<T>{data<T>(packed), data<T>(output), weight_.size(0)}, output.numel());
       }
     }
-    return in_layout(output, channels_last);
+    return in_layout(output, channels_last, input_.scalar_type());
   }
 
   struct Needs {
@@ -95,7 +95,7 @@ class C10_HIDDEN ActiveConvolution {
   std::tuple<Tensor, Tensor, Tensor, Tensor> backward(const Tensor& grad_output, bool channels_last,
                                                       const Needs& needs) {
     Tensor grad_bias = no_gradient(input_);
-    if (needs.bias) grad_bias = stable::sum(grad_output, Shape{0, 2, 3});
+    if (needs.bias) grad_bias = channel_sums(grad_output);
 
     Tensor grad_positions = no_gradient(positions_);
     if (needs.positions) {
@@ -108,7 +108,7 @@ class C10_HIDDEN ActiveConvolution {
       const Shape shape{input_.size(0), geometry_.channels, geometry_.height, geometry_.width};
       const ScalarType dtype = slices_.whole_images ? input_.scalar_type() : positions_.scalar_type();
       grad_input = empty_like_kind(input_, shape, MemoryFormat::ChannelsLast, dtype);
-      if (!slices_.whole_images) stable::zero_(grad_input);
+      if (!slices_.whole_images) set_to_zero(grad_input);
     }
     Tensor weight_sum = no_gradient(input_);
     if (needs.weight) {
@@ -116,7 +116,7 @@ class C10_HIDDEN ActiveConvolution {
     }
 
     if (slices_.pixels > 0 && (needs.input || needs.weight || needs.positions)) {
-      const Tensor packed = stable::contiguous(grad_output, MemoryFormat::ChannelsLast);
+      const Tensor packed = as_contiguous(grad_output, MemoryFormat::ChannelsLast);
       const Tensor grad_rows = pixel_rows(packed, geometry_.segments);
       const Tensor columns = column_buffer();
       const Tensor weight_slice = empty_like_kind(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)});
@@ -138,33 +138,13 @@ class C10_HIDDEN ActiveConvolution {
       });
     }
     if (needs.input) {
-      if (!slices_.whole_images) grad_input = stable::to(grad_input, input_.scalar_type());
-      grad_input = in_layout(grad_input, channels_last);
+      grad_input = in_layout(grad_input, channels_last, input_.scalar_type());
     }
     const Tensor grad_weight = needs.weight ? weight_from_matrices(weight_sum, weight_) : weight_sum;
     return {grad_input, grad_weight, grad_positions, grad_bias};
   }
 
  private:
-  template <typename Element>
-  static Element* data(const Tensor& tensor) {
-    return static_cast<Element*>(tensor.data_ptr());
-  }
-
-  static Tensor zeros(const Tensor& kind, const Shape& shape, ScalarType dtype) {
-    Tensor result = empty_like_kind(kind, shape, MemoryFormat::Contiguous, dtype);
-    stable::zero_(result);
-    return result;
-  }
-
-  // Exactly the strides that the fake kernel promises: `contiguous` might hand a tensor with one channel back as it is.
-  static Tensor in_layout(const Tensor& tensor, bool channels_last) {
-    if (channels_last) return tensor;
-    Tensor result = empty_like_kind(tensor, {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)});
-    stable::copy_(result, tensor);
-    return result;
-  }
-
   Tensor column_buffer() const {
     return empty_like_kind(weights_,
                            {slices_.size, geometry_.segments, int64_t{geometry_.synapses} * geometry_.group_channels});

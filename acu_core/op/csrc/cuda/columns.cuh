@@ -99,7 +99,8 @@ struct AddBias {
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
     using A = Accumulator<T>;
-    output[index] = static_cast<T>(static_cast<A>(output[index]) + static_cast<A>(bias[index % out_channels]));
+    const A before = static_cast<A>(load(output + index));
+    store(output + index, static_cast<T>(before + static_cast<A>(load(bias + index % out_channels))));
   }
 };
 

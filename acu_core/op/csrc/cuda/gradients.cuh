@@ -140,8 +140,8 @@ struct SumPositionGradients {
       }
       if constexpr (KeepColumns) store<T, Width>(column, pack);
     }
-    partial[2 * index] = sum_y;
-    partial[2 * index + 1] = sum_x;
+    store(partial + 2 * index, sum_y);
+    store(partial + 2 * index + 1, sum_x);
   }
 };
 
@@ -162,8 +162,8 @@ struct FoldStretches {
     const int64_t begin = folded_stretch * kFoldedStretches;
     const int64_t end = begin + kFoldedStretches < stretches ? begin + kFoldedStretches : stretches;
     A sum = A(0);
-    for (int64_t stretch = begin; stretch < end; ++stretch) sum += source[stretch * width + place];
-    folded[index] = sum;
+    for (int64_t stretch = begin; stretch < end; ++stretch) sum += load(source + stretch * width + place);
+    store(folded + index, sum);
   }
 };
 
@@ -184,9 +184,9 @@ struct AddPositionGradients {
     A sum = A(0);
     for (int64_t segment = position_group * segments; segment < (position_group + 1) * segments; ++segment) {
       const A* entry = folded + 2 * (segment * geometry.synapses + synapse) * vectors + axis;
-      for (int vector = 0; vector < vectors; ++vector) sum += entry[2 * vector];
+      for (int vector = 0; vector < vectors; ++vector) sum += load(entry + 2 * vector);
     }
-    grad_positions[index] += sum;
+    store(grad_positions + index, load(grad_positions + index) + sum);
   }
 };
 
@@ -196,7 +196,9 @@ struct AddSlice {
   const T* slice;
   Accumulator<T>* total;
 
-  ACU_HOST_DEVICE void operator()(int64_t index) const { total[index] += static_cast<Accumulator<T>>(slice[index]); }
+  ACU_HOST_DEVICE void operator()(int64_t index) const {
+    store(total + index, load(total + index) + static_cast<Accumulator<T>>(load(slice + index)));
+  }
 };
 
 }  // namespace acu::cuda

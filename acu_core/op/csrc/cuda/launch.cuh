@@ -14,6 +14,11 @@
 #include <cuda_runtime.h>
 #endif
 
+// Where a test counts launches; nothing anywhere else.
+#ifndef ACU_ON_LAUNCH
+#define ACU_ON_LAUNCH(body) static_cast<void>(0)
+#endif
+
 namespace acu::cuda {
 
 #ifdef __CUDACC__
@@ -62,6 +67,8 @@ class Launcher {
 
   template <typename Body>
   void operator()(const Body& body, int64_t count) const {
+    if (count <= 0) return;
+    ACU_ON_LAUNCH(body);
     for (int64_t index = 0; index < count; ++index) body(index);
   }
 };
