@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.cpp_extension import include_paths, library_paths
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,18 @@ CUDA_SOURCES = ROOT / "acu_core" / "op" / "csrc" / "cuda"
 PROGRAM = ROOT / "tests" / "acu_core" / "op" / "cuda_on_host.cpp"
 DEFAULTS = (256 << 20, 1 << 19)
 """Scratch memory in bytes and threads, as `configure` takes them."""
+
+
+# PyTorch has this product for GPUs only. The operator calls it here just as it does there.
+_PRODUCTS = torch.library.Library("aten", "IMPL")
+
+
+@torch.library.impl(_PRODUCTS, "bmm.dtype_out", "CPU")
+def _product_in(left: Tensor, right: Tensor, out_dtype: torch.dtype, *, out: Tensor) -> Tensor:
+    assert out.dtype == out_dtype == torch.float32
+    assert left.dtype == right.dtype
+    assert left.dtype in (torch.float16, torch.bfloat16)
+    return out.copy_(torch.bmm(left.float(), right.float()))
 
 
 def compiler() -> str | None:

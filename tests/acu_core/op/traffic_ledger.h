@@ -5,7 +5,9 @@
 // To be included before the operator's headers, which call the macros below.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,7 +20,7 @@ class TouchedMemory {
   void touch(const void* address, int64_t bytes) {
     const auto first = reinterpret_cast<uintptr_t>(address) / kUnit;
     const auto end = (reinterpret_cast<uintptr_t>(address) + bytes + kUnit - 1) / kUnit;
-    for (auto unit = first; unit < end; ++unit) {
+    for (auto unit = first; unit < end;) {
       const auto number = unit / kUnitsInPage;
       if (page_ == nullptr || number != page_number_) {
         auto& page = pages_[number];
@@ -26,10 +28,13 @@ class TouchedMemory {
         page_ = page.get();
         page_number_ = number;
       }
+      // As many as one word of the page holds.
+      const auto bit = unit % 64, units = std::min<uintptr_t>(64 - bit, end - unit);
+      const uint64_t mask = (~uint64_t{0} >> (64 - units)) << bit;
       auto& word = (*page_)[unit % kUnitsInPage / 64];
-      const uint64_t bit = uint64_t{1} << unit % 64;
-      units_ += (word & bit) == 0;
-      word |= bit;
+      units_ += std::popcount(mask & ~word);
+      word |= mask;
+      unit += units;
     }
   }
   int64_t bytes() const { return units_ * kUnit; }

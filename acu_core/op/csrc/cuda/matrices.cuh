@@ -1,6 +1,5 @@
 // Tensors as the matrices of the GEMMs, and the GEMM itself: torch's own batched product, so that tensor cores, TF32
-// and determinism settings, and cuBLAS's workspace are torch's, not ours. The batch is over segments. 16-bit products
-// accumulate in float32 there.
+// and determinism settings, and cuBLAS's workspace are torch's, not ours. The batch is over segments.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -20,6 +19,17 @@ inline void multiply(const Tensor& left, const Tensor& right, const Tensor& resu
                                     stable::detail::from(result)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::bmm", "out", stack.data(), TORCH_ABI_VERSION));
   (void)stable::detail::to<Tensor>(stack[0]);  // takes back the reference that the dispatcher returned
+}
+
+// The same for sums that are added up further: of 16-bit matrices they are float32. A product whose result has 16 bits may
+// also be added up in 16 bits, where cuBLAS splits it and torch allows that; with a float32 result it cannot.
+inline void multiply_in_full(const Tensor& left, const Tensor& right, const Tensor& result) {
+  if (left.scalar_type() == result.scalar_type()) return multiply(left, right, result);
+  ACU_ON_OPERATION("bmm", bytes_of(left) + bytes_of(right), bytes_of(result));
+  std::array<StableIValue, 4> stack{stable::detail::from(left), stable::detail::from(right),
+                                    stable::detail::from(result.scalar_type()), stable::detail::from(result)};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::bmm", "dtype_out", stack.data(), TORCH_ABI_VERSION));
+  (void)stable::detail::to<Tensor>(stack[0]);
 }
 
 inline Tensor flipped(const Tensor& matrices) { return stable::transpose(matrices, 1, 2); }
@@ -46,11 +56,9 @@ inline Tensor weight_matrices(const Tensor& weight, int64_t segments) {
 // The way back, in the weight's dtype.
 inline Tensor weight_from_matrices(const Tensor& matrices, const Tensor& weight) {
   const Tensor by_synapse = stable::view(matrices, Shape{weight.size(0), weight.size(2), weight.size(1)});
-  const Tensor converted = stable::to(by_synapse, weight.scalar_type());
-  if (converted.data_ptr() != by_synapse.data_ptr()) {
-    ACU_ON_OPERATION("copy", bytes_of(by_synapse), bytes_of(converted));
-  }
-  return as_contiguous(stable::transpose(converted, 1, 2));
+  const Tensor result = empty_like_kind(weight, {weight.size(0), weight.size(1), weight.size(2)});
+  copy(result, stable::transpose(by_synapse, 1, 2));
+  return result;
 }
 
 }  // namespace acu::cuda
