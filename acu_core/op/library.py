@@ -179,7 +179,7 @@ def cuda_kernels() -> str:
 
 
 def force_cuda_kernels(name: str) -> None:
-    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process; backward too, so mind what is open.
+    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process, backward too.
 
     Raises:
         RuntimeError: there are no CUDA kernels.

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,11 +49,11 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return torch.ops.acu_fused_on_host
 
 
-@pytest.fixture(params=[UP, DOWN], ids=["threads upwards", "threads downwards"])
-def order(operator: Any, request: pytest.FixtureRequest) -> Iterator[int]:
-    """The order in which the threads of a block run from barrier to barrier."""
-    operator.run_in_order(request.param)
-    yield request.param
+@contextmanager
+def in_order(operator: Any, order: int) -> Iterator[None]:
+    """Lets the threads of a block run in this order from barrier to barrier."""
+    operator.run_in_order(order)
+    yield
     operator.run_in_order(UP)
 
 
@@ -163,9 +164,11 @@ def assert_near(name: str, actual: Tensor, expected: Tensor, allowed: Tensor) ->
     assert bool((beyond <= 0).all()), f"{name}: {beyond.max().item()} beyond {allowed.max().item()}"
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=["float16", "bfloat16", "tf32"])
+@pytest.mark.parametrize(
+    ("dtype", "order"), list(zip(DTYPES, (UP, DOWN, DOWN), strict=True)), ids=["float16", "bfloat16", "tf32"]
+)
 @pytest.mark.parametrize("name", CASES)
-def test_value_and_gradients(operator: Any, order: int, name: str, dtype: torch.dtype) -> None:
+def test_value_and_gradients(operator: Any, name: str, dtype: torch.dtype, order: int) -> None:
     """As exact as the numbers that are multiplied: sums are float32, whatever is rounded is rounded once."""
     case = CASES[name]
     drawn = case.draw(dtype)
@@ -185,14 +188,15 @@ def test_value_and_gradients(operator: Any, order: int, name: str, dtype: torch.
         "positions": 2 if tf32 else 0,
         "bias": 0 if tf32 else 1,
     }
-    channels_last = order == DOWN
+    channels_last = dtype == torch.bfloat16
     layout = torch.channels_last if channels_last else torch.contiguous_format
     drawn.input = drawn.input.contiguous(memory_format=layout)
-    output = forward(operator, drawn, case, channels_last=channels_last)
+    with in_order(operator, order):
+        output = forward(operator, drawn, case, channels_last=channels_last)
+        results = backward(operator, drawn, case, channels_last=channels_last)
     assert output.dtype == dtype
     assert output.stride() == torch.empty(output.shape, memory_format=layout).stride()
     assert_near("output", output, expected.detach(), (times["output"] * once + exact) * sizes.output)
-    results = backward(operator, drawn, case, channels_last=channels_last)
     for argument, result, wanted in zip(NAMES, results, gradients, strict=True):
         if argument == "input" and case.stride != (1, 1):
             assert result.shape == (0,)
@@ -247,10 +251,9 @@ def test_the_same_bits_whatever_the_order_of_threads(operator: Any, name: str) -
     case = CASES[name]
     drawn = case.draw(torch.float16)
     results = []
-    for direction in (UP, DOWN):
-        operator.run_in_order(direction)
-        results.append((forward(operator, drawn, case), *backward(operator, drawn, case)))
-    operator.run_in_order(UP)
+    for order in (UP, DOWN):
+        with in_order(operator, order):
+            results.append((forward(operator, drawn, case), *backward(operator, drawn, case)))
     for first, second in zip(*results, strict=True):
         assert torch.equal(first, second)
 
