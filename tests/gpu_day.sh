@@ -137,6 +137,8 @@ all() {
       env ACU_CUDA_KERNELS="$kernels" "${acu[@]}" bench op --device cuda --dtype float16 --rounds 15 --quick
     piece "op-bfloat16-512-$kernels" 180 check "the operator, bfloat16, 512 images, $kernels" \
       env ACU_CUDA_KERNELS="$kernels" "${acu[@]}" bench op --device cuda --dtype bfloat16 --rounds 15 --quick "${shapes[@]}"
+    piece "op-tf32-$kernels" 180 check "the operator, TF32, 64 images, $kernels" \
+      env ACU_CUDA_KERNELS="$kernels" "${acu[@]}" bench op --device cuda --tf32 --rounds 15 --quick
   done
   piece op-float32 180 check "the operator, float32, 64 images, with all others" \
     "${acu[@]}" bench op --device cuda --rounds 11

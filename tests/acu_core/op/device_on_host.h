@@ -46,6 +46,9 @@ inline bool is_removed(const char* file, int line) {
   return std::strcmp(name == nullptr ? file : name + 1, file_without) == 0;
 }
 
+// Since a test last asked.
+inline int launches = 0;
+
 // Bytes around shared memory that nobody may write.
 constexpr int64_t kGuard = 4096;
 constexpr unsigned char kUnwritten = 0xFF;
@@ -128,6 +131,7 @@ inline bool any_of_block(bool vote, bool removed) {
 
 template <typename Kernel, typename Problem>
 void run_blocks(const Problem& problem, int64_t x, int64_t y, int64_t z, int threads, int64_t shared_bytes) {
+  ++launches;
   Barriers all(threads);
   std::barrier<> between(threads);
   barriers = &all;
@@ -238,6 +242,7 @@ void run_block(const Body& body, int threads) {
 
 template <typename Kernel, typename Problem>
 void run_blocks(const Problem& problem, int64_t x, int64_t y, int64_t z, int threads, int64_t shared_bytes) {
+  ++launches;
   for (int64_t block = 0; block < x * y * z; ++block) {
     block_index = {static_cast<unsigned>(block % x), static_cast<unsigned>(block / x % y),
                    static_cast<unsigned>(block / x / y)};

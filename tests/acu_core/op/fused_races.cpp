@@ -168,10 +168,10 @@ int main(int count, char** arguments) {
   if (count == 3) device_on_host::file_without = arguments[1], device_on_host::barrier_without = std::stoi(arguments[2]);
   const std::string only = device_on_host::file_without;
   const std::vector<float> near_grid = {-1, -1, -0.5, 0.25, 0, 0, 0.75, 1};
-  const std::vector<float> far_apart = {-20, -20, 0, 0.5, 19.5, 20, 0, 40, 0.5, -0.5};
+  const std::vector<float> far_apart = {-15, -15, 0, 0.5, 14.5, 15, 0, 40};
   const Call calls[] = {
       {"two slices of channels, two sources", 3, 24, 16, 5, 3, 1, 2, near_grid, false},
-      {"windows of their own", 1, 8, 8, 24, 24, 1, 1, far_apart, false},
+      {"windows of their own", 1, 8, 8, 16, 16, 1, 1, far_apart, false},
       {"an inf at the border", 1, 8, 8, 5, 17, 1, 1, near_grid, true},
   };
   bool right = true;

@@ -50,15 +50,14 @@ def _cuobjdump() -> str | None:
     return next((place for place in places if place is not None and Path(place).exists()), None)
 
 
-@pytest.fixture(scope="module")
-def kernels() -> list[Kernel]:
-    """Every kernel for every architecture in `_C_cuda`."""
+def read() -> list[Kernel] | str:
+    """Every kernel for every architecture in `_C_cuda`, or why they cannot be read."""
     found = sorted(library.FOLDER.glob("_C_cuda.*so"))
     if not found:
-        pytest.skip("the CUDA kernels were not built")
+        return "the CUDA kernels were not built"
     cuobjdump, filt = _cuobjdump(), shutil.which("c++filt")
     if cuobjdump is None or filt is None:
-        pytest.skip("there is no cuobjdump or no c++filt on this machine")
+        return "there is no cuobjdump or no c++filt on this machine"
     listing = subprocess.run(
         [cuobjdump, "--dump-resource-usage", str(found[-1])], capture_output=True, text=True, check=True
     ).stdout
@@ -72,6 +71,14 @@ def kernels() -> list[Kernel]:
         elif usage := re.match(r" *REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line):
             kernels.append(Kernel(architecture, name, *map(int, usage.groups())))
     return kernels
+
+
+@pytest.fixture(scope="module")
+def kernels() -> list[Kernel]:
+    found = read()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
 
 
 def fused(kernels: list[Kernel]) -> list[Kernel]:
@@ -101,3 +108,17 @@ def test_blocks_find_room(kernels: list[Kernel]) -> None:
         warps = kernel.blocks_each * THREADS // 32
         assert warps * -(-kernel.registers * 32 // 256) * 256 <= REGISTERS, kernel
         assert kernel.shared <= SHARED_BYTES, kernel
+
+
+if __name__ == "__main__":
+    # The table of docs/measurements.md.
+    by_name: dict[str, dict[str, Kernel]] = {}
+    listed = read()
+    for kernel in listed if isinstance(listed, list) else []:
+        by_name.setdefault(kernel.name, {})[kernel.architecture] = kernel
+    for name, compiled in sorted(by_name.items()):
+        print(
+            name,
+            *(f"{a}: {k.registers}, {k.stack + k.local}, {k.shared}" for a, k in sorted(compiled.items())),
+            sep=" | ",
+        )

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,11 +49,11 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return torch.ops.acu_fused_on_host
 
 
-@pytest.fixture(params=[UP, DOWN], ids=["threads upwards", "threads downwards"])
-def order(operator: Any, request: pytest.FixtureRequest) -> Iterator[int]:
-    """The order in which the threads of a block run from barrier to barrier."""
-    operator.run_in_order(request.param)
-    yield request.param
+@contextmanager
+def in_order(operator: Any, order: int) -> Iterator[None]:
+    """Lets the threads of a block run in this order from barrier to barrier."""
+    operator.run_in_order(order)
+    yield
     operator.run_in_order(UP)
 
 
@@ -163,9 +164,11 @@ def assert_near(name: str, actual: Tensor, expected: Tensor, allowed: Tensor) ->
     assert bool((beyond <= 0).all()), f"{name}: {beyond.max().item()} beyond {allowed.max().item()}"
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=["float16", "bfloat16", "tf32"])
+@pytest.mark.parametrize(
+    ("dtype", "order"), list(zip(DTYPES, (UP, DOWN, DOWN), strict=True)), ids=["float16", "bfloat16", "tf32"]
+)
 @pytest.mark.parametrize("name", CASES)
-def test_value_and_gradients(operator: Any, order: int, name: str, dtype: torch.dtype) -> None:
+def test_value_and_gradients(operator: Any, name: str, dtype: torch.dtype, order: int) -> None:
     """As exact as the numbers that are multiplied: sums are float32, whatever is rounded is rounded once."""
     case = CASES[name]
     drawn = case.draw(dtype)
@@ -185,14 +188,15 @@ def test_value_and_gradients(operator: Any, order: int, name: str, dtype: torch.
         "positions": 2 if tf32 else 0,
         "bias": 0 if tf32 else 1,
     }
-    channels_last = order == DOWN
+    channels_last = dtype == torch.bfloat16
     layout = torch.channels_last if channels_last else torch.contiguous_format
     drawn.input = drawn.input.contiguous(memory_format=layout)
-    output = forward(operator, drawn, case, channels_last=channels_last)
+    with in_order(operator, order):
+        output = forward(operator, drawn, case, channels_last=channels_last)
+        results = backward(operator, drawn, case, channels_last=channels_last)
     assert output.dtype == dtype
     assert output.stride() == torch.empty(output.shape, memory_format=layout).stride()
     assert_near("output", output, expected.detach(), (times["output"] * once + exact) * sizes.output)
-    results = backward(operator, drawn, case, channels_last=channels_last)
     for argument, result, wanted in zip(NAMES, results, gradients, strict=True):
         if argument == "input" and case.stride != (1, 1):
             assert result.shape == (0,)
@@ -247,12 +251,28 @@ def test_the_same_bits_whatever_the_order_of_threads(operator: Any, name: str) -
     case = CASES[name]
     drawn = case.draw(torch.float16)
     results = []
-    for direction in (UP, DOWN):
-        operator.run_in_order(direction)
-        results.append((forward(operator, drawn, case), *backward(operator, drawn, case)))
-    operator.run_in_order(UP)
+    for order in (UP, DOWN):
+        with in_order(operator, order):
+            results.append((forward(operator, drawn, case), *backward(operator, drawn, case)))
     for first, second in zip(*results, strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["several tiles", "groups across position groups"])
+def test_one_launch_forward_and_three_backward(operator: Any, name: str) -> None:
+    """And nothing of PyTorch's but memory, where tensors are in channels_last."""
+    case = CASES[name]
+    drawn = case.draw(torch.float16)
+    drawn.input = drawn.input.contiguous(memory_format=torch.channels_last)
+    drawn.grad_output = drawn.grad_output.contiguous(memory_format=torch.channels_last)
+    operator.launches()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        forward(operator, drawn, case)
+        assert operator.launches() == 1
+        backward(operator, drawn, case)
+        assert operator.launches() == 3
+    called = {event.key for event in profile.key_averages() if event.key.startswith("aten::")}
+    assert called <= {"aten::empty", "aten::contiguous"}
 
 
 def test_strided_arguments(operator: Any) -> None:
@@ -367,6 +387,39 @@ def test_what_is_not_supported(operator: Any) -> None:
         drawn = case.draw(dtype)
         drawn.positions = drawn.positions.double() if dtype == torch.float64 else drawn.positions
         assert not operator.supports(drawn.input, drawn.weight, drawn.positions, *case.numbers), name
+
+
+# What every GPU from 8.0 on gives a block, and what one multiprocessor of 8.0 has, of which each block costs 1 KB more.
+SHARED_BYTES, ALL_SHARED_BYTES, RESERVED = 99 << 10, 164 << 10, 1 << 10
+LAYERS = {
+    f"{channels} to {outputs}, {side}x{side}": Case(
+        images=2, channels=channels, outputs=outputs, size=(side, side), synapses=9, stride=(stride, stride)
+    )
+    for channels, outputs, side, stride in (
+        (16, 48, 32, 1),
+        (48, 48, 32, 1),
+        (48, 96, 32, 2),
+        (96, 96, 16, 1),
+        (96, 192, 16, 2),
+        (192, 192, 8, 1),
+    )
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float16", "bfloat16", "tf32"])
+@pytest.mark.parametrize("name", [*CASES, *LAYERS])
+def test_shared_memory_is_within_the_limit(operator: Any, name: str, dtype: torch.dtype) -> None:
+    """That of every GPU; and two blocks stand on one multiprocessor where their registers were limited for it."""
+    case = (CASES | LAYERS)[name]
+    drawn = case.draw(dtype)
+    bytes_and_choices = operator.plan(drawn.input, drawn.weight, drawn.positions, *case.numbers)
+    forward, input_gradient, corners, addition, fragments, _, mirrored_fragments, _ = bytes_and_choices
+    assert forward > 0
+    assert (input_gradient > 0) == (case.stride == (1, 1))
+    assert max(forward, input_gradient, corners, addition) <= SHARED_BYTES
+    if name in LAYERS:
+        for needed, width in ((forward, fragments), (input_gradient, mirrored_fragments)):
+            assert width == 6 or 2 * (needed + RESERVED) <= ALL_SHARED_BYTES
 
 
 def test_shapes_that_would_read_out_of_bounds_are_refused(operator: Any) -> None:

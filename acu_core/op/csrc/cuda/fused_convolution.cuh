@@ -114,7 +114,7 @@ class C10_HIDDEN FusedConvolution {
     for_each_fragments([&](auto fragments) {
       constexpr int kFragments = decltype(fragments)::value;
       if (plan->fragments != kFragments) return;
-      launcher_.template run<BlendedProduct<T, kFragments>, kFragments < 6 ? 2 : 1>(
+      launcher_.template run<BlendedProduct<T, kFragments>, blocks_each(kFragments)>(
           problem, {problem.tiling.tiles(), plan->blocks, 1}, plan->bytes);
     });
   }

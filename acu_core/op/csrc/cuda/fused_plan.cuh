@@ -11,6 +11,8 @@ namespace acu::cuda {
 
 // What every GPU from compute capability 8.0 on gives a block: those of 8.6 and 8.9 have the least.
 constexpr int64_t kSharedLimit = 99 << 10;
+// Half of what a multiprocessor of 8.0 has: two blocks stand on one, and of 9.0 too.
+constexpr int64_t kSharedHalf = 81 << 10;
 // Beyond the tile itself: a 7x7 unit on the grid, with the next row and column.
 constexpr int kWindowReach = 7;
 constexpr int64_t kWindowPixels = 640;
@@ -88,6 +90,9 @@ void for_each_fragments(const Function& function) {
   function(std::integral_constant<int, 6>{});
 }
 
+// How many blocks of a blended product one multiprocessor is to hold, by their registers: sums take 16 for a fragment.
+constexpr int blocks_each(int fragments) { return fragments < 6 ? 2 : 1; }
+
 // The cheapest way that fits into shared memory: products of padding cost, and so does blending the same once more.
 template <typename T>
 std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int bundles, int bundle_channels) {
@@ -104,15 +109,12 @@ std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int 
     using Memory = BlendMemory<T, decltype(fragments)::value>;
     const int64_t blocks = ceiling(bundle_channels, Memory::kOutputs);
     const int64_t cost = blocks * (Memory::kOutputs + kBlendingCost);
-    for (const int at_once : {3, 1}) {
-      const Memory memory{synapses, std::min(at_once, synapses), static_cast<int>(capacity)};
-      if (memory.bytes() > kSharedLimit) continue;
-      if (!best || cost < lowest) {
-        best = BlendPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), bundles * blocks};
-        lowest = cost;
-      }
-      break;
-    }
+    Memory memory{synapses, std::min(3, synapses), static_cast<int>(capacity)};
+    const int64_t room = blocks_each(fragments) == 1 ? kSharedLimit : kSharedHalf;
+    while (memory.at_once > 1 && memory.bytes() > room) --memory.at_once;
+    if (memory.bytes() > kSharedLimit || (best && cost >= lowest)) return;
+    best = BlendPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), bundles * blocks};
+    lowest = cost;
   });
   return best;
 }
