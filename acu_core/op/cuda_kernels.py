@@ -73,6 +73,9 @@ class Compiled(Protocol):
     def observed(self) -> bool:
         """Whether whatever is called now is recorded by someone: a graph, a compiler, a mode."""
 
+    def beside(self, tensor: Tensor) -> AbstractContextManager[object]:
+        """Around what is timed: the device of the tensor is the current one."""
+
     def forward(self, *call: Any) -> Tensor:
         """The operator."""
 
@@ -116,8 +119,9 @@ class CudaKernels:
 
     @property
     def choices(self) -> dict[str, str]:
-        """What `auto` has decided, by the text of the call, in the order of the texts."""
-        return {str(call): kernels for call, kernels in sorted(self._chooser.choices.items(), key=lambda one: str(one))}
+        """What `auto` goes by, decided here or before, by the text of the call and in the order of the texts."""
+        decided = {str(call): kernels for call, kernels in self._chooser.choices.items()}
+        return dict(sorted({**self._recorded, **decided}.items()))
 
     def resume(self, mode: str, choices: Mapping[str, str]) -> None:
         """Goes on as a run did: in its mode, and with what was decided there in place of what would be found anew."""
@@ -200,7 +204,8 @@ class CudaKernels:
             if (recorded := self._recorded.get(str(kind))) is not None:
                 self._chooser.adopt({kind: recorded})
             else:
-                self._chooser.choose(kind, trials)
+                with self._compiled.beside(given[0]):
+                    self._chooser.choose(kind, trials)
             kernels = self._chooser.known(kind)
             if kernels is None:
                 return
@@ -258,6 +263,9 @@ class _Library:
             or torch.cuda.is_current_stream_capturing()
         )
 
+    def beside(self, tensor: Tensor) -> AbstractContextManager[object]:
+        return torch.cuda.device(tensor.device)
+
     def forward(self, *call: Any) -> Tensor:
         output: Tensor = torch.ops.acu.active_conv2d(*call)
         return output
@@ -278,7 +286,7 @@ def _size(size: Sequence[int]) -> str:
 
 
 def device_seconds(run: Callable[[], object]) -> float:
-    """How long the device works on what `run` gives it. Waits for the device."""
+    """How long the current device works on what `run` gives it. Waits for it."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda._sleep(SPIN)  # type: ignore[no-untyped-call]
     begin.record()

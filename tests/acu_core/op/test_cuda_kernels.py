@@ -42,6 +42,7 @@ class OnTheCpu:
         self.supported = True
         self.watched = False
         self.positions: list[Tensor] = []
+        self.placed: Tensor | None = None
 
     def mode(self) -> str:
         return self.told
@@ -71,6 +72,12 @@ class OnTheCpu:
     def observed(self) -> bool:
         return self.watched
 
+    @contextmanager
+    def beside(self, tensor: Tensor) -> Iterator[None]:
+        self.placed = tensor
+        yield
+        self.placed = None
+
     def forward(self, *call: Any) -> Tensor:
         self.positions.append(call[2])
         return self._run("forward", call, (torch.ops.acu.active_conv2d(*call),))[0]
@@ -80,6 +87,8 @@ class OnTheCpu:
 
     def _run(self, operation: str, call: tuple[Any, ...], results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         assert self.name is not None
+        assert self.placed is not None
+        assert self.placed.data_ptr() == call[0].data_ptr()
         assert not torch.is_grad_enabled()
         assert not any(isinstance(value, Tensor) and value.requires_grad for value in call)
         self.ran.append((operation, self.name))
@@ -230,7 +239,7 @@ def test_a_resumed_run_takes_what_is_recorded(made: Made) -> None:
     made.backward()
     recorded = {**made.kernels.choices, FORWARD: COLUMNS}
     made.kernels.resume("auto", recorded)
-    assert (made.kernels.choices, made.compiled.chosen) == ({}, [])
+    assert (made.kernels.choices, made.compiled.chosen) == (recorded, [])
     made.compiled.ran.clear()
     made.forward()
     made.backward()
@@ -240,6 +249,9 @@ def test_a_resumed_run_takes_what_is_recorded(made: Made) -> None:
     # What the record does not name is found out.
     made.backward(False, True, True, False)
     assert made.compiled.chosen[-1] == (0b0110, FUSED)
+    assert len(made.kernels.choices) == 3
+    made.kernels.resume("auto", {})
+    assert made.kernels.choices == {}
 
 
 def test_calls_that_differ_are_told_apart(made: Made) -> None:
