@@ -21,6 +21,7 @@ WARM_UP = 3
 """Steps that are taken as they are before one is captured."""
 
 Figures = tuple[Tensor, Tensor]
+Compute = Callable[[Tensor, Tensor], Figures]
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,13 @@ class _Captured:
 
 
 class CapturedGradients:
-    """Figures and gradients of a batch: `compute(images, labels)`, captured after `WARM_UP` calls and then replayed.
+    """Figures and gradients of a batch, captured after `WARM_UP` calls and then replayed.
 
     It leaves each parameter's gradient where `compute` does, in `.grad`. Where the work cannot be captured, a warning
     says so, and it goes on as it is; so does a batch of another size.
     """
 
-    def __init__(
-        self,
-        compute: Callable[[Tensor, Tensor], Figures],
-        parameters: Iterable[Tensor],
-        new_graph: Callable[[], Graph],
-    ) -> None:
-        self._compute = compute
+    def __init__(self, parameters: Iterable[Tensor], new_graph: Callable[[], Graph]) -> None:
         self._parameters = tuple(parameters)
         self._new_graph = new_graph
         self._graph: Graph | None = None
@@ -62,21 +57,24 @@ class CapturedGradients:
         self.replayed = False
         """Whether the last call replayed: then the gradients lie where they always do."""
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Figures:
-        """Loss () and accuracy () of a batch; the gradients are in the parameters, which must have none before."""
+    def __call__(self, compute: Compute, images: Tensor, labels: Tensor) -> Figures:
+        """Loss () and accuracy () of a batch by `compute(images, labels)`, always the same function.
+
+        It leaves the gradients in the parameters, which must have none before.
+        """
         self.replayed = False
         if self._refused or (self._captured is not None and not self._captured.takes(images, labels)):
-            return self._compute(images, labels)
+            return compute(images, labels)
         if self._captured is None:
             self._graph = self._graph or self._new_graph()
             if self._warmed < WARM_UP:
                 self._warmed += 1
                 # All that is captured later, so that none of its kernels is loaded amid the capture.
-                loss, accuracy = self._graph.warm_up(lambda: torch.stack(self._compute(images, labels))).unbind()
+                loss, accuracy = self._graph.warm_up(lambda: torch.stack(compute(images, labels))).unbind()
                 return loss, accuracy
-            self._captured = self._capture(self._graph, images, labels)
+            self._captured = self._capture(self._graph, compute, images, labels)
             if self._captured is None:
-                return self._compute(images, labels)
+                return compute(images, labels)
         captured = self._captured
         captured.images.copy_(images)
         captured.labels.copy_(labels)
@@ -88,10 +86,10 @@ class CapturedGradients:
         loss, accuracy = captured.figures.clone().unbind()
         return loss, accuracy
 
-    def _capture(self, graph: Graph, images: Tensor, labels: Tensor) -> _Captured | None:
+    def _capture(self, graph: Graph, compute: Compute, images: Tensor, labels: Tensor) -> _Captured | None:
         images, labels = images.clone(), labels.clone()
         try:
-            figures = graph.capture(lambda: torch.stack(self._compute(images, labels)))
+            figures = graph.capture(lambda: torch.stack(compute(images, labels)))
         except Exception as error:  # a foreign network can fail anywhere in its own code
             self._refused = True
             for parameter in self._parameters:

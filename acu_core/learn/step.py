@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -77,11 +76,10 @@ class TrainingStep:
         )
         model.train()
         self._forward = compiled_forward(processes.wrapped(model, device), recipe, device)
-        self._gradients: Callable[[Tensor, Tensor], Figures] = self._compute_gradients
+        self._captured_gradients: CapturedGradients | None = None
         self._captured_update: CapturedUpdate | None = None
         if captures(recipe, device, processes):
-            captured = CapturedGradients(self._compute_gradients, model.parameters(), lambda: CudaGraph(device))
-            self._gradients = captured
+            self._captured_gradients = CapturedGradients(model.parameters(), lambda: CudaGraph(device))
             if _steps_alike(self.optimizer) and not self._arithmetic.scales_loss:
                 self._captured_update = CapturedUpdate(lambda: CudaGraph(device))
 
@@ -103,6 +101,12 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         return StepFigures(loss, accuracy)
 
+    def _gradients(self, images: Tensor, labels: Tensor) -> Figures:
+        captured = self._captured_gradients
+        if captured is None:
+            return self._compute_gradients(images, labels)
+        return captured(self._compute_gradients, images, labels)
+
     def _compute_gradients(self, images: Tensor, labels: Tensor) -> Figures:
         with self._compiling():
             with self._arithmetic.forward():
@@ -118,8 +122,8 @@ class TrainingStep:
             self._prepare_gradients(iteration)
             self.loss_scaling.step(self.optimizer)
 
-        captured, gradients = self._captured_update, self._gradients
-        if captured is not None and isinstance(gradients, CapturedGradients) and gradients.replayed:
+        captured, gradients = self._captured_update, self._captured_gradients
+        if captured is not None and gradients is not None and gradients.replayed:
             rates = tuple(group["lr"] for group in self.optimizer.param_groups)
             captured((rates, positions_move(self._recipe, iteration)), update)
         else:

@@ -207,11 +207,11 @@ def test_gradients_of_a_failed_capture_are_forgotten() -> None:
             raise RuntimeError
 
     ReplayedGraph.made = []
-    captured = CapturedGradients(compute, [weight], lambda: Half(CPU))
+    captured = CapturedGradients([weight], lambda: Half(CPU))
 
     def take(count: int) -> None:
         for _ in range(count):
-            captured(torch.ones(2), torch.ones(2))
+            captured(compute, torch.ones(2), torch.ones(2))
             weight.grad = None
 
     with pytest.warns(RuntimeWarning, match="RuntimeError"):
