@@ -37,7 +37,7 @@ class Device(Protocol):
 class _CudaEvent:
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._event = torch.cuda.Event(enable_timing=True)
+        self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def record(self) -> None:
         self._event.record(torch.cuda.current_stream(self._device))
@@ -63,7 +63,7 @@ class CudaDevice:
     def capture(self, run: Callable[[], object]) -> Callable[[], None]:
         """What replays the kernels that `run` launches. Raises RuntimeError where `run` waits for the device."""
         with torch.cuda.device(self._device):
-            stream = torch.cuda.Stream()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(GRAPH_WARM_UP):
@@ -72,7 +72,7 @@ class CudaDevice:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 run()
-        return cast(Callable[[], None], graph.replay)
+        return graph.replay
 
 
 class DeviceClock:
