@@ -17,8 +17,8 @@ constexpr int64_t kSharedHalf = 81 << 10;
 // Beyond the tile itself: a 7x7 unit on the grid, with the next row and column.
 constexpr int kWindowReach = 7;
 constexpr int64_t kWindowPixels = 640;
-// Blocks that fill any GPU about twice; and tiles that are worth the sums of a block of their own.
-constexpr int64_t kBlocksWanted = 528;
+// Blocks of the corners: two for each multiprocessor of an H100. And tiles that are worth the sums of a block of their own.
+constexpr int64_t kBlocksWanted = 264;
 constexpr int64_t kTilesWorthwhile = 4;
 constexpr int64_t kPartialBytes = int64_t{128} << 20;
 constexpr int kLargestFusedExtent = 1 << 24;
