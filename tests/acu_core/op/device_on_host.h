@@ -1,8 +1,8 @@
-// A stand-in for a GPU, for the fused CUDA kernels: blocks one after the other, the threads of a block with barriers, WMMA
-// fragments that lane 0 holds. What it does not stand in for: the layout of fragments in registers, speed.
+// A stand-in for a GPU, for the fused CUDA kernels: blocks one after the other, the threads of a block with barriers,
+// WMMA fragments that lane 0 holds. What it does not stand in for: the layout of fragments in registers, speed.
 //
-// With ACU_HOST_THREADS a CUDA thread is a std::thread and a barrier a std::barrier, so that ThreadSanitizer sees what a
-// GPU's threads would do to each other. Without, a CUDA thread is a fiber that runs until it comes to a barrier: much
+// With ACU_HOST_THREADS a CUDA thread is a std::thread and a barrier a std::barrier, so that ThreadSanitizer sees what
+// a GPU's threads would do to each other. Without, a CUDA thread is a fiber that runs until it comes to a barrier: much
 // faster, and the order of threads can be chosen.
 //
 // Shared memory is a fresh block of exactly the size that was asked for, full of NaN: what was not written is not 0.
@@ -55,7 +55,8 @@ constexpr unsigned char kUnwritten = 0xFF;
 
 class SharedMemory {
  public:
-  explicit SharedMemory(int64_t bytes) : bytes_(bytes), memory_(std::aligned_alloc(128, (bytes + 2 * kGuard + 127) / 128 * 128)) {
+  explicit SharedMemory(int64_t bytes)
+      : bytes_(bytes), memory_(std::aligned_alloc(128, (bytes + 2 * kGuard + 127) / 128 * 128)) {
     std::memset(memory_, kUnwritten, bytes + 2 * kGuard);
   }
   SharedMemory(const SharedMemory&) = delete;
@@ -204,9 +205,9 @@ void run_block(const Body& body, int threads) {
     fiber.context.uc_stack.ss_size = kStack;
     fiber.context.uc_link = &scheduler;
     makecontext(&fiber.context, static_cast<void (*)()>([] {
-                  (*current)();
-                  running->wait = Wait::kEnd;
-                }),
+      (*current)();
+      running->wait = Wait::kEnd;
+    }),
                 0);
   }
   const int warps = threads / kLanes;
@@ -257,13 +258,13 @@ void run_blocks(const Problem& problem, int64_t x, int64_t y, int64_t z, int thr
 
 #define threadIdx device_on_host::thread_index
 #define blockIdx device_on_host::block_index
-#define __syncthreads()                                                                      \
-  do {                                                                                       \
-    if (!device_on_host::is_removed(__FILE__, __LINE__)) device_on_host::wait_for_block();   \
+#define __syncthreads()                                                                    \
+  do {                                                                                     \
+    if (!device_on_host::is_removed(__FILE__, __LINE__)) device_on_host::wait_for_block(); \
   } while (false)
-#define __syncwarp()                                                                         \
-  do {                                                                                       \
-    if (!device_on_host::is_removed(__FILE__, __LINE__)) device_on_host::wait_for_warp();    \
+#define __syncwarp()                                                                      \
+  do {                                                                                    \
+    if (!device_on_host::is_removed(__FILE__, __LINE__)) device_on_host::wait_for_warp(); \
   } while (false)
 #define __syncthreads_or(vote) device_on_host::any_of_block(vote, device_on_host::is_removed(__FILE__, __LINE__))
 
@@ -366,7 +367,8 @@ float taken(typename Stored<Element>::Type number) {
 
 template <int m, int n, int k, typename Element, typename LeftLayout, typename RightLayout>
 void mma_sync(fragment<accumulator, m, n, k, float>& d, const fragment<matrix_a, m, n, k, Element, LeftLayout>& a,
-              const fragment<matrix_b, m, n, k, Element, RightLayout>& b, const fragment<accumulator, m, n, k, float>& c) {
+              const fragment<matrix_b, m, n, k, Element, RightLayout>& b,
+              const fragment<accumulator, m, n, k, float>& c) {
   if (!holds_fragments()) return;
   float right[k * n];
   for (int i = 0; i < k * n; ++i) right[i] = taken<Element>(b.x[i]);

@@ -18,10 +18,11 @@ Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::optiona
                                   channels_last);
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> active_conv2d_backward(
-    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
-    std::vector<int64_t> padding, int64_t groups, bool channels_last, bool need_input, bool need_weight,
-    bool need_positions, bool need_bias) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> active_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight,
+                                                                  Tensor positions, std::vector<int64_t> stride,
+                                                                  std::vector<int64_t> padding, int64_t groups,
+                                                                  bool channels_last, bool need_input, bool need_weight,
+                                                                  bool need_positions, bool need_bias) {
   return acu::cuda::fused_backward(grad_output, input, weight, positions, acu::settings_of(stride, padding, groups),
                                    channels_last, need_input, need_weight, need_positions, need_bias);
 }
@@ -33,8 +34,8 @@ bool supports(Tensor input, Tensor weight, Tensor positions, std::vector<int64_t
   return acu::cuda::fused_takes(geometry, input.scalar_type(), input.size(0), weight.size(0), true);
 }
 
-// The bytes of shared memory that a call's kernels ask for: forward, input's gradient (0 with a stride), corners, addition;
-// and the fragments of outputs and the synapses blended at once of the first two.
+// The bytes of shared memory that a call's kernels ask for: forward, input's gradient (0 with a stride), corners,
+// addition; and the fragments of outputs and the synapses blended at once of the first two.
 std::vector<int64_t> plan(Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
                           std::vector<int64_t> padding, int64_t groups) {
   using namespace acu::cuda;
@@ -69,8 +70,7 @@ STABLE_TORCH_LIBRARY(acu_fused_on_host, m) {
       "int[] stride, int[] padding, int groups, bool channels_last, "
       "bool need_input, bool need_weight, bool need_positions, bool need_bias) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "supports(Tensor input, Tensor weight, Tensor positions, int[] stride, int[] padding, int groups) -> bool");
+  m.def("supports(Tensor input, Tensor weight, Tensor positions, int[] stride, int[] padding, int groups) -> bool");
   m.def("plan(Tensor input, Tensor weight, Tensor positions, int[] stride, int[] padding, int groups) -> int[]");
   m.def("run_in_order(int order) -> ()");
   m.def("launches() -> int");

@@ -1,5 +1,5 @@
-// The fused kernels with a thread for each CUDA thread, for ThreadSanitizer, and without torch. Compares what they give with
-// sums taken one by one. Named a barrier ("fused_forward.cuh 120"), runs without it. Built by test_fused_races.py.
+// The fused kernels with a thread for each CUDA thread, for ThreadSanitizer, and without torch. Compares what they give
+// with sums taken one by one. Named a barrier ("fused_forward.cuh 120"), runs without it. Built by test_fused_races.py.
 #define ACU_HOST_THREADS
 #include "device_on_host.h"
 //
@@ -51,8 +51,11 @@ Numbers draw(const Call& call, const Geometry& g) {
     return numbers;
   };
   const int64_t pixels = int64_t{call.images} * call.height * call.width;
-  Numbers n{some(pixels * call.channels), some(int64_t{call.outputs} * g.group_channels * g.synapses), some(call.outputs),
-            some(pixels * call.outputs), {}};
+  Numbers n{some(pixels * call.channels),
+            some(int64_t{call.outputs} * g.group_channels * g.synapses),
+            some(call.outputs),
+            some(pixels * call.outputs),
+            {}};
   for (int group = 0; group < call.position_groups; ++group) {
     for (const float place : call.places) n.positions.push_back(place + 0.25f * static_cast<float>(group));
   }
@@ -63,8 +66,7 @@ Numbers draw(const Call& call, const Geometry& g) {
 template <typename Run>
 void blend(const Call& call, const Geometry& g, const Numbers& n, Results& r, bool mirrored, const Run& run) {
   const Sampling sampling = mirrored ? mirrored_sampling(g, call.images) : forward_sampling(g, call.images);
-  const auto plan =
-      mirrored ? mirrored_plan<T>(g, call.images) : forward_plan<T>(g, call.images, call.outputs);
+  const auto plan = mirrored ? mirrored_plan<T>(g, call.images) : forward_plan<T>(g, call.images, call.outputs);
   BlendProblem<T> p{};
   p.geometry = g, p.sampling = sampling, p.tiling = blend_tiling(sampling);
   p.image = mirrored ? n.gradient.data() : n.image.data();
@@ -79,7 +81,7 @@ void blend(const Call& call, const Geometry& g, const Numbers& n, Results& r, bo
 void blend(const Call& call, const Geometry& g, const Numbers& n, Results& r, bool mirrored) {
   blend(call, g, n, r, mirrored, [&](auto fragments, const BlendProblem<T>& p, const BlendPlan& plan) {
     device_on_host::run_blocks<BlendedProduct<T, decltype(fragments)::value>>(p, p.tiling.tiles(), plan.blocks, 1,
-                                                                             kThreads, plan.bytes);
+                                                                              kThreads, plan.bytes);
   });
 }
 
@@ -128,7 +130,8 @@ Expected one_by_one(const Call& call, const Geometry& g, const Numbers& n) {
         const double down = n.positions[place] - y, right = n.positions[place + 1] - x;
         for (int corner = 0; corner < 4; ++corner) {
           const double along_y = corner / 2 ? down : 1 - down, along_x = corner % 2 ? right : 1 - right;
-          const int row = at.row + static_cast<int>(y) + corner / 2, column = at.column + static_cast<int>(x) + corner % 2;
+          const int row = at.row + static_cast<int>(y) + corner / 2,
+                    column = at.column + static_cast<int>(x) + corner % 2;
           if (row < 0 || row >= call.height || column < 0 || column >= call.width) continue;
           const int64_t from = ((at.image * call.height + row) * call.width + column) * call.channels +
                                o / (call.outputs / call.groups) * g.group_channels;
@@ -165,12 +168,13 @@ bool near(const char* call, const char* name, const std::vector<Number>& actual,
 
 // Arguments: nothing, or a file and a line.
 int main(int count, char** arguments) {
-  if (count == 3) device_on_host::file_without = arguments[1], device_on_host::barrier_without = std::stoi(arguments[2]);
+  if (count == 3)
+    device_on_host::file_without = arguments[1], device_on_host::barrier_without = std::stoi(arguments[2]);
   const std::string only = device_on_host::file_without;
   const std::vector<float> near_grid = {-1, -1, -0.5, 0.25, 0, 0, 0.75, 1};
   const std::vector<float> far_apart = {-15, -15, 0, 0.5, 14.5, 15, 0, 40};
   const Call calls[] = {
-      {"two slices of channels, two sources", 3, 24, 16, 5, 3, 1, 2, near_grid, false},
+      {"two chunks of channels, two sources", 3, 24, 16, 5, 3, 1, 2, near_grid, false},
       {"windows of their own", 1, 8, 8, 16, 16, 1, 1, far_apart, false},
       {"an inf at the border", 1, 8, 8, 5, 17, 1, 1, near_grid, true},
   };

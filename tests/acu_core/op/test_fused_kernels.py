@@ -107,7 +107,7 @@ class Case:
 CASES = {
     "3x3 on the grid": Case(images=2, synapses=9, positions=GRID),
     "odd channels": Case(images=2, channels=19, outputs=11, padding=Paddings(top=1, bottom=2, left=0, right=1)),
-    "several slices of channels": Case(channels=40, outputs=8, synapses=9),
+    "several chunks of channels": Case(channels=40, outputs=8, synapses=9),
     "several fragments": Case(channels=8, outputs=48, synapses=9),
     "ninety-six outputs": Case(channels=96, outputs=72, size=(3, 3), synapses=2),
     "two hundred outputs": Case(channels=8, outputs=200, size=(3, 3), synapses=2),

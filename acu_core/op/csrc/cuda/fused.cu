@@ -31,10 +31,12 @@ Tensor fused_active_conv2d(Tensor input, Tensor weight, Tensor positions, std::o
   return fused_forward(input, weight, positions, bias, settings_of(stride, padding, groups), channels_last);
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> fused_active_conv2d_backward(
-    Tensor grad_output, Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
-    std::vector<int64_t> padding, int64_t groups, bool channels_last, bool need_input, bool need_weight,
-    bool need_positions, bool need_bias) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> fused_active_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight,
+                                                                        Tensor positions, std::vector<int64_t> stride,
+                                                                        std::vector<int64_t> padding, int64_t groups,
+                                                                        bool channels_last, bool need_input,
+                                                                        bool need_weight, bool need_positions,
+                                                                        bool need_bias) {
   return fused_backward(grad_output, input, weight, positions, settings_of(stride, padding, groups), channels_last,
                         need_input, need_weight, need_positions, need_bias);
 }

@@ -1,5 +1,6 @@
-// The operator by fused kernels: one launch forward, three backward (the input's gradient; the sums for weights, positions
-// and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the column path.
+// The operator by fused kernels: one launch forward, three backward (the input's gradient; the sums for weights,
+// positions and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the
+// column path.
 #pragma once
 
 #include <optional>
@@ -47,7 +48,8 @@ class C10_HIDDEN FusedConvolution {
     if (needs.positions) grad_positions = empty_like_kind(positions_, {positions_.size(0), positions_.size(1), 2});
     const bool corners = needs.weight || needs.positions;
     if (needs.bias) {
-      grad_bias = corners && images_ > 0 ? empty_like_kind(weight_, {outputs_}) : stable::sum(grad_output, Shape{0, 2, 3});
+      grad_bias =
+          corners && images_ > 0 ? empty_like_kind(weight_, {outputs_}) : stable::sum(grad_output, Shape{0, 2, 3});
     }
     if (needs.input) grad_input = new_image(geometry_.channels, geometry_.height, geometry_.width);
     if (images_ == 0) {
@@ -81,7 +83,8 @@ class C10_HIDDEN FusedConvolution {
   }
 
   Tensor new_image(int64_t channels, int64_t height, int64_t width) const {
-    return empty_like_kind(input_, {images_, channels, height, width}, MemoryFormat::ChannelsLast, input_.scalar_type());
+    return empty_like_kind(input_, {images_, channels, height, width}, MemoryFormat::ChannelsLast,
+                           input_.scalar_type());
   }
 
   // Exactly the strides that the fake kernel promises: `contiguous` might hand a tensor with one channel back as it is.
@@ -140,8 +143,7 @@ class C10_HIDDEN FusedConvolution {
     }
     if (grad_positions != nullptr) {
       position_sums = empty_like_kind(
-          positions_,
-          {problem.output_blocks(), problem.stretches, problem.channel_blocks(), geometry_.synapses, 2});
+          positions_, {problem.output_blocks(), problem.stretches, problem.channel_blocks(), geometry_.synapses, 2});
       problem.position_sums = data<float>(position_sums);
     }
     if (grad_bias != nullptr) {
@@ -209,8 +211,8 @@ inline Tensor fused_forward(const Tensor& input, const Tensor& weight, const Ten
 inline std::tuple<Tensor, Tensor, Tensor, Tensor> fused_backward(const Tensor& grad_output, const Tensor& input,
                                                                  const Tensor& weight, const Tensor& positions,
                                                                  const Settings& settings, bool channels_last,
-                                                                 bool need_input, bool need_weight,
-                                                                 bool need_positions, bool need_bias) {
+                                                                 bool need_input, bool need_weight, bool need_positions,
+                                                                 bool need_bias) {
   const Geometry geometry = checked_geometry(input, weight, positions, settings);
   check_companion(grad_output, input, input.scalar_type(), "grad_output");
   STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == input.size(0) &&

@@ -3,12 +3,13 @@
 // there the image is grad_output, the weight is transposed, displacements point the other way and top and left padding
 // are negated, since the transpose of a constant shift is the opposite shift.
 //
-// A *bundle* is the result's channels that read the same image channels: forward, a segment; for the input's gradient, a
-// convolution group. What it reads comes in *sources*, each with one set of positions: forward one, the group's channels;
-// for the input's gradient the outputs of each of the group's segments.
+// A *bundle* is the result's channels that read the same image channels: forward, a segment; for the input's gradient,
+// a convolution group. What it reads comes in *sources*, each with one set of positions: forward one, the group's
+// channels; for the input's gradient the outputs of each of the group's segments.
 //
-// A block computes 128 pixels x up to 192 channels of a bundle. It walks over the sources, over their channels 32 bytes at
-// a time, and over the synapses; columns and weights are multiplied in the order of that walk, so that sums have one order.
+// A block computes 128 pixels x up to 192 channels of a bundle. It walks over the sources, over their channels 32 bytes
+// at a time, and over the synapses; columns and weights are multiplied in the order of that walk, so that sums have one
+// order.
 #pragma once
 
 #include "fused_tiles.cuh"
@@ -18,8 +19,8 @@ namespace acu::cuda {
 // More do not fit into the table in shared memory; their weights would not either.
 constexpr int kMostSynapses = 64;
 
-// A synapse as a tile looks along it: from the pixel under the centre, the first row and column of the four corners, and
-// what each corner counts.
+// A synapse as a tile looks along it: from the pixel under the centre, the first row and column of the four corners,
+// and what each corner counts.
 struct Sight {
   int synapse;
   int row, column;
@@ -36,8 +37,8 @@ struct SightTable {
   Window window;  // of all of them, where it fits
 };
 
-// What a block has in shared memory: the table; weights [synapse][channel][result channel] of one slice of channels; columns
-// [buffer][synapse][pixel][channel]; the window.
+// What a block has in shared memory: the table; weights [synapse][channel][result channel] of one chunk of channels;
+// columns [buffer][synapse][pixel][channel]; the window.
 template <typename T, int OutputFragments>
 struct BlendMemory {
   static constexpr int kDepth = kProductDepth<T>;
@@ -153,17 +154,17 @@ struct BlendedProduct {
       const int windows = table->one_window ? (table->seeing_count > 0 ? 1 : 0) : table->seeing_count;
       if (windows == 0) continue;
       for (int channel = 0; channel < problem.source_channels(); channel += kDepth) {
-        __syncthreads();  // the products with the last slice's weights are done
+        __syncthreads();  // the products with the last chunk's weights are done
         load_weights(segment, channel);
-        const ChannelSlice<T> slice{problem.image, problem.image_channels(),
-                                    problem.first_image_channel(segment) + channel,
-                                    problem.source_channels() - channel, problem.image_aligned};
+        const ChannelChunk<T> chunk{problem.image, problem.image_channels(),
+                                    problem.first_image_channel(segment) + channel, problem.source_channels() - channel,
+                                    problem.image_aligned};
         for (int index = 0; index < windows; ++index) {
           const int begin = table->one_window ? 0 : index;
           const int end = table->one_window ? table->seeing_count : index + 1;
           const Window box = table->one_window ? table->window : window_of(table->seeing[index]);
           // Nobody blends from the last window any more: that was over at the last barrier.
-          copy_window<T, 2>(window, slice, problem.sampling, problem.tiling, tile, box);
+          copy_window<T, 2>(window, chunk, problem.sampling, problem.tiling, tile, box);
           await_copies();
           __syncthreads();  // window and weights are there
           const int origin = box.spot(problem.sampling, place) - box.row * box.columns - box.column;
@@ -171,7 +172,8 @@ struct BlendedProduct {
             const int count = end - first < problem.at_once ? end - first : problem.at_once;
             // Two buffers: while one warp still multiplies from one, another may already blend into the other.
             T* buffer = columns + int64_t{step & 1} * problem.at_once * kTilePixels * Memory::kColumnLength;
-            for (int i = 0; i < count; ++i) blend(table->seeing[first + i], origin, box.columns, buffer + i * column_size());
+            for (int i = 0; i < count; ++i)
+              blend(table->seeing[first + i], origin, box.columns, buffer + i * column_size());
             __syncthreads();  // the columns are there
             for (int i = 0; i < count; ++i) multiply(table->seeing[first + i].synapse, buffer + i * column_size());
           }
@@ -200,8 +202,7 @@ struct BlendedProduct {
     const int group = problem.geometry.position_group_of_segment(segment);
     // What is in use of the last source's table is not written before the next barrier.
     for (int synapse = threadIdx.x; synapse < synapses; synapse += kThreads) {
-      table->all[synapse] =
-          sight_along(problem.positions + 2 * int64_t{group} * synapses, synapse, problem.mirrored);
+      table->all[synapse] = sight_along(problem.positions + 2 * int64_t{group} * synapses, synapse, problem.mirrored);
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -229,8 +230,8 @@ struct BlendedProduct {
     __syncthreads();
   }
 
-  // The weights of a slice of channels and all synapses. They are read in the order in which they lie, (output, channel,
-  // synapse), 32 bytes of each of 16 rows by a warp, and scattered.
+  // The weights of a chunk of channels and all synapses. They are read in the order in which they lie, (output,
+  // channel, synapse), 32 bytes of each of 16 rows by a warp, and scattered.
   ACU_DEVICE void load_weights(int segment, int channel) {
     const Geometry& geometry = problem.geometry;
     const int synapses = geometry.synapses;
@@ -266,7 +267,7 @@ struct BlendedProduct {
     }
   }
 
-  // Numbers of one output, (channel, synapse) from the first of the slice on.
+  // Numbers of one output, (channel, synapse) from the first of the chunk on.
   ACU_DEVICE void scatter_weights(const Vector<T>& numbers, int row, int first) {
     const int synapses = problem.geometry.synapses;
     int across = first / synapses, synapse = first - across * synapses;
@@ -314,8 +315,7 @@ struct BlendedProduct {
   ACU_DEVICE void multiply(int synapse, const T* column) {
     const int warp = threadIdx.x / kWarp;
     const T* left = column + warp / 2 * kPixelFragments * kSide * Memory::kColumnLength;
-    const T* right =
-        weights + synapse * kDepth * Memory::kWeightLength + warp % 2 * OutputFragments * kSide;
+    const T* right = weights + synapse * kDepth * Memory::kWeightLength + warp % 2 * OutputFragments * kSide;
     LeftFragment<T, nvcuda::wmma::row_major> pixels[kPixelFragments];
     ACU_UNROLL
     for (int i = 0; i < kPixelFragments; ++i) {
@@ -332,7 +332,8 @@ struct BlendedProduct {
     }
   }
 
-  // Sums leave by way of shared memory, a fragment at a time, so that a thread has eight neighbouring channels of a pixel.
+  // Sums leave by way of shared memory, a fragment at a time, so that a thread has eight neighbouring channels of a
+  // pixel.
   ACU_DEVICE void write() {
     constexpr int kLength = kSide + 4;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;

@@ -5,85 +5,18 @@
 //
 //     D[cell][o, c] = sum over n, i, j of grad_output[n, o, i, j] * image[n, c, (i, j) under its centre + cell]
 //
-// The weight's gradient is D of the four corners blended, and the positions' is the difference of D between neighbouring
-// corners times the weight, summed over o and c. Synapses share cells: 3x3 on the grid has 16, a trained shape 16 to 25,
-// beside the 18 products that columns would take (9 for each gradient). Nothing is rounded on the way but what is
-// multiplied.
+// The weight's gradient is D of the four corners blended, and the positions' is the difference of D between
+// neighbouring corners times the weight, summed over o and c. Synapses share cells: 3x3 on the grid has 16, a trained
+// shape 16 to 25, beside the 18 products that columns would take (9 for each gradient). Nothing is rounded on the way
+// but what is multiplied.
 //
-// A block sums over a stretch of tiles for 64 outputs, 16 channels and 16 cells at a time, blends what it has and leaves it
-// in the GPU's memory; another kernel adds the stretches up, always in the same order.
+// A block sums over a stretch of tiles for 64 outputs, 16 channels and 16 cells at a time, blends what it has and
+// leaves it in the GPU's memory; another kernel adds the stretches up, always in the same order.
 #pragma once
 
-#include "fused_forward.cuh"
+#include "fused_corners.cuh"
 
 namespace acu::cuda {
-
-constexpr int kBlockOutputs = 64;
-constexpr int kBlockChannels = kSide;
-constexpr int kCells = 16;  // whose sums a block has at once
-constexpr int kCorners = 4;
-constexpr int kBlockElements = kBlockOutputs * kBlockChannels;
-
-struct CornerTable {
-  int row[kCorners * kMostSynapses], column[kCorners * kMostSynapses];  // of a corner; below zero count: of a cell
-  bool wanted[kCorners * kMostSynapses], first[kCorners * kMostSynapses];
-  int cell[kCorners * kMostSynapses];  // of a corner; -1 if it counts nothing
-  int cell_row[kCorners * kMostSynapses], cell_column[kCorners * kMostSynapses];
-  int cells;
-  // Of the tile at hand and the cells at hand:
-  int offset[kCells];  // in the window; -1 if the cell lies outside the image
-  int line[kTilePixels / 8];
-  Window window;
-  bool one_window;
-};
-
-// What a corner counts: in the value, in its derivative by y and in that by x.
-struct CornerShare {
-  float value, by_y, by_x;
-};
-
-ACU_HOST_DEVICE CornerShare corner_share(const Displacement<float>& d, int corner) {
-  const bool below = corner / 2 != 0, beside = corner % 2 != 0;
-  const float along_y = below ? d.down : 1.0f - d.down, along_x = beside ? d.right : 1.0f - d.right;
-  return {along_y * along_x, below ? along_x : -along_x, beside ? along_y : -along_y};
-}
-
-// In shared memory: the table; then grad_output [pixel][output] and the window [pixel][channel], whose place the sums take
-// when they are complete.
-template <typename T>
-struct CornerMemory {
-  static constexpr int kGradientLength = kBlockOutputs + kVector<T>;
-  static constexpr int64_t kTable = (sizeof(CornerTable) + 127) / 128 * 128;
-  static constexpr int64_t kGradients = int64_t{kTilePixels} * kGradientLength * sizeof(T);
-  static constexpr int64_t kSums = int64_t{kCells} * kBlockElements * sizeof(float);
-  static constexpr int64_t kArea = sizeof(T) == 2 ? kSums : kSums + (22 << 10);
-  static constexpr int kCapacity = static_cast<int>((kArea - kGradients) / (kBlockChannels * int64_t{sizeof(T)}));
-  static constexpr int64_t kBytes = kTable + kArea;
-  static_assert(kCapacity >= kTilePixels && kArea >= kSums);
-};
-
-template <typename T>
-struct CornerProblem {
-  Geometry geometry;
-  Sampling sampling;
-  Tiling tiling;
-  const T* image;        // channels_last
-  const T* grad_output;  // channels_last
-  const T* weight;       // (O, C/groups, K)
-  const float* positions;
-  float* weight_sums;    // (stretches, O, K, C/groups), or null
-  float* position_sums;  // (blocks of outputs, stretches, blocks of channels, K, 2), or null
-  float* bias_sums;      // (stretches, O), or null
-  int out_channels;
-  int stretches;
-  int64_t stretch;  // tiles
-  bool image_aligned, gradient_aligned;
-
-  ACU_HOST_DEVICE int segment_outputs() const { return out_channels / geometry.segments; }
-  ACU_HOST_DEVICE int segment_blocks() const { return (segment_outputs() + kBlockOutputs - 1) / kBlockOutputs; }
-  ACU_HOST_DEVICE int output_blocks() const { return geometry.segments * segment_blocks(); }
-  ACU_HOST_DEVICE int channel_blocks() const { return (geometry.group_channels + kBlockChannels - 1) / kBlockChannels; }
-};
 
 template <typename T>
 struct CornerProducts;
@@ -124,7 +57,8 @@ struct CornerProducts {
   ACU_DEVICE void run() {
     list_cells();
     const int64_t begin = blockIdx.x * problem.stretch;
-    const int64_t end = begin + problem.stretch < problem.tiling.tiles() ? begin + problem.stretch : problem.tiling.tiles();
+    const int64_t end =
+        begin + problem.stretch < problem.tiling.tiles() ? begin + problem.stretch : problem.tiling.tiles();
     for (int first_cell = 0; first_cell < table->cells; first_cell += kCells) {
       const int cells = min_of(table->cells - first_cell, kCells);
       ACU_UNROLL
@@ -163,11 +97,12 @@ struct CornerProducts {
     const int corners = problem.geometry.synapses * kCorners;
     for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
       const auto d = displacement_of(corner / kCorners);
-      const CornerShare share = corner_share(d, corner % kCorners);
+      const CornerCoefficients coefficients = corner_coefficients(d, corner % kCorners);
       table->row[corner] = d.row + corner % kCorners / 2;
       table->column[corner] = d.column + corner % 2;
-      table->wanted[corner] = (problem.weight_sums != nullptr && share.value != 0.0f) ||
-                              (problem.position_sums != nullptr && (share.by_y != 0.0f || share.by_x != 0.0f));
+      table->wanted[corner] =
+          (problem.weight_sums != nullptr && coefficients.value != 0.0f) ||
+          (problem.position_sums != nullptr && (coefficients.by_y != 0.0f || coefficients.by_x != 0.0f));
     }
     __syncthreads();
     for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
@@ -264,23 +199,23 @@ struct CornerProducts {
   ACU_DEVICE void add_bias() {
     constexpr int kPart = kTilePixels / (kThreads / kBlockOutputs);
     if (problem.bias_sums != nullptr && blockIdx.z == 0) {
-      const T* column = gradients + threadIdx.x / kBlockOutputs * kPart * Memory::kGradientLength +
-                        threadIdx.x % kBlockOutputs;
+      const T* column =
+          gradients + threadIdx.x / kBlockOutputs * kPart * Memory::kGradientLength + threadIdx.x % kBlockOutputs;
       for (int pixel = 0; pixel < kPart; ++pixel) bias += static_cast<float>(column[pixel * Memory::kGradientLength]);
     }
   }
 
   ACU_DEVICE void add_tile(const Tile& tile, int first_cell, int cells) {
-    const ChannelSlice<T> slice{problem.image, problem.geometry.channels,
-                                problem.geometry.group_of_segment(segment) * problem.geometry.group_channels +
-                                    first_channel,
-                                channels, problem.image_aligned};
+    const ChannelChunk<T> chunk{
+        problem.image, problem.geometry.channels,
+        problem.geometry.group_of_segment(segment) * problem.geometry.group_channels + first_channel, channels,
+        problem.image_aligned};
     if (table->one_window) {
       const Window box = table->window;
-      const bool strange = read_window<T, kBlockChannels / kVector<T>>(window, slice, problem.sampling, problem.tiling,
-                                                                     tile, box);
-      // In a window, the pixels that a tile at the border lacks have neighbours too. Their grad_output is 0, but 0 times an
-      // inf of the image is NaN: then each cell has a window of its own, in which they are 0 as well.
+      const bool strange =
+          read_window<T, kBlockChannels / kVector<T>>(window, chunk, problem.sampling, problem.tiling, tile, box);
+      // In a window, the pixels that a tile at the border lacks have neighbours too. Their grad_output is 0, but 0
+      // times an inf of the image is NaN: then each cell has a window of its own, in which they are 0 as well.
       const bool whole = tile.is_whole(problem.sampling, problem.tiling);
       if (!__syncthreads_or(strange && !whole)) {
         const int apart = problem.tiling.over_images ? box.pixels() : problem.sampling.stride_w;
@@ -291,14 +226,14 @@ struct CornerProducts {
     for (int cell = 0; cell < cells; ++cell) {
       if (table->offset[cell] < 0) continue;
       __syncthreads();  // the products with the last window are done
-      load_cell(slice, tile, first_cell + cell);
+      load_cell(chunk, tile, first_cell + cell);
       __syncthreads();
       for (int line = 0; line < kLines; ++line) add_line(line, window, line * kDepth, 1, cell, cell + 1, false);
     }
   }
 
   // The pixels that one cell of each pixel of the tile is.
-  ACU_DEVICE void load_cell(const ChannelSlice<T>& slice, const Tile& tile, int cell) {
+  ACU_DEVICE void load_cell(const ChannelChunk<T>& chunk, const Tile& tile, int cell) {
     constexpr int kVectors = kBlockChannels / kVector<T>;
     for (int index = threadIdx.x; index < kTilePixels * kVectors; index += kThreads) {
       const int pixel = index / kVectors, channel = index % kVectors * kVector<T>;
@@ -310,8 +245,8 @@ struct CornerProducts {
       if (tile.holds(sampling, place) && static_cast<unsigned>(y) < static_cast<unsigned>(sampling.height) &&
           static_cast<unsigned>(x) < static_cast<unsigned>(sampling.width)) {
         const int64_t from = (tile.image + place.image) * sampling.image_pixels() + int64_t{y} * sampling.width + x;
-        numbers = rounded_vector(load_some(slice.image + from * slice.pixel_length + slice.channel + channel,
-                                           slice.count - channel, slice.aligned));
+        numbers = rounded_vector(load_some(chunk.image + from * chunk.pixel_length + chunk.channel + channel,
+                                           chunk.count - channel, chunk.aligned));
       }
       store<T, kVector<T>>(window + index * kVector<T>, numbers);
     }
@@ -386,7 +321,8 @@ struct CornerProducts {
         ACU_UNROLL
         for (int corner = 0; corner < kCorners; ++corner) {
           const int cell = turn(synapse * kCorners + corner, first_cell, cells);
-          if (cell >= 0) value += weighted(corner_share(d, corner).value, complete[cell * kBlockElements + element]);
+          if (cell >= 0)
+            value += weighted(corner_coefficients(d, corner).value, complete[cell * kBlockElements + element]);
         }
         *sum = value;
       }
@@ -400,10 +336,10 @@ struct CornerProducts {
     const int synapses = problem.geometry.synapses, synapse = threadIdx.x / parts();
     if (synapse >= synapses) return;
     const auto d = displacement_of(synapse);
-    const T* weight = problem.weight +
-                      (int64_t{segment} * problem.segment_outputs() + first_output) * problem.geometry.group_channels *
-                          synapses +
-                      int64_t{first_channel} * synapses + synapse;
+    const T* weight =
+        problem.weight +
+        (int64_t{segment} * problem.segment_outputs() + first_output) * problem.geometry.group_channels * synapses +
+        int64_t{first_channel} * synapses + synapse;
     for (int element = threadIdx.x % parts(); element < kBlockElements; element += parts()) {
       const int o = element / kBlockChannels, c = element % kBlockChannels;
       if (o >= outputs || c >= channels) continue;
@@ -412,10 +348,10 @@ struct CornerProducts {
       for (int corner = 0; corner < kCorners; ++corner) {
         const int cell = turn(synapse * kCorners + corner, first_cell, cells);
         if (cell < 0) continue;
-        const CornerShare share = corner_share(d, corner);
+        const CornerCoefficients coefficients = corner_coefficients(d, corner);
         const float sum = complete[cell * kBlockElements + element];
-        y += weighted(share.by_y, sum);
-        x += weighted(share.by_x, sum);
+        y += weighted(coefficients.by_y, sum);
+        x += weighted(coefficients.by_x, sum);
       }
       const float w = static_cast<float>(weight[(int64_t{o} * problem.geometry.group_channels + c) * synapses]);
       by_y += w * y;
@@ -426,16 +362,16 @@ struct CornerProducts {
   // What threads share the work on: added up in the order of the threads.
   ACU_DEVICE void write_rest() {
     const int synapses = problem.geometry.synapses;
-    float* shares = complete;
+    float* parted = complete;
     __syncthreads();  // nobody reads the sums any more
-    shares[threadIdx.x] = by_y;
-    shares[kThreads + threadIdx.x] = by_x;
-    shares[2 * kThreads + threadIdx.x] = bias;
+    parted[threadIdx.x] = by_y;
+    parted[kThreads + threadIdx.x] = by_x;
+    parted[2 * kThreads + threadIdx.x] = bias;
     __syncthreads();
     if (problem.position_sums != nullptr && static_cast<int>(threadIdx.x) < 2 * synapses) {
       const int synapse = threadIdx.x / 2, axis = threadIdx.x % 2;
       float sum = 0.0f;
-      for (int part = 0; part < parts(); ++part) sum += shares[axis * kThreads + synapse * parts() + part];
+      for (int part = 0; part < parts(); ++part) sum += parted[axis * kThreads + synapse * parts() + part];
       const int64_t block =
           (int64_t{blockIdx.y} * problem.stretches + blockIdx.x) * problem.channel_blocks() + blockIdx.z;
       problem.position_sums[(block * synapses + synapse) * 2 + axis] = sum;
@@ -443,10 +379,10 @@ struct CornerProducts {
     if (problem.bias_sums != nullptr && blockIdx.z == 0 && static_cast<int>(threadIdx.x) < outputs) {
       float sum = 0.0f;
       for (int part = 0; part < kThreads / kBlockOutputs; ++part) {
-        sum += shares[2 * kThreads + part * kBlockOutputs + threadIdx.x];
+        sum += parted[2 * kThreads + part * kBlockOutputs + threadIdx.x];
       }
-      problem.bias_sums[blockIdx.x * int64_t{problem.out_channels} +
-                        int64_t{segment} * problem.segment_outputs() + first_output + threadIdx.x] = sum;
+      problem.bias_sums[blockIdx.x * int64_t{problem.out_channels} + int64_t{segment} * problem.segment_outputs() +
+                        first_output + threadIdx.x] = sum;
     }
   }
 };

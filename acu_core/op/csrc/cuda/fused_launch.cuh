@@ -52,7 +52,8 @@ class BlockLauncher {
 
  private:
   static void check(cudaError_t error) {
-    STD_TORCH_CHECK(error == cudaSuccess, "acu: a fused CUDA kernel could not be launched: ", cudaGetErrorString(error));
+    STD_TORCH_CHECK(error == cudaSuccess,
+                    "acu: a fused CUDA kernel could not be launched: ", cudaGetErrorString(error));
   }
 
   torch::stable::accelerator::DeviceGuard guard_;

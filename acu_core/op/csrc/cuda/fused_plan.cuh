@@ -1,5 +1,6 @@
-// How a call is cut for the fused kernels, and whether they take it at all. Nothing here depends on the GPU: the same call
-// is cut in the same way on each, so that its sums have the same order. None of these numbers has been tuned on a GPU yet.
+// How a call is cut for the fused kernels, and whether they take it at all. Nothing here depends on the GPU: the same
+// call is cut in the same way on each, so that its sums have the same order. None of these numbers has been tuned on a
+// GPU yet.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +17,8 @@ constexpr int64_t kSharedHalf = 81 << 10;
 // Beyond the tile itself: a 7x7 unit on the grid, with the next row and column.
 constexpr int kWindowReach = 7;
 constexpr int64_t kWindowPixels = 640;
-// Blocks that fill any GPU about twice; and tiles that are worth the sums of a block of their own.
-constexpr int64_t kBlocksWanted = 528;
+// Blocks of the corners: two for each multiprocessor of an H100. And tiles that are worth the sums of a block of their own.
+constexpr int64_t kBlocksWanted = 264;
 constexpr int64_t kTilesWorthwhile = 4;
 constexpr int64_t kPartialBytes = int64_t{128} << 20;
 constexpr int kLargestFusedExtent = 1 << 24;
@@ -35,14 +36,14 @@ inline int64_t ceil_div(int64_t number, int64_t divisor) { return (number + divi
 
 inline int ceiling(int number, int divisor) { return static_cast<int>(ceil_div(number, divisor)); }
 
-inline Tiling tiling_of(const Sampling& sampling, int images, int rows, int columns, int run, bool over_images) {
+inline Tiling tiling_of(const Sampling& sampling, int images, int rows, int columns, int line, bool over_images) {
   return {images,
           rows,
           columns,
           ceiling(sampling.images, images),
           ceiling(sampling.out_height, rows),
           ceiling(sampling.out_width, columns),
-          run,
+          line,
           over_images};
 }
 
@@ -53,7 +54,7 @@ inline Tiling blend_tiling(const Sampling& sampling) {
   return tiling_of(sampling, kTilePixels / (columns * rows), rows, columns, 1, false);
 }
 
-// Runs of a product's depth along rows or, where less of the tiles is then empty, over images.
+// Lines of what one product adds up, along rows or, where less of the tiles is then empty, over images.
 inline Tiling corner_tiling(const Sampling& sampling, int depth) {
   const int row_lines = std::min(power_of_two_from(sampling.out_height), kTilePixels / depth);
   const Tiling along = tiling_of(sampling, kTilePixels / (depth * row_lines), row_lines, depth, depth, false);
@@ -98,7 +99,8 @@ template <typename T>
 std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int bundles, int bundle_channels) {
   constexpr int kBlendingCost = 48;  // that of so many outputs
   const Tiling tiling = blend_tiling(sampling);
-  const int64_t high = int64_t{tiling.rows - 1} * sampling.stride_h, wide = int64_t{tiling.columns - 1} * sampling.stride_w;
+  const int64_t high = int64_t{tiling.rows - 1} * sampling.stride_h,
+                wide = int64_t{tiling.columns - 1} * sampling.stride_w;
   const int64_t least = tiling.images * (high + 2) * (wide + 2);
   const int64_t wanted = tiling.images * (high + 1 + kWindowReach) * (wide + 1 + kWindowReach);
   const int64_t capacity = std::max(least, std::min(wanted, kWindowPixels));
@@ -160,7 +162,8 @@ bool fused_fits(const Geometry& geometry, int64_t images, int64_t out_channels) 
   }
   const int channels = static_cast<int>(out_channels);
   const auto forward = forward_plan<T>(geometry, images, channels);
-  if (!forward || forward->blocks > kLargestGrid || blend_tiling(forward_sampling(geometry, images)).tiles() >= INT32_MAX)
+  if (!forward || forward->blocks > kLargestGrid ||
+      blend_tiling(forward_sampling(geometry, images)).tiles() >= INT32_MAX)
     return false;
   CornerProblem<T> corners{};
   corners.geometry = geometry;

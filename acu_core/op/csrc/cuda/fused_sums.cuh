@@ -23,8 +23,7 @@ struct SumProblem {
     return grad_bias == nullptr ? 0 : (corners.out_channels + kThreads - 1) / kThreads;
   }
   ACU_HOST_DEVICE int64_t position_blocks() const {
-    return grad_positions == nullptr ? 0
-                                     : int64_t{2} * corners.geometry.position_groups * corners.geometry.synapses;
+    return grad_positions == nullptr ? 0 : int64_t{2} * corners.geometry.position_groups * corners.geometry.synapses;
   }
   static constexpr int64_t kBytes = kThreads * sizeof(float);
 };
@@ -32,10 +31,10 @@ struct SumProblem {
 template <typename T>
 struct SumOfStretches {
   const SumProblem<T>& problem;
-  float* shares;
+  float* parted;
 
   ACU_DEVICE SumOfStretches(const SumProblem<T>& problem, unsigned char* shared)
-      : problem(problem), shares(reinterpret_cast<float*>(shared)) {}
+      : problem(problem), parted(reinterpret_cast<float*>(shared)) {}
 
   ACU_DEVICE void run() {
     int64_t block = blockIdx.x;
@@ -83,12 +82,12 @@ struct SumOfStretches {
     const float* first = corners.position_sums + group * blocks * numbers + index % numbers;
     float total = 0.0f;
     for (int64_t block = threadIdx.x; block < blocks; block += kThreads) total += first[block * numbers];
-    shares[threadIdx.x] = total;
+    parted[threadIdx.x] = total;
     for (int half = kThreads / 2; half > 0; half /= 2) {
       __syncthreads();
-      if (static_cast<int>(threadIdx.x) < half) shares[threadIdx.x] += shares[threadIdx.x + half];
+      if (static_cast<int>(threadIdx.x) < half) parted[threadIdx.x] += parted[threadIdx.x + half];
     }
-    if (threadIdx.x == 0) problem.grad_positions[index] = shares[0];
+    if (threadIdx.x == 0) problem.grad_positions[index] = parted[0];
   }
 };
 

@@ -1,9 +1,10 @@
 // How the fused kernels cut pixels into tiles, and how a tile's surroundings come into shared memory.
 //
-// A tile is a box of output pixels: images x rows x columns, 128 in all. Its *window* is the box of image pixels that some
-// synapses see from there; positions are constants of the layer, so it is the tile, shifted and widened. What lies in it
-// is read once, as it is stored (16-bit numbers stay 16-bit), and every synapse is blended from it. Pixels outside the
-// image are 0. Where positions are so far apart that one window for all does not fit, each synapse has its own.
+// A tile is a box of output pixels: images x rows x columns, 128 in all. Its *window* is the box of image pixels that
+// some synapses see from there; positions are constants of the layer, so it is the tile, shifted and widened. What lies
+// in it is read once, as it is stored (16-bit numbers stay 16-bit), and every synapse is blended from it. Pixels
+// outside the image are 0. Where positions are so far apart that one window for all does not fit, each synapse has its
+// own.
 #pragma once
 
 #include "tensor_cores.cuh"
@@ -26,13 +27,13 @@ struct Place {
   int image, row, column;
 };
 
-// `run` consecutive pixels of a tile lie in one line: a product's depth of pixels must be evenly spaced in shared memory.
-// They are neighbours in a row, or, for small images, the same pixel of consecutive images. Of the blended product a run is
-// one pixel.
+// The pixels of a tile come in lines of `line` pixels each: what one product adds up must be evenly spaced in shared
+// memory. They are neighbours in a row, or, for small images, the same pixel of consecutive images. The blended product
+// adds up channels; its lines are one pixel.
 struct Tiling {
-  int images, rows, columns;                    // of a tile
-  int image_tiles, row_tiles, column_tiles;     // of the whole batch
-  int run;
+  int images, rows, columns;                 // of a tile
+  int image_tiles, row_tiles, column_tiles;  // of the whole batch
+  int line;
   bool over_images;
 
   ACU_HOST_DEVICE int64_t tiles() const { return int64_t{image_tiles} * row_tiles * column_tiles; }
@@ -40,11 +41,11 @@ struct Tiling {
   ACU_HOST_DEVICE Place place(int pixel) const {
     int image = 0;
     if (over_images) {
-      image = pixel % run;
-      pixel /= run;
+      image = pixel % line;
+      pixel /= line;
     }
-    const int column = pixel % columns, line = pixel / columns;
-    return {line / rows * (over_images ? run : 1) + image, line % rows, column};
+    const int column = pixel % columns, above = pixel / columns;
+    return {above / rows * (over_images ? line : 1) + image, above % rows, column};
   }
 };
 
@@ -66,13 +67,13 @@ struct Tile {
     return holds(sampling, {tiling.images - 1, tiling.rows - 1, tiling.columns - 1});
   }
   ACU_HOST_DEVICE int64_t output_pixel(const Sampling& sampling, const Place& place) const {
-    return (image + place.image) * sampling.output_pixels() +
-           int64_t{row + place.row} * sampling.out_width + column + place.column;
+    return (image + place.image) * sampling.output_pixels() + int64_t{row + place.row} * sampling.out_width + column +
+           place.column;
   }
 };
 
-// The image pixels in shared memory, of each of the tile's images `rows` x `columns`; `row` and `column` of the first are
-// counted from the centre of the tile's first pixel.
+// The image pixels in shared memory, of each of the tile's images `rows` x `columns`; `row` and `column` of the first
+// are counted from the centre of the tile's first pixel.
 struct Window {
   int row, column, rows, columns;
 
@@ -112,7 +113,7 @@ struct Window {
 
 // Channels [channel, channel + count) of an image in channels_last.
 template <typename T>
-struct ChannelSlice {
+struct ChannelChunk {
   const T* image;
   int pixel_length;  // all channels of a pixel
   int channel, count;
@@ -122,7 +123,7 @@ struct ChannelSlice {
 // Calls function(where in memory, from where, how many channels there are) for each vector of a window, `Vectors` of
 // channels a pixel; from nowhere (null) for pixels outside the image.
 template <typename T, int Vectors, typename Function>
-ACU_DEVICE void for_each_vector(const ChannelSlice<T>& slice, const Sampling& sampling, const Tiling& tiling,
+ACU_DEVICE void for_each_vector(const ChannelChunk<T>& chunk, const Sampling& sampling, const Tiling& tiling,
                                 const Tile& tile, const Window& window, const Function& function) {
   const int first_y = tile.row * sampling.stride_h - sampling.pad_top + window.row;
   const int first_x = tile.column * sampling.stride_w - sampling.pad_left + window.column;
@@ -134,21 +135,21 @@ ACU_DEVICE void for_each_vector(const ChannelSlice<T>& slice, const Sampling& sa
     const T* from = nullptr;
     if (tile.image + image < sampling.images && static_cast<unsigned>(y) < static_cast<unsigned>(sampling.height) &&
         static_cast<unsigned>(x) < static_cast<unsigned>(sampling.width)) {
-      from = slice.image +
-             ((tile.image + image) * sampling.image_pixels() + int64_t{y} * sampling.width + x) * slice.pixel_length +
-             slice.channel + channel;
+      from = chunk.image +
+             ((tile.image + image) * sampling.image_pixels() + int64_t{y} * sampling.width + x) * chunk.pixel_length +
+             chunk.channel + channel;
     }
-    function(index * kVector<T>, from, slice.count - channel);
+    function(index * kVector<T>, from, chunk.count - channel);
   }
 }
 
 // Begins to copy a window as it is; channels that there are not are 0.
 template <typename T, int Vectors>
-ACU_DEVICE void copy_window(T* memory, const ChannelSlice<T>& slice, const Sampling& sampling, const Tiling& tiling,
+ACU_DEVICE void copy_window(T* memory, const ChannelChunk<T>& chunk, const Sampling& sampling, const Tiling& tiling,
                             const Tile& tile, const Window& window) {
-  for_each_vector<T, Vectors>(slice, sampling, tiling, tile, window, [&](int to, const T* from, int count) {
+  for_each_vector<T, Vectors>(chunk, sampling, tiling, tile, window, [&](int to, const T* from, int count) {
     if (from != nullptr) {
-      copy_some(memory + to, from, count, slice.aligned);
+      copy_some(memory + to, from, count, chunk.aligned);
     } else {
       store<T, kVector<T>>(memory + to, no_numbers<T>());
     }
@@ -157,12 +158,12 @@ ACU_DEVICE void copy_window(T* memory, const ChannelSlice<T>& slice, const Sampl
 
 // Reads a window that is multiplied as it is: rounded to what products take. Tells whether an inf or a NaN is in it.
 template <typename T, int Vectors>
-ACU_DEVICE bool read_window(T* memory, const ChannelSlice<T>& slice, const Sampling& sampling, const Tiling& tiling,
+ACU_DEVICE bool read_window(T* memory, const ChannelChunk<T>& chunk, const Sampling& sampling, const Tiling& tiling,
                             const Tile& tile, const Window& window) {
   bool strange = false;
-  for_each_vector<T, Vectors>(slice, sampling, tiling, tile, window, [&](int to, const T* from, int count) {
+  for_each_vector<T, Vectors>(chunk, sampling, tiling, tile, window, [&](int to, const T* from, int count) {
     Vector<T> numbers = no_numbers<T>();
-    if (from != nullptr) numbers = rounded_vector(load_some(from, count, slice.aligned));
+    if (from != nullptr) numbers = rounded_vector(load_some(from, count, chunk.aligned));
     ACU_UNROLL
     for (int i = 0; i < kVector<T>; ++i) {
       const float number = static_cast<float>(numbers.values[i]);

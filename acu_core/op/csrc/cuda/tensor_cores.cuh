@@ -1,6 +1,7 @@
-// What the fused kernels ask of a GPU beyond plain C++: threads of a block with barriers, and products of 16x16 tiles on
-// tensor cores. Only WMMA's fragments are used, whose layout in the registers is nobody's business but the compiler's: so
-// a C++ compiler can stand in for the GPU. It takes all of this from tests/acu_core/op/device_on_host.h, included first.
+// What the fused kernels ask of a GPU beyond plain C++: threads of a block with barriers, and products of 16x16 tiles
+// on tensor cores. Only WMMA's fragments are used, whose layout in the registers is nobody's business but the
+// compiler's: so a C++ compiler can stand in for the GPU. It takes all of this from tests/acu_core/op/device_on_host.h,
+// included first.
 #pragma once
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -41,7 +42,8 @@ constexpr int kProductDepth = 32 / sizeof(T);
 
 #ifdef ACU_HAS_TENSOR_CORES
 
-// Tensor cores multiply 16-bit numbers exactly, and of float32 the first ten bits of the mantissa (TF32). Sums are float32.
+// Tensor cores multiply 16-bit numbers exactly, and of float32 the first ten bits of the mantissa (TF32). Sums are
+// float32.
 template <typename T>
 struct Operand {
   using Native = std::conditional_t<std::is_same_v<T, Half>, __half, __nv_bfloat16>;
@@ -84,8 +86,8 @@ ACU_DEVICE Vector<T> load_some(const T* address, int64_t count, bool aligned) {
   return vector;
 }
 
-// Into shared memory. Whole vectors are on their way without a register, many at once: nobody may read what this thread has
-// copied before it has called `await_copies` and the block has met at a barrier.
+// Into shared memory. Whole vectors are on their way without a register, many at once: nobody may read what this thread
+// has copied before it has called `await_copies` and the block has met at a barrier.
 template <typename T>
 ACU_DEVICE void copy_some(T* to, const T* from, int64_t count, bool aligned) {
   if (aligned && count >= kVector<T>) {
@@ -110,8 +112,8 @@ ACU_DEVICE Vector<T> rounded_vector(Vector<T> vector) {
 }
 
 template <typename T, typename Layout>
-using LeftFragment =
-    nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, kSide, kSide, kProductDepth<T>, typename Operand<T>::Element, Layout>;
+using LeftFragment = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, kSide, kSide, kProductDepth<T>,
+                                            typename Operand<T>::Element, Layout>;
 template <typename T>
 using RightFragment = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, kSide, kSide, kProductDepth<T>,
                                              typename Operand<T>::Element, nvcuda::wmma::row_major>;
