@@ -33,11 +33,16 @@ UP, DOWN = 0, 1
 
 
 @pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The fused kernels as torch.ops.acu_fused_on_host, on CPU tensors."""
+def compiler() -> str:
     compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("there is no C++ compiler on this machine")
+    return compiler
+
+
+@pytest.fixture(scope="module")
+def operator(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The fused kernels as torch.ops.acu_fused_on_host, on CPU tensors."""
     library = tmp_path_factory.mktemp("fused_on_host") / "fused_on_host.so"
     command = [compiler, "-std=c++20", "-O2", "-fPIC", "-shared", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
     command += [f"-I{path}" for path in [CUDA_SOURCES, *include_paths()]]
@@ -420,6 +425,23 @@ def test_shared_memory_is_within_the_limit(operator: Any, name: str, dtype: torc
     if name in LAYERS:
         for needed, width in ((forward, fragments), (input_gradient, mirrored_fragments)):
             assert width == 6 or 2 * (needed + RESERVED) <= ALL_SHARED_BYTES
+
+
+def test_older_architectures_have_none_of_it(compiler: str) -> None:
+    """For GPUs without bfloat16 and TF32 what plans a call is compiled, and no kernel."""
+    source = """
+        #include "device_on_host.h"
+        #define __CUDA_ARCH__ 750
+        #include "fused_plan.cuh"
+        #ifdef ACU_HAS_TENSOR_CORES
+        #error "there are no tensor cores for TF32"
+        #endif
+        bool fits(const acu::cuda::Geometry& geometry) { return acu::cuda::fused_fits<float>(geometry, 1, 8); }
+    """
+    command = [compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
+    command += [f"-I{path}" for path in [CUDA_SOURCES, Path(__file__).parent, *include_paths()]]
+    built = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
 
 
 def test_shapes_that_would_read_out_of_bounds_are_refused(operator: Any) -> None:

@@ -29,6 +29,11 @@ struct SumProblem {
 };
 
 template <typename T>
+struct SumOfStretches;
+
+#ifdef ACU_HAS_TENSOR_CORES
+
+template <typename T>
 struct SumOfStretches {
   const SumProblem<T>& problem;
   float* parted;
@@ -90,5 +95,7 @@ struct SumOfStretches {
     if (threadIdx.x == 0) problem.grad_positions[index] = parted[0];
   }
 };
+
+#endif
 
 }  // namespace acu::cuda

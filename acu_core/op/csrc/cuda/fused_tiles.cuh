@@ -120,6 +120,8 @@ struct ChannelChunk {
   bool aligned;  // vectors may be read at once
 };
 
+#ifdef ACU_HAS_TENSOR_CORES
+
 // Calls function(where in memory, from where, how many channels there are) for each vector of a window, `Vectors` of
 // channels a pixel; from nowhere (null) for pixels outside the image.
 template <typename T, int Vectors, typename Function>
@@ -173,5 +175,7 @@ ACU_DEVICE bool read_window(T* memory, const ChannelChunk<T>& chunk, const Sampl
   });
   return strange;
 }
+
+#endif
 
 }  // namespace acu::cuda

@@ -40,6 +40,13 @@ constexpr int kSide = 16;
 template <typename T>
 constexpr int kProductDepth = 32 / sizeof(T);
 
+// Neighbouring numbers that are moved at once: 16 bytes.
+template <typename T>
+constexpr int kVector = 16 / sizeof(T);
+
+template <typename T>
+using Vector = Pack<T, kVector<T>>;
+
 #ifdef ACU_HAS_TENSOR_CORES
 
 // Tensor cores multiply 16-bit numbers exactly, and of float32 the first ten bits of the mantissa (TF32). Sums are
@@ -58,13 +65,6 @@ struct Operand<float> {
   // The hardware would cut the other bits off.
   static ACU_DEVICE float rounded(float value) { return nvcuda::wmma::__float_to_tf32(value); }
 };
-
-// Neighbouring numbers that are moved at once: 16 bytes.
-template <typename T>
-constexpr int kVector = 16 / sizeof(T);
-
-template <typename T>
-using Vector = Pack<T, kVector<T>>;
 
 template <typename T>
 ACU_DEVICE Vector<T> no_numbers() {
