@@ -9,6 +9,7 @@ from torch import Tensor
 
 from acu_core.op import library, registrations
 from acu_core.op.arguments import Padding, Pair, check_arguments
+from acu_core.op.cuda_kernels import KERNELS
 from acu_core.op.reference import active_conv2d_reference
 
 if library.has_kernel("cpu"):
@@ -97,7 +98,8 @@ def active_conv2d(
     dtype = input.dtype
     if device_type == "cpu" and dtype in (torch.float16, torch.bfloat16):
         input, weight, bias = input.float(), weight.float(), None if bias is None else bias.float()
-    output: Tensor = torch.ops.acu.active_conv2d(
-        input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last
-    )
+    call = (input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last)
+    if device_type == "cuda" and not compiling:
+        KERNELS.before_forward(*call)
+    output: Tensor = torch.ops.acu.active_conv2d(*call)
     return output.to(dtype)

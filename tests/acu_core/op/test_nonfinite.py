@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from gpu import needs_a_gpu
 from oracles import gather
 
-from acu_core.op import library
 from acu_core.op.functional import active_conv2d
 from acu_core.op.paddings import Paddings
 from acu_core.op.reference import active_conv2d_reference
@@ -77,7 +77,7 @@ def test_positions_must_be_finite_on_the_cpu(value: float, operator) -> None:
         operator(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 9), positions)
 
 
-@pytest.mark.skipif(not (torch.cuda.is_available() and library.has_kernel("cuda")), reason="no GPU with a kernel")
+@needs_a_gpu
 def test_positions_that_are_not_finite_give_nan_on_cuda() -> None:
     positions = torch.zeros(1, 9, 2, device="cuda")
     positions[0, 3, 1] = math.nan

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from gpu import ON_CPU_AND_GPU
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracles import Products, products, relative_error
@@ -17,7 +18,6 @@ from acu_core.op.functional import active_conv2d
 from acu_core.op.paddings import Paddings
 from acu_core.op.reference import active_conv2d_reference
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and library.has_kernel("cuda") else [])]
 SUPPORTED = ("baseline", "avx2", "avx512")
 
 
@@ -130,7 +130,7 @@ def check(case: Case, device: str) -> None:
         assert gradients[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ON_CPU_AND_GPU)
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(case=cases())
 @example(Case(5, 1, 1, 3, 1, 1, (1, 1), (1, 1), Paddings(0, 0, -1, 1), "just below", "contiguous", torch.float32, 1))
@@ -191,7 +191,7 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ON_CPU_AND_GPU)
 @pytest.mark.parametrize(
     "case", LARGE, ids=lambda case: f"{case.images}x{case.channels}x{case.size}-{case.groups}-{case.layout}"
 )

@@ -20,6 +20,14 @@
 //   stretch  output pixels of a slice over which one thread walks with its entry
 //   coefficient  what a corner counts in a blend: the product of two shares
 //   (A block there is CUDA's, a block of threads.)
+//
+// and for CUDA's fused kernels, which have no columns in memory (cuda/fused_*.cuh):
+//
+//   window   the image pixels that a tile's synapses see, in shared memory
+//   line     pixels of a tile that one product adds up
+//   bundle   channels of a result that read the same channels; each set of positions that they read at is a source
+//   cell     a whole number of rows and columns from an output pixel to one of the four that a synapse blends
+//   stretch  tiles over which one block walks
 
 #pragma once
 
