@@ -17,19 +17,16 @@ def dense_form(unit: FixedUnit) -> nn.Module:
     rows, columns = used_cells(unit.positions, unit.paddings, tuple(unit.weight.shape[:2]))
     kernel = dense_kernel(unit.weight, unit.positions, _span(rows), _span(columns))
     kernel = kernel[:, :, :: rows.step, :: columns.step]
-    alike = rows.front == rows.back >= 0 and columns.front == columns.back >= 0
-    conv = filled_convolution(
+    return filled_convolution(
         kernel,
         unit.bias,
         unit.dtype,
-        groups=unit.groups,
         stride=unit.stride,
         dilation=(rows.step, columns.step),
-        padding=(rows.front, columns.front) if alike else 0,
+        groups=unit.groups,
+        rows=(rows.front, rows.back),
+        columns=(columns.front, columns.back),
     )
-    if alike:
-        return conv
-    return nn.Sequential(nn.ZeroPad2d((columns.front, columns.back, rows.front, rows.back)), conv)
 
 
 def _span(axis: UsedCells) -> tuple[int, int]:

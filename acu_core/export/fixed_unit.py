@@ -81,13 +81,43 @@ class FixedUnit:
 
 
 def filled_convolution(
-    kernel: Tensor, bias: Tensor | None, dtype: torch.dtype, *, groups: int = 1, **options: object
-) -> nn.Conv2d:
-    """The convolution of a kernel (O, C/groups, rows, columns), which is rounded to `dtype`; `options` are Conv2d's."""
-    outputs, channels, *size = kernel.shape
-    conv = nn.Conv2d(channels * groups, outputs, size, groups=groups, bias=bias is not None, dtype=dtype, **options)  # type: ignore[arg-type]
+    kernel: Tensor,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    rows: tuple[int, int] = (0, 0),
+    columns: tuple[int, int] = (0, 0),
+) -> nn.Module:
+    """The convolution of a kernel (O, C/groups, rows, columns), which is rounded to `dtype`.
+
+    `rows` and `columns` are the padding in front and behind, in pixels, and crop where they are negative: an image is
+    padded or cropped before the convolution where it cannot do that itself.
+    """
+    outputs, channels, height, width = kernel.shape
+    alike = rows[0] == rows[1] >= 0 and columns[0] == columns[1] >= 0
+    conv = nn.Conv2d(
+        channels * groups,
+        outputs,
+        (height, width),
+        stride,
+        (rows[0], columns[0]) if alike else 0,
+        dilation,
+        groups,
+        bias is not None,
+        dtype=dtype,
+    ).eval()
     with torch.no_grad():
         conv.weight.copy_(kernel.to(dtype))
         if bias is not None and conv.bias is not None:
             conv.bias.copy_(bias)
-    return conv.eval()
+    if alike:
+        return conv
+    sides = (*columns, *rows)
+    added = tuple(max(side, 0) for side in sides)
+    cropped = tuple(min(side, 0) for side in sides)
+    # A crop may be larger than the image; than the image with what is added it is not.
+    pads = [added, cropped] if any(added) and any(cropped) else [sides]
+    return nn.Sequential(*(nn.ZeroPad2d((left, right, top, bottom)) for left, right, top, bottom in pads), conv)

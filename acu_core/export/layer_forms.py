@@ -56,7 +56,7 @@ class LayerForms:
         """The form of that name. Raises ValueError, with the reason, when the layer has none."""
         if name in self.forms:
             return self.forms[name]
-        raise ValueError(f"layer {self.layer} has no form {name}: {self.refused[name]}")
+        raise ValueError(f"layer {self.layer}: it has no form {name}: {self.refused[name]}")
 
 
 def layer_forms(

@@ -135,30 +135,24 @@ def _blend(unit: FixedUnit, synapse: int, *, symmetric: bool) -> nn.Module:
     place = unit.positions[:, synapse : synapse + 1]
     first, last = ([int(v) for v in cells.flatten().tolist()] for cells in reached_cells(place))
     paddings = ((unit.paddings.top, unit.paddings.bottom), (unit.paddings.left, unit.paddings.right))
-    spans, pads = [], []
+    spans, pads, extents = [], [], []
     for axis, (front, back) in enumerate(paddings):
         # A convolution pads and never crops: rows of zeros reach to where the padding ends.
         lowest, highest = min(first[axis], front), max(last[axis], -back)
         if symmetric:
             padding = max(front - lowest, back + highest)
             lowest, highest = front - padding, padding - back
+        extents.append(highest - lowest + 1)
         if highest - lowest >= LARGEST_BLEND:
             lowest, highest = first[axis], last[axis]
         spans.append((lowest, highest - lowest + 1))
         pads.append((front - lowest, back + highest))
-    check_window(spans[0][1], spans[1][1], place, (unit.channels, 1))
+    # As far as a dense kernel may reach, and no further: the image is padded for it.
+    check_window(extents[0], extents[1], place, (unit.outputs, unit.channels))
     kernel = dense_kernel(unit.weight.new_ones(unit.channels, 1, 1), place, spans[0], spans[1])
-    (top, bottom), (left, right) = pads
-    alike = top == bottom >= 0 and left == right >= 0
-    conv = filled_convolution(
-        kernel,
-        None,
-        unit.dtype,
-        groups=unit.channels,
-        stride=unit.stride,
-        padding=(top, left) if alike else 0,
+    return filled_convolution(
+        kernel, None, unit.dtype, stride=unit.stride, groups=unit.channels, rows=pads[0], columns=pads[1]
     )
-    return conv if alike else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
 
 
 def shifted_synapses(form: nn.Module) -> int:
