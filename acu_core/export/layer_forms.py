@@ -105,8 +105,11 @@ def layer_forms(
     modules = {ORDINARY: dense_form(ordinary), **made}
     seconds: dict[str, float] = {}
     if batch is not None:
-        runs = {form: module for form, module in modules.items() if form != SHIFTS} | ways
+        # Nothing shifted is the dense kernel under another name: not timed twice, for chance to decide.
+        shifting = {way: module for way, module in ways.items() if shifted_synapses(module) or DENSE not in made}
+        runs = {form: module for form, module in modules.items() if form != SHIFTS} | shifting
         seconds = _seconds(chosen, runs, size, batch)
+        seconds |= dict.fromkeys(ways.keys() - shifting.keys(), seconds[DENSE])
         if ways:
             fastest = min(ways, key=lambda way: seconds[way])
             modules[SHIFTS], seconds[SHIFTS] = ways[fastest], seconds[fastest]

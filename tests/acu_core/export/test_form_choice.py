@@ -105,6 +105,18 @@ def test_what_is_asked_for_is_done_whatever_is_faster(set_clock: Callable[..., N
     assert all(one.seconds is None for one in choice.networks)
 
 
+def test_shifts_of_nothing_are_the_dense_kernel(set_clock: Callable[..., None]) -> None:
+    # On the grid a kernel of 3x3 is the best way to shift, so there is no third thing to time.
+    model = nn.Sequential(ActiveConv2d(3, 8, 3, padding=1)).eval()
+    set_clock(
+        {"ordinary": 2.0, "dense": 2.0, "shifts": 0.1},
+        {"ordinary": 2.0, "dense": 2.0, "shifts": 2.0, "exported": 2.0},
+    )
+    _, choice = choose_forms(model, SIZE, FormRequest(), FORMATS[".safetensors"], batch=2)
+    assert choice.chosen == {"0": "dense"}
+    assert choice.layers[0].forms["shifts"].seconds == 2.0
+
+
 def test_a_form_that_a_layer_lacks(set_clock: Callable[..., None]) -> None:
     model = nn.Sequential(ActiveConv2d(6, 12, 3, groups=6, position_groups=2)).eval()
     model[0].positions.data *= 1.5
