@@ -19,8 +19,9 @@ from acu_core.op.reference import active_conv2d_reference
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [1, 9, 19])
+@pytest.mark.parametrize("position_groups", [1, 2])
 def test_it_reaches_the_outputs_that_see_it(
-    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int
+    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int, position_groups: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, channels, 7, 8, generator=generator)
@@ -28,7 +29,7 @@ def test_it_reaches_the_outputs_that_see_it(
     image[0, 0, 0, 7] = value
     image = image.contiguous(memory_format=layout)
     weight = torch.randn(2, channels, 4, generator=generator)
-    positions = 1.5 * torch.randn(1, 4, 2, generator=generator)
+    positions = 1.5 * torch.randn(position_groups, 4, 2, generator=generator)
     if kind in ("integer", "row"):
         positions[..., 0] = positions[..., 0].round()
     if kind in ("integer", "column"):

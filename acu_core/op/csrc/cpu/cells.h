@@ -4,7 +4,7 @@
 // weights and positions backward sums, for each cell, the output's gradient times the pixel there: both gradients are
 // blends of these sums.
 //
-// Channels go a vector at a time, then four, then one by one. With one shape for all channels every chunk has the same
+// Channels go a vector at a time, then in narrower ones. With one shape for all channels every chunk has the same
 // cells, with several a chunk has those of all its channels; where a channel does not meet one its weight is 0.
 
 #pragma once
@@ -68,8 +68,8 @@ class Cells {
     const Geometry& g = geometry_;
     int64_t size = 0;
     for (int64_t c = 0; c < g.channels;) {
-      const int64_t left = g.channels - c, vector = plan.sizes.vector;
-      const int64_t channels = left >= vector ? vector : left >= 4 && vector > 4 ? 4 : 1;
+      int64_t channels = plan.sizes.vector;
+      while (channels > g.channels - c) channels = narrower(channels);
       if (maps.empty() || g.position_groups > 1) maps.push_back(find_cells(c, channels));
       const CellMap& map = maps.back();
       const int64_t weights = map.blended_cells * channels;

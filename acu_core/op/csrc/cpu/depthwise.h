@@ -28,6 +28,13 @@ class Scratch {
   int64_t size_ = 0;
 };
 
+// Pixels of an image. Columns may be counted in strides, and may lie beyond it.
+struct Region {
+  int64_t row_begin, row_end, column_begin, column_end;
+
+  bool empty() const { return row_begin >= row_end || column_begin >= column_end; }
+};
+
 // A chunk of channels of an image, or of a part of it: its elements for pixel p begin at data + (p - first) * step.
 template <class T>
 struct Plane {
@@ -49,78 +56,67 @@ Plane<const T> chunk_to_read(const T* tensor, int64_t n, int64_t channel, int64_
   return {to, S::kLanes, first};
 }
 
-// The same to write; `send_home` must follow.
-template <class T, class S>
-Plane<T> chunk_to_write(T* tensor, int64_t n, int64_t channel, int64_t channels, int64_t pixels, bool channels_last,
-                        int64_t first, int64_t count, Scratch<T>& copy) {
-  if (channels_last) return {tensor + n * pixels * channels + channel, channels, 0};
-  if (S::kLanes == 1) return {tensor + (n * channels + channel) * pixels, 1, 0};
-  return {copy.at_least(count * S::kLanes), S::kLanes, first};
-}
-
-template <class T, class S>
-void send_home(const Plane<T>& chunk, T* tensor, int64_t n, int64_t channel, int64_t channels, int64_t pixels,
-               bool channels_last, int64_t first, int64_t count) {
-  if (channels_last || S::kLanes == 1) return;
-  transpose(count, S::kLanes, chunk.at(first), S::kLanes, tensor + (n * channels + channel) * pixels + first, pixels);
-}
-
-// Rows of an image for a chunk of channels, zeros beside it: [row][remainder][column][lane], where columns are counted in
-// strides and those with the same remainder stand together. So every walk takes one step a pixel.
+// Rows of an image for a few chunks of channels, zeros beside them: [chunk][row][remainder][column][lane], where columns are
+// counted in strides and those with the same remainder stand together. So every walk takes one step a pixel.
 template <class T>
 class PaddedRows {
  public:
+  void lay_out(const Region& region, int64_t stride, int64_t chunks, int64_t lanes) {
+    region_ = region, stride_ = stride, lanes_ = lanes;
+    chunk_step_ = std::max<int64_t>(region.row_end - region.row_begin, 0) * stride * columns() * lanes;
+    data_ = scratch_.at_least(chunks * chunk_step_);
+  }
+
+  // From chunk `first` on, so many chunks that stand next to each other in the image: whole lines of the cache are read.
   template <class S>
-  void fill(Plane<const T> image, int64_t width, int64_t row_begin, int64_t row_end, int64_t stride, int64_t column_begin,
-            int64_t column_end) {
-    row_begin_ = row_begin, stride_ = stride, column_begin_ = column_begin;
-    columns_ = column_end - column_begin;
-    T* to = scratch_.at_least(std::max<int64_t>(row_end - row_begin, 0) * stride * columns_ * S::kLanes);
-    data_ = to;
-    const auto clear = [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) store<S>(to + i * S::kLanes, typename S::Vector{});
-    };
-    for (int64_t y = row_begin; y < row_end; ++y) {
-      for (int64_t remainder = 0; remainder < stride; ++remainder, to += columns_ * S::kLanes) {
-        const int64_t present = (width - remainder + stride - 1) / stride;
-        const int64_t begin = std::clamp<int64_t>(-column_begin, 0, columns_);
-        const int64_t end = std::clamp<int64_t>(present - column_begin, begin, columns_);
-        clear(0, begin);
-        const T* from = begin < end ? image.at(y * width + (column_begin + begin) * stride + remainder) : nullptr;
-        for (int64_t i = begin; i < end; ++i) store<S>(to + i * S::kLanes, load<S>(from + (i - begin) * stride * image.step));
-        clear(end, columns_);
+  void fill(const Plane<const T>& image, int64_t width, int64_t first, int64_t chunks) {
+    T* to = data_ + first * chunk_step_;
+    for (int64_t y = region_.row_begin; y < region_.row_end; ++y) {
+      for (int64_t remainder = 0; remainder < stride_; ++remainder, to += columns() * S::kLanes) {
+        const int64_t present = (width - remainder + stride_ - 1) / stride_;
+        const int64_t begin = std::clamp<int64_t>(-region_.column_begin, 0, columns());
+        const int64_t end = std::clamp<int64_t>(present - region_.column_begin, begin, columns());
+        for (int64_t i = 0; i < columns(); ++i) {
+          if (i == begin) i = end;
+          if (i >= columns()) break;
+          for (int64_t c = 0; c < chunks; ++c) store<S>(to + c * chunk_step_ + i * S::kLanes, typename S::Vector{});
+        }
+        if (begin == end) continue;
+        const T* from = image.at(y * width + (region_.column_begin + begin) * stride_ + remainder);
+        for (int64_t i = begin; i < end; ++i, from += stride_ * image.step) {
+          for (int64_t c = 0; c < chunks; ++c) store<S>(to + c * chunk_step_ + i * S::kLanes, load<S>(from + c * S::kLanes));
+        }
       }
     }
   }
 
-  template <class S>
+  // Of the first chunk; those of the others are `chunk_step` elements apart.
   const T* at(int64_t row, int64_t remainder, int64_t column) const {
-    return data_ + (((row - row_begin_) * stride_ + remainder) * columns_ + column - column_begin_) * S::kLanes;
+    return data_ + (((row - region_.row_begin) * stride_ + remainder) * columns() + column - region_.column_begin) * lanes_;
   }
+  int64_t chunk_step() const { return chunk_step_; }
 
  private:
+  int64_t columns() const { return region_.column_end - region_.column_begin; }
+
   Scratch<T> scratch_;
-  const T* data_ = nullptr;
-  int64_t row_begin_ = 0, stride_ = 1, column_begin_ = 0, columns_ = 0;
+  T* data_ = nullptr;
+  Region region_{};
+  int64_t stride_ = 1, lanes_ = 1, chunk_step_ = 0;
 };
 
-// A row of cells where an output pixel's row looks, for its pixel 0.
+// A row of cells where a row of pixels looks: what its pixel 0 sees there, for the first chunk, and the place of its weights.
 template <class T>
 struct Look {
-  const T *from, *weights;
-  int64_t length;
+  const T* from;
+  int64_t weights, length;
 };
-
-template <class T, std::size_t LANES>
-bool all_zero(const T (&values)[LANES]) {
-  return std::all_of(values, values + LANES, [](T value) { return value == T(0); });
-}
 
 // ------------------------------------------------------------------------------------------------ blend of cells
 
-// Pixels that go together, with one vector of sums each.
+// Pixels that go together, with one vector of sums each. Two for the channels that are left over, to keep the code small.
 template <class T, class S>
-constexpr int kPixelsTogether = std::is_same_v<S, Wide<T>> ? 8 : 4;
+constexpr int kPixelsTogether = std::is_same_v<S, Wide<T>> ? 8 : 2;
 
 // sums[p] += sum over the row's cells l of weights[l] * from[p + l]
 template <class T, class S, int PIXELS, int LENGTH>
@@ -138,16 +134,17 @@ ACU_INLINE void add_cells(typename S::Vector (&sums)[PIXELS], const T* from, con
   }
 }
 
-// Writes `PIXELS` pixels, from pixel j on, each beginning with `start`. `check` gets 0 * result: NaN when that is not
+// Writes `PIXELS` pixels, which look `shift` elements behind the first pixel of the first chunk; each begins with `start`. `check` gets 0 * result: NaN when that is not
 // finite.
 template <class T, class S, int PIXELS>
-void blend_pixels(const Look<T>* looks, int64_t count, int64_t j, const T* start, T* check, T* to, int64_t step) {
+void blend_pixels(const Look<T>* looks, int64_t count, int64_t shift, const T* chunk_weights, const T* start, T* check,
+                  T* to, int64_t step) {
   static_assert(kLongestCellRow == 5);
   typename S::Vector sums[PIXELS];
 #pragma GCC unroll 8
   for (int p = 0; p < PIXELS; ++p) sums[p] = load<S>(start);
   for (int64_t i = 0; i < count; ++i) {
-    const T *from = looks[i].from + j * S::kLanes, *weights = looks[i].weights;
+    const T *from = looks[i].from + shift, *weights = chunk_weights + looks[i].weights;
     switch (looks[i].length) {
       case 1: add_cells<T, S, PIXELS, 1>(sums, from, weights); break;
       case 2: add_cells<T, S, PIXELS, 2>(sums, from, weights); break;
@@ -166,31 +163,33 @@ void blend_pixels(const Look<T>* looks, int64_t count, int64_t j, const T* start
 }
 
 template <class T, class S, int PIXELS>
-ACU_INLINE void blend_so_many(int64_t pixels, const Look<T>* looks, int64_t count, int64_t j, const T* start, T* check,
-                              T* to, int64_t step) {
+ACU_INLINE void blend_so_many(int64_t pixels, const Look<T>* looks, int64_t count, int64_t shift, const T* weights,
+                              const T* start, T* check, T* to, int64_t step) {
   if constexpr (PIXELS > 0) {
     if (pixels == PIXELS) {
-      blend_pixels<T, S, PIXELS>(looks, count, j, start, check, to, step);
+      blend_pixels<T, S, PIXELS>(looks, count, shift, weights, start, check, to, step);
     } else {
-      blend_so_many<T, S, PIXELS - 1>(pixels, looks, count, j, start, check, to, step);
+      blend_so_many<T, S, PIXELS - 1>(pixels, looks, count, shift, weights, start, check, to, step);
     }
   }
 }
 
-// A row of pixels: to[j * step] = start + sum over all cells of their weights times what pixel j sees there.
+// A row of pixels of one chunk: to[j * step] = start + sum over all cells of their weights times what pixel j sees there.
 template <class T, class S>
-void blend_row(const std::vector<Look<T>>& looks, int64_t pixels, const T* start, T* check, T* to, int64_t step) {
+void blend_row(const std::vector<Look<T>>& looks, int64_t pixels, int64_t shift, const T* weights, const T* start, T* check,
+               T* to, int64_t step) {
   constexpr int kMost = kPixelsTogether<T, S>;
   const int64_t together = ceil_div(pixels, ceil_div(pixels, kMost));
   for (int64_t j = 0; j < pixels; j += together) {
-    blend_so_many<T, S, kMost>(std::min(together, pixels - j), looks.data(), static_cast<int64_t>(looks.size()), j, start,
-                               check, to + j * step, step);
+    blend_so_many<T, S, kMost>(std::min(together, pixels - j), looks.data(), static_cast<int64_t>(looks.size()),
+                               shift + j * S::kLanes, weights, start, check, to + j * step, step);
   }
 }
 
 // -------------------------------------------------------------------------------------------------- sums of cells
 
-// Where a row of cells meets a row of the output: what its pixel 0 sees at the first of them, and its gradient.
+// Where a row of cells meets a row of the output: what its pixel 0 sees at the first of them, and its gradient; for the
+// first chunk.
 template <class T>
 struct Meeting {
   const T *image, *gradient;
@@ -199,11 +198,11 @@ struct Meeting {
 // sums[l] += sum over all pixels p of gradient[p] * image[p + l]. A few pixels at a time, each with sums of its own: as
 // many independent chains as hide the latency.
 template <class T, class S, int LENGTH>
-void sum_cells(const std::vector<Meeting<T>>& meetings, int64_t pixels, T* to) {
+void sum_cells(const std::vector<Meeting<T>>& meetings, int64_t pixels, int64_t image_shift, int64_t gradient_shift, T* to) {
   constexpr int kPixels = LENGTH >= 4 ? 2 : LENGTH == 3 ? 3 : 4;
   typename S::Vector sums[kPixels][LENGTH]{};
   for (const Meeting<T>& meeting : meetings) {
-    const T *image = meeting.image, *gradient = meeting.gradient;
+    const T *image = meeting.image + image_shift, *gradient = meeting.gradient + gradient_shift;
     int64_t left = pixels;
     for (; left >= kPixels; left -= kPixels, image += kPixels * S::kLanes, gradient += kPixels * S::kLanes) {
       typename S::Vector d[kPixels];
@@ -233,13 +232,14 @@ void sum_cells(const std::vector<Meeting<T>>& meetings, int64_t pixels, T* to) {
 }
 
 template <class T, class S>
-void sum_cells(int64_t length, const std::vector<Meeting<T>>& meetings, int64_t pixels, T* to) {
+void sum_cells(int64_t length, const std::vector<Meeting<T>>& meetings, int64_t pixels, int64_t image_shift,
+               int64_t gradient_shift, T* to) {
   switch (length) {
-    case 1: sum_cells<T, S, 1>(meetings, pixels, to); break;
-    case 2: sum_cells<T, S, 2>(meetings, pixels, to); break;
-    case 3: sum_cells<T, S, 3>(meetings, pixels, to); break;
-    case 4: sum_cells<T, S, 4>(meetings, pixels, to); break;
-    default: sum_cells<T, S, 5>(meetings, pixels, to); break;
+    case 1: sum_cells<T, S, 1>(meetings, pixels, image_shift, gradient_shift, to); break;
+    case 2: sum_cells<T, S, 2>(meetings, pixels, image_shift, gradient_shift, to); break;
+    case 3: sum_cells<T, S, 3>(meetings, pixels, image_shift, gradient_shift, to); break;
+    case 4: sum_cells<T, S, 4>(meetings, pixels, image_shift, gradient_shift, to); break;
+    default: sum_cells<T, S, 5>(meetings, pixels, image_shift, gradient_shift, to); break;
   }
 }
 

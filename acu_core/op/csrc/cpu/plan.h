@@ -59,6 +59,9 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
+// What does not fill a vector goes in halves of one, where that is wider than four, in fours, and one by one (vector.h).
+constexpr int64_t narrower(int64_t lanes) { return lanes > 4 ? lanes / 2 : 1; }
+
 // What is measured for each instruction set, because the processors that have it differ in registers and caches.
 struct Sizes {
   int64_t vector, panel;  // elements in a vector, and in a panel of columns or outputs, which is a few vectors
@@ -143,7 +146,9 @@ struct Plan {
   // since each one copies all rows that its tiles can touch.
   int64_t portions(int64_t slots, bool channels_last) const {
     if (slots == 1) return 1;
-    if (copies_images(channels_last) && !geometry.depthwise()) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
+    // Each one has its own scratch, of which a depthwise one has much for little work.
+    if (geometry.depthwise()) return std::min(tile_count, slots * 8);
+    if (copies_images(channels_last)) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
     return std::min(tile_count, slots * 32);
   }
 

@@ -57,9 +57,6 @@ struct SpreadPlan {
     pieces = std::clamp<int64_t>(ceil_div(2 * slots, std::max<int64_t>(g.images, 1)), 1, ceil_div(g.out_height, 16));
   }
 
-  // As wide as a vector, half of one, four, one.
-  static int64_t narrower(int64_t lanes) { return lanes > 4 ? lanes / 2 : 1; }
-
   int64_t portions() const { return geometry.images * pieces; }
   int64_t packed_size() const { return panels * geometry.channels * panel; }
 };

@@ -40,7 +40,7 @@ struct Four {
   static constexpr int64_t kLanes = 4;
 };
 
-// Half a vector, where one is wider than eight: for groups of outputs that leave half of one over.
+// Half a vector, where one is wider than eight.
 template <class T>
 struct Half {
   static constexpr int64_t kLanes = Wide<T>::kLanes / 2;
