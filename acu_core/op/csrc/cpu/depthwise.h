@@ -174,15 +174,20 @@ ACU_INLINE void blend_so_many(int64_t pixels, const Look<T>* looks, int64_t coun
   }
 }
 
+// How many of a row's pixels go together: even pieces. A division, so asked once for all rows of a tile.
+template <class T, class S>
+int64_t pixels_together(int64_t pixels) {
+  return ceil_div(pixels, ceil_div(pixels, kPixelsTogether<T, S>));
+}
+
 // A row of pixels of one chunk: to[j * step] = start + sum over all cells of their weights times what pixel j sees there.
 template <class T, class S>
-void blend_row(const std::vector<Look<T>>& looks, int64_t pixels, int64_t shift, const T* weights, const T* start, T* check,
-               T* to, int64_t step) {
-  constexpr int kMost = kPixelsTogether<T, S>;
-  const int64_t together = ceil_div(pixels, ceil_div(pixels, kMost));
+void blend_row(const std::vector<Look<T>>& looks, int64_t pixels, int64_t together, int64_t shift, const T* weights,
+               const T* start, T* check, T* to, int64_t step) {
   for (int64_t j = 0; j < pixels; j += together) {
-    blend_so_many<T, S, kMost>(std::min(together, pixels - j), looks.data(), static_cast<int64_t>(looks.size()),
-                               shift + j * S::kLanes, weights, start, check, to + j * step, step);
+    blend_so_many<T, S, kPixelsTogether<T, S>>(std::min(together, pixels - j), looks.data(),
+                                               static_cast<int64_t>(looks.size()), shift + j * S::kLanes, weights, start,
+                                               check, to + j * step, step);
   }
 }
 

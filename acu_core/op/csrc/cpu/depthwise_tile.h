@@ -147,6 +147,7 @@ void forward_group(const ForwardProblem<T>& problem, const Tile& tile, int64_t n
   const int64_t first = tile.row * g.out_width + tile.column, count = tile.rows * tile.width;
   const GroupOutput<T, S> out(problem.output, g, n, g.out_pixels(), problem.channels_last, group, first, count,
                               scratch.results);
+  const int64_t together = pixels_together<T, S>(tile.width);
   for (int64_t i = 0; i < group.count; ++i) scratch.check.start(i);
   for (int64_t i = tile.row; i < tile.row + tile.rows; ++i) {
     for (int64_t c = 0; c < group.count; ++c) {
@@ -161,7 +162,7 @@ void forward_group(const ForwardProblem<T>& problem, const Tile& tile, int64_t n
       }
       alignas(64) T start[S::kLanes]{};
       if (problem.bias != nullptr) std::copy_n(problem.bias + group[c].channel, S::kLanes, start);
-      blend_row<T, S>(scratch.looks, tile.width, c * scratch.image.chunk_step(), cells.weights(group[c]), start,
+      blend_row<T, S>(scratch.looks, tile.width, together, c * scratch.image.chunk_step(), cells.weights(group[c]), start,
                       scratch.check.of(c), out.at(c, i * g.out_width + tile.column), out.step());
     }
   }
@@ -220,7 +221,9 @@ void sum_group(const BackwardProblem<T>& problem, const Tile& tile, int64_t n, c
                DepthwiseScratch<T>& scratch, T* sums) {
   const Geometry& g = problem.plan.geometry;
   fill_image<T, S>(problem.plan, problem.input, problem.channels_last, tile, n, *problem.cells, group, scratch);
-  for (int64_t c = 0; c < group.count; ++c) {
+  for (int64_t c = 0, alike; c < group.count; c = alike) {
+    alike = c + 1;
+    while (alike < group.count && group[alike].map == group[c].map) ++alike;
     for (const CellRow& row : problem.cells->maps[group[c].map].summed) {
       scratch.meetings.clear();
       for (int64_t i = tile.row; i < tile.row + tile.rows; ++i) {
@@ -229,8 +232,10 @@ void sum_group(const BackwardProblem<T>& problem, const Tile& tile, int64_t n, c
         scratch.meetings.push_back({scratch.image.at(y, row.remainder, row.first + tile.column),
                                     scratch.gradient.at(i, 0, tile.column)});
       }
-      sum_cells<T, S>(row.length, scratch.meetings, tile.width, c * scratch.image.chunk_step(),
-                      c * scratch.gradient.chunk_step(), sums + group[c].sums + row.cell * S::kLanes);
+      for (int64_t i = c; i < alike; ++i) {
+        sum_cells<T, S>(row.length, scratch.meetings, tile.width, i * scratch.image.chunk_step(),
+                        i * scratch.gradient.chunk_step(), sums + group[i].sums + row.cell * S::kLanes);
+      }
     }
   }
 }
@@ -260,24 +265,30 @@ void give_to_input(const BackwardProblem<T>& problem, const Region& owned, int64
   const GroupOutput<T, S> out(problem.grad_input, g, n, g.height * g.width, problem.channels_last, group, first, count,
                               scratch.results);
   alignas(64) constexpr T kNothing[S::kLanes]{};
+  int64_t pixels = 0, together = 0;
   for (int64_t c = 0; c < group.count; ++c) scratch.check.start(c);
   for (int64_t y = owned.row_begin; y < owned.row_end; ++y) {
     for (int64_t remainder = 0; remainder < g.stride.w; ++remainder) {
       const int64_t begin = ceil_div(std::max<int64_t>(owned.column_begin - remainder, 0), g.stride.w);
       const int64_t end = ceil_div(std::max<int64_t>(owned.column_end - remainder, 0), g.stride.w);
-      for (int64_t c = 0; c < group.count && begin < end; ++c) {
+      if (begin >= end) continue;
+      if (pixels != end - begin) {
+        pixels = end - begin;
+        together = pixels_together<T, S>(pixels);
+      }
+      for (int64_t c = 0; c < group.count; ++c) {
         if (c == 0 || group[c].map != group[c - 1].map) {
           scratch.looks.clear();
           for (const CellRow& row : cells.maps[group[c].map].blended) {
-            const int64_t down = y - row.row, i = down / g.stride.h;
-            if (row.remainder != remainder || down < 0 || down % g.stride.h != 0 || i >= g.out_height) continue;
+            const int64_t down = y - row.row, i = g.stride.h == 1 ? down : down / g.stride.h;
+            if (row.remainder != remainder || down < 0 || i * g.stride.h != down || i >= g.out_height) continue;
             scratch.looks.push_back({scratch.gradient.at(i, 0, begin - row.first - row.length + 1), row.cell * S::kLanes,
                                      row.length});
           }
         }
-        blend_row<T, S>(scratch.looks, end - begin, c * scratch.gradient.chunk_step(), cells.gradient_weights(group[c]),
-                        kNothing, scratch.check.of(c), out.at(c, y * g.width + begin * g.stride.w + remainder),
-                        g.stride.w * out.step());
+        blend_row<T, S>(scratch.looks, pixels, together, c * scratch.gradient.chunk_step(),
+                        cells.gradient_weights(group[c]), kNothing, scratch.check.of(c),
+                        out.at(c, y * g.width + begin * g.stride.w + remainder), g.stride.w * out.step());
       }
     }
   }
