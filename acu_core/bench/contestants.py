@@ -84,6 +84,9 @@ FURTHER_SHAPES = (
     Shape(1, 64, 64, 56, 56, 9, 1),
     Shape(16, 64, 64, 112, 112, 9, 1),
     Shape(64, 96, 96, 16, 16, 9, 1, groups=96),
+    Shape(64, 384, 384, 14, 14, 9, 1, groups=384),
+    Shape(64, 384, 384, 7, 7, 9, 1, groups=384),
+    Shape(64, 96, 96, 16, 16, 9, 1, groups=96, position_groups=96),
     Shape(64, 96, 96, 16, 16, 9, 1, position_groups=4),
 )
 

@@ -54,6 +54,8 @@ SHAPES = {
     "depthwise": Shape(3, 30, 30, (15, 14), groups=30),
     "depthwise, one image": Shape(1, 61, 61, (15, 14), groups=61),
     "depthwise in blocks": Shape(3, 500, 500, (7, 8), groups=500),
+    "depthwise, a shape a channel": Shape(3, 53, 53, (15, 14), groups=53, position_groups=53),
+    "depthwise, stride 2": Shape(3, 37, 37, (31, 30), groups=37, stride=2, padding=Paddings(1, 1, 1, 1)),
     "groups": Shape(3, 30, 24, (14, 15), groups=3),
     "position groups": Shape(3, 20, 24, (14, 15), position_groups=4),
     "both groups, float64": Shape(3, 20, 30, (14, 15), groups=2, position_groups=3, dtype=torch.float64),

@@ -87,6 +87,34 @@ int64_t slot_count(const Plan& plan) {
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
 template <class T>
+std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, const T* weight) {
+  if (!plan.geometry.depthwise()) return std::nullopt;
+  return std::optional<Cells<T>>(std::in_place, plan, synapses, weight);
+}
+
+// Whether all outputs are finite: if not, some may be NaN that should not.
+template <class T>
+bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T* input, const T* weight, const T* bias,
+                          T* output, bool channels_last) {
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t threads = torch::stable::get_num_threads();
+  const SpreadPlan plan(g, kernel.sizes, threads);
+  Buffer<T> packed(plan.packed_size());
+  pack_for_spread(plan, weight, packed.data(), in_parallel);
+  const SpreadProblem<T> problem{plan, synapses, input, packed.data(), bias, output, channels_last};
+  std::atomic<int64_t> next_portion = 0;
+  std::atomic<bool> finite = true;
+  in_parallel(threads, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      for (int64_t portion; (portion = next_portion++) < plan.portions();) {
+        if (!kernel.spread(problem, portion)) finite = false;
+      }
+    }
+  });
+  return finite;
+}
+
+template <class T>
 Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& positions, const std::optional<Tensor>& bias,
                const Geometry& g, bool channels_last) {
   const std::vector<Synapse<T>> synapses = read_positions<T>(positions);
@@ -102,17 +130,25 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
+  const T* bias_data = plain_bias ? plain_bias->const_data_ptr<T>() : nullptr;
+  if (SpreadPlan::suits(g) &&
+      forward_by_spreading(g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(), bias_data,
+                           output.mutable_data_ptr<T>(), channels_last)) {
+    return output;
+  }
   const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
+  const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight.const_data_ptr<T>());
   Buffer<T> packed(plan.packed_size);
   pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data(), in_parallel);
   const ForwardProblem<T> problem{plan,
                                   synapses.data(),
                                   image.const_data_ptr<T>(),
                                   packed.data(),
-                                  plain_bias ? plain_bias->const_data_ptr<T>() : nullptr,
+                                  bias_data,
                                   output.mutable_data_ptr<T>(),
-                                  channels_last};
+                                  channels_last,
+                                  cells ? &*cells : nullptr};
   // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
   // that a core which is slower, or busy with something else, does not hold up the others.
   const int64_t portions = plan.portions(slots, channels_last);
@@ -153,6 +189,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
   std::vector<SlotSums<T>> sums(slots);
   {
+    const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight.const_data_ptr<T>());
     Buffer<T> transposed(plan.transposed_size);
     pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data(), in_parallel);
     const BackwardProblem<T> problem{plan,
@@ -164,7 +201,8 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
                                      needs.weight,
                                      needs.positions,
                                      needs.bias,
-                                     channels_last};
+                                     channels_last,
+                                     cells ? &*cells : nullptr};
     in_parallel(slots, [&](int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
     });

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "spread.h"
 #include "tile.h"
 #include "tile_backward.h"
 
@@ -11,7 +12,8 @@ namespace acu::ACU_INSTRUCTION_SET {
 
 template <class T>
 const Kernels<T>& table() {
-  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS}, &forward<T>, &backward<T>};
+  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS}, &forward<T>, &backward<T>,
+                                  &forward_by_spreading<T>};
   return kernels;
 }
 

@@ -31,6 +31,11 @@ class Buffer {
 };
 
 template <class T>
+class Cells;  // cells.h
+template <class T>
+struct SpreadProblem;  // spread_plan.h
+
+template <class T>
 struct ForwardProblem {
   const Plan& plan;
   const Synapse<T>* synapses;  // [position group][synapse]
@@ -39,6 +44,7 @@ struct ForwardProblem {
   const T* bias;  // or null
   T* output;
   bool channels_last;
+  const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
 template <class T>
@@ -50,6 +56,7 @@ struct BackwardProblem {
   const T* transposed_weight;
   T* grad_input;  // or null when not needed; every element is written
   bool need_weight, need_positions, need_bias, channels_last;
+  const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
 // Rows of the input's gradient of the image that the previous slot had begun: kept apart, so that no two slots write
@@ -62,7 +69,7 @@ struct PartialImage {
 
 template <class T>
 struct SlotSums {
-  Buffer<T> weight;               // in the layout of the transposed weight
+  Buffer<T> weight;               // in the layout of the transposed weight; depthwise (C, 1, K)
   std::vector<double> positions;  // [position group][synapse][y, x]
   std::vector<double> bias;
   PartialImage<T> partial;
@@ -74,6 +81,7 @@ struct Kernels {
   Sizes sizes;
   void (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
+  bool (*spread)(const SpreadProblem<T>&, int64_t portion);  // whether all that was written is finite
 };
 
 }  // namespace acu

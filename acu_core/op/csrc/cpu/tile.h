@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "depthwise.h"
+#include "depthwise_tile.h"
 #include "micro_kernel.h"
 #include "problem.h"
 #include "transpose.h"
@@ -184,6 +184,7 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
   const Geometry& g = plan.geometry;
   const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
   if (begin == end) return;
+  if (g.depthwise()) return forward_depthwise(problem, portion, portions);
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
   Buffer<T> columns(plan.buffer_size());
   Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
@@ -205,10 +206,7 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
                      walks, sight, columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
-        if (g.depthwise()) {
-          multiply_depthwise(plan, pixels, block, columns.data(), weight, problem.bias != nullptr || block.synapse_begin > 0,
-                             part_out + block.channel_begin);
-        } else if (started) {
+        if (started) {
           multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), sight, columns.data(),
                                             plan.panel_step(), weight, part_out, g.outputs);
         } else {

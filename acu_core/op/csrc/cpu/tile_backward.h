@@ -187,11 +187,13 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
   sums.positions.assign(2 * g.position_groups * g.synapses, 0.0);
   sums.bias.assign(problem.need_bias ? g.outputs : 0, 0.0);
   if (problem.need_weight) {
-    sums.weight = Buffer<T>(plan.transposed_size);
-    std::fill_n(sums.weight.data(), plan.transposed_size, T(0));
+    const int64_t size = g.depthwise() ? g.channels * g.synapses : plan.transposed_size;
+    sums.weight = Buffer<T>(size);
+    std::fill_n(sums.weight.data(), size, T(0));
   }
   const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
   if (begin == end) return;
+  if (g.depthwise()) return backward_depthwise(problem, slot, slots, sums);
   const bool need_columns = problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
   Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
   ImageGradients<T> gradients(problem, begin, end, sums.partial);
@@ -222,22 +224,14 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
       for (const Block& block : part.blocks) {
         const T* weight = problem.transposed_weight + block.transposed_offset;
         scratch.start(plan, tile, problem.synapses + group, block);
-        if (g.depthwise()) {
-          spread_depthwise(plan, pixels, block, gradient + block.channel_begin, weight, columns.data());
-        } else {
-          multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
-                            columns.data(), plan.panel_step());
-        }
+        multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
+                          columns.data(), plan.panel_step());
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
         if (!problem.need_weight) continue;
         T* grad_weight = sums.weight.data() + block.transposed_offset;
-        if (g.depthwise()) {
-          gather_depthwise(plan, pixels, block, columns.data(), gradient + block.channel_begin, grad_weight);
-        } else {
-          multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
-                              plan.panel_step(), grad_weight);
-        }
+        multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
+                            plan.panel_step(), grad_weight);
       }
     }
     gradients.finish(tile, index);
