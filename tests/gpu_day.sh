@@ -167,8 +167,13 @@ if [ -n "$dry" ]; then
   "$PYTHON" tests/support/command_check.py "$plan"
   exit
 fi
+# Not by a pipe into `grep -q`: who writes more than it reads may end with SIGPIPE, which pipefail makes ours.
+known=$(list=yes all)
 for name in "${asked[@]}"; do
-  list=yes all | grep -qxF -- "$name" || { echo "there is no piece $name: $(list=yes all | tr '\n' ' ')" >&2; exit 2; }
+  case $'\n'$known$'\n' in
+    *$'\n'"$name"$'\n'*) ;;
+    *) echo "there is no piece $name: ${known//$'\n'/ }" >&2; exit 2 ;;
+  esac
 done
 mkdir -p "$out/done" "$out/log" "$out/runs"
 [ -e "$page" ] || printf '# A day on a GPU\n' > "$page"

@@ -78,6 +78,11 @@ class SharedMemory {
   void* memory_;
 };
 
+inline void fail(const char* what) {
+  std::fprintf(stderr, "%s\n", what);
+  std::abort();
+}
+
 // Copies that a thread has begun and not yet waited for.
 struct Copy {
   void* to;
@@ -98,6 +103,11 @@ inline void begin_copy(void* to, const void* from, std::size_t bytes) {
 inline void finish_copies() {
   for (const Copy& copy : copies[thread_index.x]) std::memcpy(copy.to, copy.from, copy.bytes);
   copies[thread_index.x].clear();
+}
+
+// When a thread has run to its end.
+inline void check_copies() {
+  if (!copies[thread_index.x].empty()) fail("a copy that is never awaited");
 }
 
 constexpr int kLanes = 32;
@@ -146,6 +156,7 @@ void run_blocks(const Problem& problem, int64_t x, int64_t y, int64_t z, int thr
       if (number == 0) shared = std::make_unique<SharedMemory>(shared_bytes);
       between.arrive_and_wait();
       Kernel(problem, shared->data()).run();
+      check_copies();
       between.arrive_and_wait();
     }
   };
@@ -184,11 +195,6 @@ inline bool any_of_block(bool vote, bool removed) {
   return votes_before;
 }
 
-inline void fail(const char* what) {
-  std::fprintf(stderr, "%s\n", what);
-  std::abort();
-}
-
 template <typename Body>
 void run_block(const Body& body, int threads) {
   constexpr std::size_t kStack = 256 << 10;
@@ -206,6 +212,7 @@ void run_block(const Body& body, int threads) {
     fiber.context.uc_link = &scheduler;
     makecontext(&fiber.context, static_cast<void (*)()>([] {
       (*current)();
+      check_copies();
       running->wait = Wait::kEnd;
     }),
                 0);
