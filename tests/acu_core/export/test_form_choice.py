@@ -167,3 +167,13 @@ def test_runs_are_timed_in_turns() -> None:
 
 def test_fewer_of_large_images_are_timed_at_once() -> None:
     assert [usual_batch((3, side, side)) for side in (17, 32, 64, 224, 1000)] == [64, 64, 64, 5, 1]
+
+
+def test_a_layer_whose_dense_kernel_would_be_huge_still_has_other_forms() -> None:
+    layer = ActiveConv2d(192, 192, 3, padding=1, bias=False).eval()
+    layer.positions.data[0, 0] = torch.tensor([-90.5, 0.0])
+    layer.positions.data[0, 1] = torch.tensor([0.0, -90.5])
+    found = layer_forms.layer_forms("far", layer, (192, 4, 4), FORMATS[".safetensors"], batch=1)
+    assert list(found.forms) == ["shifts"]
+    assert "too far out" in found.refused["dense"]
+    assert found.forms["shifts"].seconds is not None
