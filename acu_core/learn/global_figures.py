@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from acu_core.learn.processes import Processes
@@ -14,7 +15,10 @@ def global_figures(figures: Tensor, batch_size: int, processes: Processes) -> Te
     """
     if not processes.several:
         return figures
-    own = figures.double() * len(processes.share(batch_size))
+    share = len(processes.share(batch_size))
+    own = figures.double() * share
     # A number of images, which rounding may not touch.
     own[:, 1].round_()
-    return (processes.gathered(own).sum(0) / batch_size).float()
+    # By the images that answered: where the others are made believe, their shares are not those of a real batch.
+    total = processes.gathered(torch.cat([own, torch.full_like(own[:, :1], share)], dim=1)).sum(0)
+    return (total[:, :2] / total[:, 2:]).float()

@@ -262,7 +262,11 @@ def test_unknown_names() -> None:
     ("name", "options", "message"),
     [
         ("plain", {"kernel": 5}, "kernel: unknown key; did you mean options.last_kernel?"),
-        ("plain", {"colour": 5}, "colour: unknown key; there are last_kernel, last_dilation, first_active_stage"),
+        (
+            "plain",
+            {"colour": 5},
+            "colour: unknown key; there are last_kernel, last_dilation, first_active_stage, width, shape",
+        ),
         ("plain", {"last_kernel": 4}, "last_kernel: should be odd, got 4"),
         ("plain", {"last_kernel": 5.0}, "last_kernel: should be a valid integer, got 5.0"),
         ("plain", {"last_dilation": 0}, "last_dilation: should be greater than or equal to 1, got 0"),

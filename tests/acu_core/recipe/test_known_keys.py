@@ -39,8 +39,10 @@ def test_values_of_literals_booleans_and_names() -> None:
 
 
 def test_a_name_chooses_the_options() -> None:
-    assert "network.options.width" in settable_keys(Recipe, {"network": {"name": "planted"}})
+    planted = settable_keys(Recipe, {"network": {"name": "planted"}})
+    assert "network.options.width" in planted
+    assert "network.options.last_kernel" not in planted
     plain = settable_keys(Recipe, {"network": {"name": "plain"}})
     assert "network.options.last_kernel" in plain
-    assert "network.options.width" not in plain
+    assert "network.options.blocks" not in plain
     assert "network.unit" in settable_keys(Recipe, {"network": {"name": "nobody"}, "schedule": 3})
