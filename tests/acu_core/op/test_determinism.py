@@ -49,6 +49,8 @@ SHAPES = {
     "one image": Shape(1, 20, 24, (20, 17)),
     "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),
     "three channels": Shape(3, 3, 16, (15, 15)),
+    "three channels, one image": Shape(1, 3, 20, (40, 17), position_groups=2),
+    "one channel, float64": Shape(2, 1, 7, (9, 230), dtype=torch.float64),
     "blocks of channels": Shape(3, 500, 18, (7, 8), synapses=4),
     "blocks of synapses": Shape(3, 30, 18, (7, 8), synapses=25),
     "depthwise": Shape(3, 30, 30, (15, 14), groups=30),

@@ -188,6 +188,10 @@ LARGE = [
     Case(3, 30, 30, 30, 1, 9, (9, 8), (1, 1), Paddings(1, 1, 0, 0), "near", "channels_last", torch.float32, 8),
     Case(2, 500, 500, 500, 1, 9, (6, 6), (2, 1), Paddings(0, 0, 0, 0), "near", "contiguous", torch.float32, 9),
     Case(2, 1, 30, 20, 1, 25, (8, 250), (3, 2), Paddings(-1, 2, 2, -2), "integer", "contiguous", torch.float32, 7),
+    Case(5, 1, 3, 16, 1, 9, (32, 32), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 10),
+    Case(1, 1, 3, 21, 3, 9, (30, 250), (1, 1), Paddings(2, -1, 0, 3), "near", "contiguous", torch.float32, 11),
+    Case(9, 1, 3, 40, 2, 25, (7, 6), (2, 1), Paddings(1, 1, 1, 1), "one axis", "channels_last", torch.float64, 12),
+    Case(2, 1, 1, 5, 1, 9, (40, 33), (1, 1), Paddings(0, 0, 0, 0), "integer", "contiguous", torch.float32, 13),
 ]
 
 
