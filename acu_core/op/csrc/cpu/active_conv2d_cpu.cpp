@@ -92,6 +92,14 @@ int64_t slot_count(const Plan& plan) {
   return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(plan.tile_count, 1));
 }
 
+// Tensors of 16 bits are half as large, and so is what stands beside them: smaller tiles, for a few percent of the time.
+template <class T>
+Sizes sizes_for(Element element) {
+  Sizes sizes = kernels<T>().sizes;
+  if (element != Element::kOwn) sizes.tile_pixels = std::min<int64_t>(sizes.tile_pixels, 96);
+  return sizes;
+}
+
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
 template <class T>
@@ -113,7 +121,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
+  const Plan plan(g, sizes_for<T>(element_of(input)), torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   Buffer<T> packed(plan.packed_size);
   with_elements<T>(element_of(weight), plain_weight.const_data_ptr(),
@@ -161,7 +169,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   if (g.images == 0) return {grad_input, zeros(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
+  const Plan plan(g, sizes_for<T>(element_of(input)), torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
   void* grad_input_data = needs.input ? grad_input.mutable_data_ptr() : nullptr;
   const Layout layout{channels_last, element_of(input)};
