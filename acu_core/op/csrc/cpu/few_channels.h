@@ -63,8 +63,8 @@ ACU_INLINE void with_channels(int64_t channels, const F& f) {
   channels == 1 ? f(std::integral_constant<int, 1>{}) : f(std::integral_constant<int, 3>{});
 }
 
-// Calls f(pixels, first) for all pixels of a row, PIXELS at a time, or 4 or 1 where there are fewer; `pixels` is a constant. The
-// last go together with some before them, which then come out a second time, the same.
+// Calls f(pixels, first) for all pixels of a row, PIXELS at a time, or 4 or 1 where there are fewer; `pixels` is a constant.
+// The last go together with some before them, which then come out a second time, the same.
 template <int PIXELS, class F>
 ACU_INLINE void over_strip_pixels(int64_t width, const F& f) {
   const auto in_groups = [&](auto pixels) {

@@ -56,8 +56,8 @@ void multiply_strip_gradient(const Plan& plan, int64_t pixels, int64_t outputs, 
   });
 }
 
-// What the walk back needs beside tensors. Masks have all ones where a product counts for the position: in a strip at the pixels
-// that see anything, and along an image row at the columns inside. Elsewhere one factor is 0, and inf * 0 would make NaN.
+// What the walk back needs beside tensors. Masks have all ones where a product counts for the position: in a strip at the
+// pixels that see anything, and along an image row at the columns inside. Elsewhere one factor is 0, and inf * 0 would be NaN.
 template <class T>
 class StripScratch {
  public:
