@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from typing import Annotated, NoReturn
+import warnings
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -98,6 +99,7 @@ app.command("doctor", epilog="Example: acu doctor --verify")(doctor.doctor)
 def main() -> None:
     """Entry point: exit status 0, 1 (something failed), 2 (the user can put it right) or 128 + a signal's number."""
     steady_streams()
+    _show_notices()
     rejoin_words()
     member = Member.here()
     if member is not None:
@@ -113,6 +115,21 @@ def main() -> None:
         if member is None:
             raise
         member.end(Ending(end.code if isinstance(end.code, int) else int(end.code is not None)))
+
+
+def _show_notices() -> None:
+    """From now on a `Notice` is a warning as all others are; Python's own stay as they are."""
+    otherwise = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        # One that nobody can have raised without it is there already.
+        errors = sys.modules.get("acu_core.errors")
+        if errors is not None and issubclass(category, errors.Notice):
+            terminal.warning(str(message))
+        else:
+            otherwise(message, category, *where, **options)
+
+    warnings.showwarning = show
 
 
 def _main(words: list[str], as_json: bool, member: Member | None) -> None:

@@ -88,7 +88,8 @@ def as_json(plan: Plan) -> dict[str, object]:
         "parameters": answer.parameters,
         "seconds": plan.seconds,
         "seconds_of": {
-            "start": answer.start_seconds,
+            "start": plan.start_seconds,
+            "end": answer.end_seconds,
             "compiling": plan.compiling_seconds,
             "still_step": pace.still,
             "moving_step": pace.moving,
@@ -135,8 +136,9 @@ def _rows(plan: Plan) -> list[list[str]]:
         ("step, positions moving" if both else "step", pace.moving, work.moving),
     ]
     # Most is compiled before the first iteration, where it is tried whether the network can be trained at all.
-    beginning = "start, with data and compiling" if plan.recipe.machine.compile else "start, with the data"
-    rows = [[beginning, "", "", terminal.duration(plan.answer.start_seconds + plan.compiling_seconds)]]
+    around = "start and end, with data and compiling" if plan.recipe.machine.compile else "start and end, with the data"
+    seconds_around = plan.start_seconds + plan.compiling_seconds + plan.answer.end_seconds
+    rows = [[around, "", "", terminal.duration(seconds_around)]]
     for name, seconds, count in steps:
         if count and seconds is not None:
             rows.append(_row(name, seconds + told, count))

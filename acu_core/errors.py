@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person who uses acu, and what would put it right."""
+"""What is meant for the person who uses acu: the one exception and what would put it right, and the one warning."""
 
 from __future__ import annotations
 
@@ -54,3 +54,10 @@ class UserError(ValueError):
     def __init__(self, message: str, *remedies: Remedy) -> None:
         super().__init__(message)
         self.remedies = remedies
+
+
+class Notice(RuntimeWarning):
+    """A warning of Python's whose message is a sentence for the user, from where nobody listens but Python.
+
+    A command line shows it as it shows its own warnings, without a place in the code.
+    """

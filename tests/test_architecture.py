@@ -29,7 +29,8 @@ ALLOWED = {
 }
 BELOW = {"experiments", "train", "learn", "recipe", "runs", "nn", "data", "op"}
 ALLOWED |= {f"acu_core/{part}": {part, *BELOW} for part in ("forecast", "reproduce", "caffe", "export", "bench")}
-ALLOWED["acu_core/reproduce"] |= {"forecast"}
+ALLOWED["acu_core/reproduce"] |= {"forecast", "report"}
+ALLOWED["acu_core/export"] |= {"bench"}
 ALLOWED["acu_core/bench"] |= {"forecast", "render"}
 COMMAND_LINE_ONLY = {"typer", "rich", "click"}
 

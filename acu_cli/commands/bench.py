@@ -9,11 +9,13 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.commands.bench_data import bench_data
+from acu_cli.commands.bench_render import bench_render
 from acu_cli.completion import set_keys
 
 if TYPE_CHECKING:
     from acu_core.bench.operator_bench import OperatorRow
     from acu_core.bench.plan_bench import PlanAndTruth
+    from acu_core.bench.timing import Timing
 
 app = typer.Typer(
     help="Measure the operator, training, reading or drawing beside what they replace, plans beside what happens.",
@@ -78,6 +80,7 @@ def bench_op(
     rounds: Rounds = 21,
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="Of images and weights: float32, bfloat16 or float16.")] = "float32",
+    tf32: Annotated[bool, typer.Option("--tf32", help="Products and convolutions in TF32, on NVIDIA GPUs.")] = False,
     threads: Threads = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Only the operator and the convolution.")] = False,
     on_grid: Annotated[bool, typer.Option("--on-grid", help="Integer positions, as a training starts.")] = False,
@@ -120,6 +123,7 @@ def bench_op(
                 rounds=rounds,
                 device=device,
                 dtype=dtypes[dtype],
+                tf32=tf32,
                 slow=not quick,
                 on_grid=on_grid,
                 memory=memory,
@@ -127,22 +131,30 @@ def bench_op(
                 progress=lambda done, total, number=number: progress.update(number * total + done),  # type: ignore[misc]
             )
     if json:
-        terminal.json({"machine": machine, "device": device, "dtype": dtype, "rows": [_as_json(row) for row in rows]})
+        head = {"machine": machine, "device": device, "dtype": dtype, "tf32": tf32}
+        terminal.json({**head, "rows": [_as_json(row) for row in rows]})
         return
     title = (
-        f"{dtype} on {device}, {machine['processor']}, {machine['threads']} threads, {machine['instruction_set']}, "
-        f"torch {machine['torch']}"
+        f"{'TF32' if tf32 else dtype} on {device}, {machine['processor']}, {machine['threads']} threads, "
+        f"{machine['instruction_set']}, torch {machine['torch']}"
     )
+    replayed = any(row.both_replayed is not None for row in rows)
     columns = ["shape", "contestant", "fwd + bwd ms", "spread", "ratio", "forward ms", "ratio"]
+    columns += ["kernels ms", "spread", "ratio", "forward ms", "ratio"] if replayed else []
     columns += ["peak MiB"] if memory else []
-    terminal.table(columns, [_as_cells(row, memory) for row in rows], title=title)
+    terminal.table(columns, [_as_cells(row, memory, replayed) for row in rows], title=title)
     terminal.print(
         f"Medians of {rounds} rounds in random order; spread between the quartiles; ratio to the faster conv2d. "
         "Gradients of input and weight; of acu and dense kernel also of the positions."
     )
+    if replayed:
+        terminal.print(
+            "Left: a call as a program makes it, by the GPU's clock; a small one takes as long as its launches. "
+            "Right, from `kernels`: the same replayed as a graph, over and over, so that only the kernels are timed."
+        )
 
 
-def _as_cells(row: OperatorRow, memory: bool) -> list[str]:
+def _as_cells(row: OperatorRow, memory: bool, replayed: bool) -> list[str]:
     cells = [
         str(row.shape),
         row.contestant,
@@ -152,9 +164,17 @@ def _as_cells(row: OperatorRow, memory: bool) -> list[str]:
         f"{1e3 * row.forward.median:.2f}",
         f"{row.forward_ratio:.2f}",
     ]
+    if replayed:
+        both, forward = row.both_replayed, row.forward_replayed
+        cells += ["", "", ""] if both is None else [*_milliseconds(both), f"{row.replayed_ratio:.2f}"]
+        cells += ["", ""] if forward is None else [_milliseconds(forward)[0], f"{row.forward_replayed_ratio:.2f}"]
     if memory:
         cells.append("" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.1f}")
     return cells
+
+
+def _milliseconds(timing: Timing) -> list[str]:
+    return [f"{1e3 * timing.median:.3f}", f"{1e3 * timing.spread:.3f}"]
 
 
 def _as_json(row: OperatorRow) -> dict[str, Any]:
@@ -174,6 +194,9 @@ def bench_train(
         typer.Option(help="As machine.precision in a recipe; may be given several times.", show_default="float32"),
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Also with machine.compile, side by side.")] = False,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Also with machine.cuda_graph, side by side (CUDA only).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Time whole training steps of cifar10-plain-acu beside cifar10-plain-base: what `acu train` does an iteration.
@@ -191,8 +214,14 @@ def bench_train(
     _check_device(device)
     machine = _machine(threads)
     precisions = tuple(dict.fromkeys(precision or ["float32"]))
+    if cuda_graph and not device.startswith("cuda"):
+        raise UserError("--cuda-graph needs a GPU: leave it out, or use --device cuda")
     recipes = recipes_to_time(
-        batch=batch, device=device, precisions=precisions, compiled=(False, True) if compiled else (False,)
+        batch=batch,
+        device=device,
+        precisions=precisions,
+        compiled=(False, True) if compiled else (False,),
+        graphs=(False, True) if cuda_graph else (False,),
     )
     for recipe in recipes:
         refuse_missing_precision(recipe, torch.device(device))
@@ -334,67 +363,5 @@ def bench_watch(
     )
 
 
-@app.command("render", epilog="Example: acu bench render --rounds 5")
-def bench_render(
-    rounds: Rounds = 3,
-    frames: Annotated[int, typer.Option(min=2, max=10_000, help="Frames of the animation.")] = 200,
-    matplotlib_frames: Annotated[
-        int,
-        typer.Option(min=2, max=10_000, help="Frames that FuncAnimation draws a round; its time is scaled by them."),
-    ] = 20,
-    iterations: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of the run that is opened.")] = 64_000,
-    layers: Annotated[int, typer.Option(min=1, max=1000, help="Of the run that is opened.")] = 32,
-    json: Json = False,
-) -> None:
-    """Time drawing a GIF beside Matplotlib's FuncAnimation, and opening a long run, on made-up runs."""
-    from dataclasses import asdict
-
-    from acu_core.bench import render_bench
-    from acu_core.errors import UserError
-
-    if matplotlib_frames > frames:
-        raise UserError(f"there are {frames} frames: FuncAnimation cannot draw {matplotlib_frames} of them")
-    machine = render_bench.machine()
-    # No bar: it has a thread, beside which drawing takes one core alone.
-    terminal.note("Drawing ...")
-    drawing = render_bench.measure_drawing(
-        frames=frames,
-        matplotlib_frames=matplotlib_frames,
-        rounds=rounds,
-        progress=lambda done: terminal.note(f"round {done} of {rounds}"),
-    )
-    terminal.note("Opening ...")
-    opening = render_bench.measure_opening(iterations=iterations, layers=layers, rounds=rounds)
-    peaks = {count: render_bench.peak_of_drawing(count) for count in (max(2, frames // 4), frames)}
-    if json:
-        figures = {"drawing": asdict(drawing), "opening": asdict(opening), "peak_bytes": peaks}
-        terminal.json({"machine": machine, "iterations": iterations, "layer_count": layers, **figures})
-        return
-    drawn = f"{frames} frames, {render_bench.LAYERS} layers, {render_bench.WIDTH} pixels, GIF"
-    by_matplotlib = "FuncAnimation, PillowWriter"
-    if matplotlib_frames < frames:
-        by_matplotlib += f" ({matplotlib_frames} frames, times {frames / matplotlib_frames:g})"
-    terminal.table(
-        ["what", "how", "seconds", "spread", "ratio"],
-        [
-            [drawn, "acu animate-shapes", f"{drawing.ours.median:.2f}", f"{drawing.ours.spread:.2f}", "1"],
-            [
-                drawn,
-                by_matplotlib,
-                f"{drawing.matplotlib.median:.2f}",
-                f"{drawing.matplotlib.spread:.2f}",
-                f"{drawing.ratio:.1f}",
-            ],
-            [f"{iterations} iterations, {layers} layers", "open", f"{opening.median:.2f}", f"{opening.spread:.2f}", ""],
-        ],
-        title=", ".join(f"{name} {value}" for name, value in machine.items()),
-    )
-    terminal.print(
-        f"Medians of {rounds} rounds in random order; spread between the quartiles. Both files show the same frames. "
-        + "Memory beyond what the process had: "
-        + ", ".join(f"{peak / 2**20:.0f} MiB for {count} frames" for count, peak in peaks.items())
-        + "."
-    )
-
-
 app.command("data", epilog="Example: acu bench data photos --make 1000")(bench_data)
+app.command("render", epilog="Example: acu bench render --rounds 5")(bench_render)

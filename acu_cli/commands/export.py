@@ -9,6 +9,7 @@ import typer
 
 from acu_cli import terminal
 from acu_cli.checkpoint_choice import chosen_iteration
+from acu_cli.form_table import forms_as_json, print_forms
 from acu_cli.training_progress import TrainingProgress
 
 
@@ -32,6 +33,19 @@ def export(
     averaged: Annotated[
         bool, typer.Option("--averaged", help="Export the averaged weights, where the recipe asks for an average.")
     ] = False,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYER=]FORM",
+            help="What active layers become: auto (the fastest, measured), dense (one kernel), shifts (shifted images, "
+            "1x1 products), custom (acu's operator, .pt2 only); of some layers: conv2_*=shifts. May be repeated.",
+            show_default="auto",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_536, help="Images at once in the measurement. Default: 64, fewer large ones."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The data set. Default: where the run found it.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Download the data set if it is not there.")] = False,
     check: Annotated[
@@ -39,17 +53,23 @@ def export(
     ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a run's network as ordinary convolutions, for use without acu, and evaluate the written file."""
+    """Write a run's network in standard layers, for use without acu, and evaluate the written file.
+
+    Each active layer becomes what is fastest in the format: its forms are measured beside an ordinary convolution.
+    """
     chosen = chosen_iteration(iteration)
     with TrainingProgress(unit="images") as events:
         events.note("Starting PyTorch ...")
         from acu_core.export.exported_run import export_run
+        from acu_core.export.form_request import FormRequest
 
         report = export_run(
             run,
             output,
             iteration=chosen,
             averaged=averaged,
+            forms=FormRequest.of(form or []),
+            batch=batch,
             data_path=data,
             download=download,
             check=check,
@@ -72,6 +92,7 @@ def export(
                 "largest_logit_difference": found.largest_difference
                 if found and found.largest_difference < float("inf")
                 else None,
+                **forms_as_json(report.forms),
             }
         )
     else:
@@ -80,6 +101,7 @@ def export(
             f"{report.path}: {report.run}, iteration {report.iteration:,}, as {report.format}{opset}, "
             f"{report.bytes / 1e6:.2f} MB"
         )
+        print_forms(report.forms)
         if found:
             terminal.print(f"  the run's network  {found.errors:,} errors in {found.images:,} images")
             terminal.print(f"  the written file   {found.exported_errors:,} errors")

@@ -14,7 +14,12 @@ from acu_cli.training_progress import TrainingProgress
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help="cifar10, cifar100, ablation or places365.", autocompletion=table_names)],
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="cifar10, cifar100, ablation, places365, small or small-fashion.", autocompletion=table_names
+        ),
+    ],
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Trainings of every row, with seeds 0, 1, ...")] = 1,
     scale: Annotated[
         float, typer.Option(help="Shorten every schedule alike, for a trial: 0.05 trains a twentieth as long.")
@@ -27,7 +32,7 @@ def reproduce(
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Train every row of a table of the paper, and print it beside the paper's figures.
+    """Train every row of a table of the paper, and print it beside the paper's figures; or of one for laptops.
 
     Each row and seed is a run of its own. Ctrl-C saves and stops; the same command goes on, and repeats nothing.
     """

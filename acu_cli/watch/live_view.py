@@ -11,8 +11,8 @@ from acu_cli.watch.watch_picture import WatchPicture
 
 TICK = 0.09
 """Seconds from one frame to the next while something moves: eleven a second."""
-_IDLE_TICK = 0.25
-_IDLE_SECONDS = 2.0
+_LOOK_SECONDS = 0.25
+"""From one look at the files to the next: a training writes into them some two times a second."""
 _CLOCK_SECONDS = 1.0
 PLAIN_ROWS = 24
 _LAST_ROWS = 30
@@ -44,18 +44,18 @@ def _without_end(lines: list[str]) -> list[str]:
 def watch_run(picture: WatchPicture, screen: LiveScreen, pause: Callable[[float], bool]) -> None:
     """Shows a run until it is finished, or `pause`, which sleeps for so many seconds, says that it is enough."""
     run, playback = picture.run, picture.playback
-    changed_at = drawn_at = repaired_at = -_REPAIR_SECONDS
+    drawn_at = repaired_at = looked_at = -_REPAIR_SECONDS
     size = (0, 0)
     state: object = None
     while True:
         now = time.monotonic()
-        if run.poll():
-            picture.restart()
+        if run.is_behind or now - looked_at >= _LOOK_SECONDS:
+            looked_at = now
+            if run.poll():
+                picture.restart()
         finished = run.condition is Condition.FINISHED and not run.is_behind
         moved = playback.advance(now, to_end=finished)
         before, state = state, (run.done, run.condition, len(run.problems), picture.message, run.is_locked)
-        if moved or state != before:
-            changed_at = now
         resized = screen.size != size
         if moved or state != before or resized or now - drawn_at >= _CLOCK_SECONDS:
             size, drawn_at = screen.size, now
@@ -64,7 +64,7 @@ def watch_run(picture: WatchPicture, screen: LiveScreen, pause: Callable[[float]
             screen.show(picture.draw(*size, ascii_only=screen.ascii_only), anew=anew)
         if finished:
             return
-        resting = not playback.is_playing and now - changed_at > _IDLE_SECONDS
-        elapsed = time.monotonic() - now
-        if pause(0.0 if run.is_behind else max(0.01, (_IDLE_TICK if resting else TICK) - elapsed)):
+        # A slow training has fewer snapshots to show than there could be frames: it sleeps until the next one is due.
+        wake_at = max(now + TICK, min(looked_at + _LOOK_SECONDS, playback.next_at))
+        if pause(0.0 if run.is_behind else max(0.01, wake_at - time.monotonic())):
             return

@@ -6,6 +6,8 @@ next block is awaited, so that shapes move evenly; all that is shown was recorde
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,6 +49,13 @@ class Playback:
     def iteration(self) -> int | None:
         """That of the snapshot to be seen now."""
         return int(self.iterations[-1]) if len(self.iterations) else None
+
+    @property
+    def next_at(self) -> float:
+        """When there is another one to be seen, on the clock of `advance`; infinity where no more is known of."""
+        if not self.is_playing:
+            return math.inf
+        return self._begun + self._takes * (self._shown + 1 - self._from) / (self._to - self._from)
 
     def advance(self, now: float, *, to_end: bool = False) -> bool:
         """Moves on to what is to be seen at the time `now`; whether that is another snapshot."""

@@ -36,12 +36,13 @@ def alternate(
     before_round: Callable[[], None] | None = None,
     after_round: Callable[[int], None] | None = None,
     device: torch.device | None = None,
+    clocks: Mapping[str, Callable[[], float]] | None = None,
     seed: int = 0,
 ) -> dict[str, Timing]:
     """Times each contestant `rounds` times after `warm_up` rounds that do not count.
 
     In random order, because who runs first after whom decides who pays for page faults and a cold cache. On CUDA, a
-    synchronisation ends each run.
+    synchronisation ends each run. `clocks` are contestants that tell their seconds themselves.
     """
 
     def synchronize() -> None:
@@ -51,18 +52,26 @@ def alternate(
 
             torch.cuda.synchronize(device)
 
+    def timed(contestant: Callable[[], object]) -> Callable[[], float]:
+        def run() -> float:
+            synchronize()
+            begin = time.perf_counter()
+            contestant()
+            synchronize()
+            return time.perf_counter() - begin
+
+        return run
+
     order = random.Random(seed)
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    every = {name: timed(contestant) for name, contestant in contestants.items()} | dict(clocks or {})
+    seconds: dict[str, list[float]] = {name: [] for name in every}
     for number in range(warm_up + rounds):
         if before_round is not None:
             before_round()
-        for name in order.sample(list(contestants), len(contestants)):
-            synchronize()
-            begin = time.perf_counter()
-            contestants[name]()
-            synchronize()
+        for name in order.sample(list(every), len(every)):
+            took = every[name]()
             if number >= warm_up:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(took)
         if after_round is not None and number >= warm_up:
             after_round(number - warm_up + 1)
     return {name: Timing.of(values) for name, values in seconds.items()}

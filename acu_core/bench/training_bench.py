@@ -31,15 +31,18 @@ def recipes_to_time(
     device: str = "cpu",
     precisions: Sequence[str] = ("float32",),
     compiled: Sequence[bool] = (False,),
+    graphs: Sequence[bool] = (False,),
 ) -> list[Recipe]:
     """The recipes that are compared, for batches of `batch` images on `device`, in every precision, compiled or not.
 
-    Their names say what is not as it is by default: "cifar10-plain-acu-bfloat16-compiled".
+    With `graphs` also as captured CUDA graphs, or only as these. Their names say what is not as it is by default:
+    "cifar10-plain-acu-bfloat16-compiled".
     """
     found = []
-    for precision, compiles, name in itertools.product(precisions, compiled, RECIPES):
+    for precision, compiles, graph, name in itertools.product(precisions, compiled, graphs, RECIPES):
         suffix = ("" if precision == "float32" else f"-{precision}") + ("-compiled" if compiles else "")
-        machine = {"device": device, "precision": precision, "compile": compiles}
+        suffix += "-graph" if graph else ""
+        machine = {"device": device, "precision": precision, "compile": compiles, "cuda_graph": graph}
         changes = [f"data.batch_size={batch}", f"name={name}{suffix}"]
         found.append(load_recipe(name, changes).changed(machine=machine))
     return found

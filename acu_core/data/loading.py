@@ -29,6 +29,7 @@ def load_data_set(
     - "planted": made from `seed`; options `train_count` and `test_count`. `path`, `download` and `cache` do not matter.
     - "cifar10", "cifar100": read from `path` (see `find_cifar`), downloaded first if `download` allows it and nothing
       is there; the statistics are kept in `cache` (default `$XDG_CACHE_HOME/acu` or `~/.cache/acu`).
+    - "fashion-mnist": read from `path` (see `find_fashion_mnist`), downloaded likewise.
     - "imagefolder", "places365": files under `path`, decoded by `workers` processes (0: automatic) while they are
       needed; options of `acu_core.recipe.data_sets`, and `large` for the large images of Places365. Long lists of files
       are kept in `cache`, and `note` is told of one that takes long to make.

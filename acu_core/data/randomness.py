@@ -24,7 +24,7 @@ def generator_for(seed: int, purpose: str, number: int = 0) -> np.random.Generat
 
 
 def network_seed(seed: int, iteration: int, rank: int = 0) -> int:
-    """The seed of what a network itself draws at `iteration`, dropout above all, for `torch.manual_seed`.
+    """The seed of what a network itself draws at `iteration`, dropout above all, for PyTorch's generators.
 
     Each of the processes that train together draws for its own images, so each has a seed of its own.
 

@@ -41,6 +41,21 @@ def read_cifar(title: str, folder: str, root: Path, *, download: bool = False) -
     )
 
 
+def download_fashion_mnist(root: Path) -> None:
+    """Fetches the four files of Fashion-MNIST, 30 MB, into torchvision's folder in `root`, which is made.
+
+    Raises `UserError` when torchvision does not load or the download fails.
+    """
+    datasets = _datasets("downloading Fashion-MNIST", "download it by hand")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        datasets.FashionMNIST(str(root), train=True, download=True)
+    except Exception as error:
+        raise UserError(
+            f"Fashion-MNIST could not be downloaded to {root} ({error}); check the network and the disk."
+        ) from error
+
+
 def download_places365(root: Path) -> None:
     """Fetches the lists and the small (256 x 256) images of Places365, 25 GB, into `root`, which is made.
 

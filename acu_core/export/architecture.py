@@ -140,6 +140,8 @@ def _encode(value: Any) -> Any:
         return {"slice": [_encode(item) for item in (value.start, value.stop, value.step)]}
     if isinstance(value, list):
         return [_encode(item) for item in value]
+    if isinstance(value, torch.memory_format):
+        return {"torch": str(value).removeprefix("torch.")}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise NotDescribable(f"an argument of {type(value).__name__}")

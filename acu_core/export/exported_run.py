@@ -1,4 +1,4 @@
-"""Writes a run's network as plain layers, and evaluates what was written."""
+"""Writes a run's network for use elsewhere, and evaluates what was written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from acu_core.durable import write_durably
 from acu_core.errors import UserError
 from acu_core.export.architecture import describe_modules
 from acu_core.export.comparison import Comparison, compare
-from acu_core.export.formats import Format, format_of
+from acu_core.export.form_choice import FormChoice, choose_forms, usual_batch
+from acu_core.export.form_request import FormRequest
+from acu_core.export.formats import format_of
 from acu_core.learn.workplace import Workplace, computing
-from acu_core.nn.conversion import to_conv2d
 from acu_core.recipe.schema import Recipe
 from acu_core.train.events import Events, NoEvents
 from acu_core.train.stored_run import StoredRun
@@ -35,6 +36,7 @@ class ExportReport:
     bytes: int
     written: bool
     comparison: Comparison | None
+    forms: FormChoice
 
 
 class _Refused(Exception):
@@ -47,6 +49,8 @@ def export_run(
     *,
     iteration: int | Literal["best"] | None = None,
     averaged: bool = False,
+    forms: FormRequest | None = None,
+    batch: int | None = None,
     data_path: Path | None = None,
     download: bool = False,
     check: bool = True,
@@ -55,13 +59,14 @@ def export_run(
     """Writes the network of a run's newest checkpoint, or of `iteration`, to `output`, whose suffix is the format.
 
     "best" is the checkpoint with the fewest errors on the images held out for validation; `averaged` exports the
-    averaged weights in the network's place.
+    averaged weights in the network's place. `forms` are those that active layers are to have: by default the fastest
+    in the format, measured on `batch` images at once (by default `usual_batch`).
 
     The file is evaluated on the run's test images before it takes its place: a file that differs is not kept, and what
     was at `output` stays. Everything is computed on the CPU in float32.
 
-    Raises UserError when there is no run, checkpoint or data, the suffix is unknown, a package is missing, or the file
-    cannot be written there.
+    Raises UserError when there is no run, checkpoint or data, the suffix is unknown, a package is missing, a form is
+    not possible, or the file cannot be written there.
     """
     events = events or NoEvents()
     chosen = format_of(output)
@@ -72,11 +77,23 @@ def export_run(
     place = stored.workplace(data_path=data_path, download=download, device="cpu", events=events)
     with computing(place.threads):
         model = stored.network(checkpoint, place, averaged=averaged)
+        size = _image_size(place)
         try:
-            plain = to_conv2d(model.eval()).to(memory_format=torch.contiguous_format)
+            plain, choice = choose_forms(
+                model.eval().to(memory_format=torch.contiguous_format),
+                size,
+                forms or FormRequest(),
+                chosen,
+                batch=batch or usual_batch(size),
+                note=events.note,
+            )
+        except UserError:
+            raise
         except ValueError as error:
-            raise UserError(f"{checkpoint.path} cannot become ordinary convolutions: {error}") from error
-        content = _encode(chosen, plain, recipe, place, checkpoint.iteration)
+            raise UserError(f"{checkpoint.path} cannot be exported so: {error}") from error
+        # Two: a batch of one would be taken for a constant.
+        description = _description(plain, size, recipe, place, checkpoint.iteration, choice)
+        content = chosen.encode(plain, torch.zeros(2, *size), description)
         comparison: Comparison | None = None
 
         def write(file: BinaryIO) -> None:
@@ -95,7 +112,15 @@ def export_run(
         except _Refused:
             kept = False
     return ExportReport(
-        str(stored.path), checkpoint.iteration, output, chosen.name, chosen.opset, len(content), kept, comparison
+        str(stored.path),
+        checkpoint.iteration,
+        output,
+        chosen.name,
+        chosen.opset,
+        len(content),
+        kept,
+        comparison,
+        choice,
     )
 
 
@@ -110,16 +135,13 @@ def _check_writable(output: Path) -> None:
         raise UserError(f"{output} cannot be written: {output.parent}: {error.strerror}") from error
 
 
-def _encode(chosen: Format, plain: nn.Module, recipe: Recipe, place: Workplace, iteration: int) -> bytes:
+def _image_size(place: Workplace) -> tuple[int, ...]:
     with closing(place.data.test_batches(1)) as batches:
-        size = tuple(next(batches)[0].shape[1:])
-    # Two: a batch of one would be taken for a constant.
-    images = torch.zeros(2, *size)
-    return chosen.encode(plain, images, _description(plain, size, recipe, place, iteration))
+        return tuple(next(batches)[0].shape[1:])
 
 
 def _description(
-    plain: nn.Module, size: tuple[int, ...], recipe: Recipe, place: Workplace, iteration: int
+    plain: nn.Module, size: tuple[int, ...], recipe: Recipe, place: Workplace, iteration: int, choice: FormChoice
 ) -> dict[str, Any]:
     data = place.data
     return {
@@ -143,5 +165,7 @@ def _description(
             "dtype": "float32",
             "classes": list(data.class_names),
         },
+        # Times are none of the file's: the same network in the same forms is the same file.
+        "forms": dict(choice.chosen),
         "modules": describe_modules(plain),
     }

@@ -35,6 +35,19 @@ def encode_onnx(network: nn.Module, images: Tensor, description: Mapping[str, An
 
     Raises UserError when the network has an operation that ONNX lacks, or is too large for one file.
     """
+    model = encode_model(network, images, 1)
+    _set_metadata(model, description)
+    if model.ByteSize() > _LARGEST_FILE:
+        raise UserError("this network is larger than the 2 GiB that one ONNX file can hold: use .pt2 or .safetensors")
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def encode_model(network: nn.Module, images: Tensor, outputs: int) -> Any:
+    """The network as ONNX's own message, for any number of images; a single one of its `outputs` is called logits.
+
+    Raises UserError when the network has an operation that ONNX lacks.
+    """
     program = trace_network(network, images)
     try:
         exported = torch.onnx.export(
@@ -42,7 +55,7 @@ def encode_onnx(network: nn.Module, images: Tensor, description: Mapping[str, An
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["logits"] if outputs == 1 else [f"output{number}" for number in range(outputs)],
             external_data=False,
             verbose=False,
         )
@@ -55,11 +68,7 @@ def encode_onnx(network: nn.Module, images: Tensor, description: Mapping[str, An
     if foreign or model.functions:
         raise UserError(f"this network needs operators beyond ONNX's own ({', '.join(foreign)}): use .pt2")
     _clean(model)
-    _set_metadata(model, description)
-    if model.ByteSize() > _LARGEST_FILE:
-        raise UserError("this network is larger than the 2 GiB that one ONNX file can hold: use .pt2 or .safetensors")
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    return model
 
 
 def _clean(model: Any) -> None:
@@ -82,15 +91,20 @@ def _set_metadata(model: Any, description: Mapping[str, Any]) -> None:
     model.doc_string = str(description["input"]["preprocessing"])
 
 
+def session_of(model: str | bytes) -> Any:
+    """ONNX Runtime with a file, or with its content, on the CPU, with PyTorch's number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors: its warnings are about its own optimisations
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class _Session(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors: its warnings are about its own optimisations
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = session_of(str(path))
 
     def forward(self, images: Tensor) -> Tensor:
         (logits,) = self._session.run(["logits"], {"images": images.cpu().numpy()})

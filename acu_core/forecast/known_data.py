@@ -1,4 +1,4 @@
-"""The sizes of the paper's data sets, known without reading them."""
+"""The sizes of the built-in recipes' data sets, known without reading them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ SIZES = {
     "planted": DataSize(2, 17, 8, 40_000, 5_000),
     "cifar10": DataSize(3, 32, 10, 50_000, 10_000),
     "cifar100": DataSize(3, 32, 100, 50_000, 10_000),
+    "fashion-mnist": DataSize(1, 28, 10, 60_000, 10_000),
     "places365": DataSize(3, 224, 365, 1_803_460, 36_500, in_memory=False),
 }
 

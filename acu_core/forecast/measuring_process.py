@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,6 +89,10 @@ class Answer:
     hidden: list[list[list[float]]] | None
     parameters: int
     gradient_bytes: int
+    ended: float
+    """When it was done, on the machine's `time.monotonic`."""
+    end_seconds: float = 0.0
+    """From then until the process was gone."""
 
 
 def measure_in_processes(task: Task) -> list[Answer]:
@@ -149,8 +153,9 @@ def _answer_of(process: subprocess.Popen[bytes]) -> Answer | Exception:
         return MemoryError("the system has ended the process that measured, as it does where a process needs too much")
     if process.returncode:
         return RuntimeError(f"the process that measures has ended with status {process.returncode}")
+    gone = time.monotonic()
     answer: Answer | Exception = pickle.loads(written)
-    return answer
+    return replace(answer, end_seconds=gone - answer.ended) if isinstance(answer, Answer) else answer
 
 
 def answer_to(task: Task) -> Answer:
@@ -202,6 +207,7 @@ def answer_to(task: Task) -> Answer:
             hidden.tolist() if hidden is not None else None,
             parameters,
             gradient_bytes,
+            time.monotonic(),
         )
 
 

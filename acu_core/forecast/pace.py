@@ -81,6 +81,8 @@ class Measured:
     """Seconds that the first iterations took longer than others, where the network is compiled."""
     compiling_again: float = 0.0
     """The same of a second training in the same process, such as a twin's."""
+    warming: float = 0.0
+    """Seconds that the first iterations of a process took longer than others, where nothing is compiled."""
 
 
 def measure_pace(
@@ -130,6 +132,7 @@ def measure_pace(
             last.settled_bytes,
         ),
         *((stretches[kinds[0]].beginning, last.beginning) if recipe.machine.compile else (0.0, 0.0)),
+        warming=0.0 if recipe.machine.compile else stretches[kinds[0]].beginning,
     )
 
 

@@ -67,6 +67,11 @@ class Plan:
         return 2 * (self.processes - 1) / self.processes * self.reduced_bytes / self.bandwidth
 
     @property
+    def start_seconds(self) -> float:
+        """Until the training runs at its pace: the process's start, the data, and what the first iterations do once."""
+        return self.answer.start_seconds + self.answer.measured.warming
+
+    @property
     def compiling_seconds(self) -> float:
         """Of what is compiled in the first iterations, a twin's too; most is compiled, and counted, at the start."""
         measured = self.answer.measured
@@ -81,7 +86,7 @@ class Plan:
     def seconds(self) -> float:
         """From the start of the command to its end."""
         rest = self.work.evaluations * self.pace.evaluation + self.work.checkpoints * self.pace.checkpoint
-        return self.answer.start_seconds + self.compiling_seconds + self.training_seconds + rest
+        return self.start_seconds + self.compiling_seconds + self.training_seconds + rest + self.answer.end_seconds
 
 
 def plan_training(

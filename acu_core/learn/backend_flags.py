@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import torch
 
+from acu_core.op import library
+
 Float32 = Literal["ieee", "tf32"]
 """How products and convolutions of float32 tensors are computed: in float32, or with mantissas of 10 bits."""
 
@@ -33,6 +35,8 @@ class _Flags:
     """The older way: whether cuDNN may use TF32."""
     newer: Mapping[_Operation, str]
     sums: Mapping[str, Any]
+    fused: bool
+    """The operator's own: its fused kernels cannot see PyTorch's."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def float32_products(kind: Float32) -> Iterator[None]:
     else:
         # This word of the older way stands for TF32 on the CPU as well, and cannot be read beside another one there.
         word, newer[_CPU_PRODUCTS] = "high", "tf32"
-    _set(_Flags(word, tf32, newer, {**dict.fromkeys(_SUMS, False), "allow_fp16_accumulation": False}))
+    _set(_Flags(word, tf32, newer, {**dict.fromkeys(_SUMS, False), "allow_fp16_accumulation": False}, tf32))
     try:
         yield
     finally:
@@ -72,7 +76,7 @@ def _get() -> _Flags:
         # Whether a sum may be split is a second switch of the same name in later versions.
         split = getattr(products, f"{name}_split_k", None)
         sums[name] = getattr(products, name) if split is None else (getattr(products, name), split)
-    return _Flags(*older, newer, sums)
+    return _Flags(*older, newer, sums, library.cuda_tf32())
 
 
 def _set(flags: _Flags) -> None:
@@ -83,6 +87,7 @@ def _set(flags: _Flags) -> None:
         _set_precision(operation, precision)
     for name, value in flags.sums.items():
         setattr(torch.backends.cuda.matmul, name, value)
+    library.allow_cuda_tf32(flags.fused)
 
 
 def _older(read: Callable[[], Any], newer: Mapping[_Operation, str], beside: tuple[_Operation, _Operation]) -> Any:

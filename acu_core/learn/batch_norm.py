@@ -24,27 +24,39 @@ class CorrectedAverage:
     A momentum that is a Python number is part of a compiled graph, which would be compiled anew for every iteration.
     So compiled graphs read it from a tensor; without compilation the layers compute what they always do, to the bit.
     Layers of another kind than BatchNorm2d, which compute in a way of their own, have a momentum of 1 where they are
-    compiled, so that what they leave is the statistics of the batch alone; `finish` averages these.
+    compiled, so that what they leave is the statistics of the batch alone; `finish` averages these. So have all layers
+    where the forward pass may be captured as a graph, in which a number of Python stays what it was.
     """
 
     def __init__(
-        self, model: nn.Module, fraction: float = 0.001, *, continued: bool = False, compiled: bool = False
+        self,
+        model: nn.Module,
+        fraction: float = 0.001,
+        *,
+        continued: bool = False,
+        compiled: bool = False,
+        afterwards: bool = False,
     ) -> None:
         """`continued` statistics are those of an earlier training, whose average goes on.
 
         The momentum is then `fraction` from the first iteration on: 1 would forget them at once. `compiled` says that
-        the model is called as a compiled one.
+        the model is called as a compiled one, `afterwards` that all layers' statistics are averaged by `finish`.
         """
         self._fraction = fraction
         self._continued = continued
         found = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        apart = [layer for layer in found if compiled and type(layer) not in (nn.BatchNorm2d, _CompilableBatchNorm2d)]
+        apart = [
+            layer
+            for layer in found
+            if afterwards or (compiled and type(layer) not in (nn.BatchNorm2d, _CompilableBatchNorm2d))
+        ]
         self._layers = [layer for layer in found if layer not in apart]
         self._averages: list[Tensor] = []
         for layer in apart:
             layer.momentum = 1.0
             self._averages += [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
         self._before: list[Tensor] = []
+        self._newest = 1.0
         self._momentum = torch.ones((), dtype=torch.float64)
         for layer in self._layers:
             if type(layer) is nn.BatchNorm2d:
@@ -57,15 +69,19 @@ class CorrectedAverage:
         """Sets the momentum for training iteration `iteration`, counted from 1."""
         momentum = self._fraction if self._continued else corrected_momentum(iteration, self._fraction)
         self._momentum.fill_(momentum)
+        self._newest = momentum
         for layer in self._layers:
             layer.momentum = momentum
-        self._before = [average.clone() for average in self._averages]
+        if self._averages:
+            # One kernel on a GPU, where a clone of each would be many.
+            self._before = [torch.empty_like(average) for average in self._averages]
+            torch._foreach_copy_(self._before, self._averages)
 
     @torch.no_grad()
     def finish(self) -> None:
         """Averages what the forward pass of the iteration left to it; nothing where there is no such layer."""
         if self._before:
-            torch._foreach_lerp_(self._before, self._averages, float(self._momentum))
+            torch._foreach_lerp_(self._before, self._averages, self._newest)
             torch._foreach_copy_(self._averages, self._before)
             self._before = []
 

@@ -147,6 +147,11 @@ class ActiveConv2d(nn.Module):
         """K."""
         return self.weight.shape[2]
 
+    @property
+    def paddings(self) -> Paddings:
+        """What the operator pads, in pixels."""
+        return self._paddings
+
     def reset_parameters(self) -> None:
         """Draws weight and bias as Conv2d does, and puts the synapses back where they start."""
         with torch.no_grad():
@@ -218,12 +223,11 @@ class ActiveConv2d(nn.Module):
         copy_hooks(conv, layer)
         return layer
 
-    def to_conv2d(self) -> nn.Conv2d:
-        """The ordinary convolution that computes what this layer does, its window as small as the shape allows.
+    def values_at_rest(self) -> tuple[Tensor, Tensor]:
+        """Weight (O, C/groups, K) as it is, and positions (G, K, 2) in float64 on the CPU, for what is made of them.
 
         Raises:
-            ValueError: a position is not finite or so far out that the kernel would be huge, the layer is on the meta
-                device, or its class computes something else.
+            ValueError: a position is not finite, the layer is on the meta device, or its class computes something else.
         """
         if type(self).forward is not ActiveConv2d.forward:
             raise ValueError(
@@ -234,10 +238,20 @@ class ActiveConv2d(nn.Module):
         weight = self.weight.detach()
         if weight.is_meta or self.positions.is_meta:
             raise ValueError("a layer on the meta device has no values to convert: load them first")
-        # In float64 until the kernel is rounded once; on the CPU, because not every device has float64.
+        # In float64 until a kernel is rounded once; on the CPU, because not every device has float64.
         positions = self.positions.detach().cpu().double()
         if not bool(torch.isfinite(positions).all()):
             raise ValueError(f"positions {tuple(positions.shape)} must be finite")
+        return weight, positions
+
+    def to_conv2d(self) -> nn.Conv2d:
+        """The ordinary convolution that computes what this layer does, its window as small as the shape allows.
+
+        Raises:
+            ValueError: a position is not finite or so far out that the kernel would be huge, the layer is on the meta
+                device, or its class computes something else.
+        """
+        weight, positions = self.values_at_rest()
         rows, columns = smallest_window(positions, self._paddings, weight.shape[:2])
         conv = nn.Conv2d(
             self.in_channels,

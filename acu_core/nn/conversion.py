@@ -43,6 +43,22 @@ def _replace(model: nn.Module, replacement: Callable[[str, nn.Module], nn.Module
     return copied
 
 
+def replace_active(model: nn.Module, replacement: Callable[[str, ActiveConv2d], nn.Module]) -> nn.Module:
+    """A copy of a network with another module in place of each active layer; it gets the layer's hooks.
+
+    Raises ValueError as `replacement` does, with the layer's name.
+    """
+
+    def other(name: str, module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, ActiveConv2d):
+            return None
+        made = replacement(name, module)
+        copy_hooks(module, made)
+        return made
+
+    return _replace(model, other)
+
+
 def to_conv2d(model: nn.Module) -> nn.Module:
     """A copy of a network with every active layer as the Conv2d that equals it.
 

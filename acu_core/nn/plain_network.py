@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from acu_core.nn.convolution_unit import Unit, append_convolution, check_unit, convolution_unit
 from acu_core.nn.pooled_network import PooledNetwork
+from acu_core.nn.shapes import InitialShape
 
 
 class Plain(PooledNetwork):
@@ -22,6 +25,8 @@ class Plain(PooledNetwork):
         last_kernel: of conv3_1 and conv3_2, in pixels; 5 is the paper's Base-F5 and ACU-F5.
         last_dilation: of conv3_1 and conv3_2, in pixels; 2 is the paper's Base-D2.
         first_active_stage: stages before it stay ordinary; 2 is the paper's ACU-C23.
+        width: what all numbers of channels but `in_channels` and `classes` are multiplied with; the paper's is 1.
+        shape: where the synapses of active units start; the paper's is "square".
 
     Raises:
         ValueError: an option does not fit, with its name.
@@ -35,6 +40,8 @@ class Plain(PooledNetwork):
         last_kernel: int = 3,
         last_dilation: int = 1,
         first_active_stage: int = 1,
+        width: float = 1.0,
+        shape: InitialShape = "square",
     ) -> None:
         super().__init__()
         check_unit(unit)
@@ -42,18 +49,22 @@ class Plain(PooledNetwork):
             raise ValueError(f"last_kernel must be odd and at least 3, not {last_kernel}")
         if first_active_stage not in (1, 2, 3):
             raise ValueError(f"first_active_stage must be 1, 2 or 3, not {first_active_stage}")
-        append_convolution(self, "0", convolution_unit("convolution", in_channels, 16, 1))
-        channels = 16
-        for stage, width in enumerate((48, 96, 192), start=1):
+        if not isinstance(shape, str) or (unit != "acu" and shape != "square"):
+            raise ValueError(f"shape must be that of active units by name, not {shape!r} for the unit {unit!r}")
+        first, *stages, last = (max(1, round(width * channels)) for channels in (16, 48, 96, 192, 1000))
+        append_convolution(self, "0", convolution_unit("convolution", in_channels, first, 1))
+        channels = first
+        for stage, outputs in enumerate(stages, start=1):
             kernel, dilation = (last_kernel, last_dilation) if stage == 3 else (3, 1)
             kind: Unit = unit if stage >= first_active_stage else "convolution"
+            start: dict[str, Any] = {"shape": shape} if kind == "acu" else {}
             for place in (1, 2):
                 stride = 2 if stage > 1 and place == 1 else 1
                 padding = dilation * (kernel // 2)
                 layer = convolution_unit(
-                    kind, channels, width, kernel, stride=stride, padding=padding, dilation=dilation
+                    kind, channels, outputs, kernel, stride=stride, padding=padding, dilation=dilation, **start
                 )
                 append_convolution(self, f"{stage}_{place}", layer)
-                channels = width
-        append_convolution(self, "4", convolution_unit("convolution", channels, 1000, 1))
-        self.append_classifier(1000, classes)
+                channels = outputs
+        append_convolution(self, "4", convolution_unit("convolution", channels, last, 1))
+        self.append_classifier(last, classes)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from acu_core.op import library, registrations
 from acu_core.op.arguments import Padding, Pair, check_arguments
+from acu_core.op.cuda_kernels import KERNELS
 from acu_core.op.reference import active_conv2d_reference
 
 if library.has_kernel("cpu"):
@@ -94,7 +95,8 @@ def active_conv2d(
     if input.dtype == torch.float64:
         positions = positions.to(torch.float64)
     channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-    output: Tensor = torch.ops.acu.active_conv2d(
-        input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last
-    )
+    call = (input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last)
+    if device_type == "cuda" and not compiling:
+        KERNELS.before_forward(*call)
+    output: Tensor = torch.ops.acu.active_conv2d(*call)
     return output

@@ -16,9 +16,13 @@ FOLDER = Path(__file__).parent
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 CHOICE = "ACU_CPU_INSTRUCTION_SET"
 """The environment variable that names the instruction set of the CPU kernels, in place of the best one."""
+CUDA_CHOICE = "ACU_CUDA_KERNELS"
+"""The environment variable that says which CUDA kernels are used."""
+CUDA_KERNELS = ("columns", "fused", "auto")
+"""Columns and matrix products; the fused kernels where they can; for every call the faster one, where both agree."""
 # How often the order of the kernels' sums has changed. A run records that of its instruction set, so that one that goes
 # on with other bits says so. Raised with every change after which a kernel gives other bits.
-_REVISIONS = {"baseline": 2, "avx2": 2, "avx512": 3}
+_REVISIONS = {"baseline": 3, "avx2": 3, "avx512": 4}
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,18 @@ def _choose_instruction_set(name: str) -> None:
         force_instruction_set(name)
     except RuntimeError as error:
         raise UserError(f"{CHOICE} is {name!r}, which this processor or this build lacks: do not set it") from error
+
+
+def _read_cuda_kernels() -> str | None:
+    name = os.environ.get(CUDA_CHOICE)
+    if name is not None and name not in CUDA_KERNELS:
+        raise UserError(f"{CUDA_CHOICE} is {name!r}: it must be one of {', '.join(CUDA_KERNELS)}, or not set")
+    return name
+
+
+def wanted_cuda_kernels() -> str | None:
+    """Which of `CUDA_KERNELS` the environment names; None where it names none."""
+    return _WANTED_CUDA_KERNELS
 
 
 def status() -> OperatorStatus:
@@ -158,12 +174,63 @@ def with_cuda_scratch_bytes(count: int) -> Iterator[None]:
 
 
 def _cuda_scratch_bytes(choice: int) -> int:
+    _need_cuda()
+    return int(torch.ops.acu.cuda_scratch_bytes(choice))
+
+
+def _need_cuda() -> None:
     if _CUDA_ERROR is not None:
         raise RuntimeError(f"there are no CUDA kernels: {_CUDA_ERROR}")
-    return int(torch.ops.acu.cuda_scratch_bytes(choice))
+
+
+def cuda_kernels() -> str:
+    """Which of `CUDA_KERNELS` the operator uses on CUDA; what the fused ones do not take goes to columns.
+
+    Raises:
+        RuntimeError: there are no CUDA kernels.
+    """
+    _need_cuda()
+    return CUDA_KERNELS[torch.ops.acu.cuda_kernels()]
+
+
+def use_cuda_kernels(name: str) -> None:
+    """Makes the operator use one of `CUDA_KERNELS` from now on, in the whole process, in backward too.
+
+    With "auto" it is whoever calls the operator (`cuda_kernels.py`) that decides for each kind of call.
+
+    Raises:
+        RuntimeError: there are no CUDA kernels.
+    """
+    _need_cuda()
+    torch.ops.acu.set_cuda_kernels(CUDA_KERNELS.index(name))
+
+
+@contextmanager
+def with_cuda_kernels(name: str) -> Iterator[None]:
+    """Makes the operator of the whole process use one of `CUDA_KERNELS` inside the block."""
+    before = cuda_kernels()
+    use_cuda_kernels(name)
+    try:
+        yield
+    finally:
+        use_cuda_kernels(before)
+
+
+def cuda_tf32() -> bool:
+    """Whether the fused CUDA kernels may round float32 to TF32; if not, float32 goes to columns, which ask PyTorch."""
+    return _CUDA_ERROR is None and bool(torch.ops.acu.cuda_tf32())
+
+
+def allow_cuda_tf32(allowed: bool) -> None:
+    """Allows the fused CUDA kernels TF32 from now on, or not; of no effect where there are none."""
+    if _CUDA_ERROR is None:
+        torch.ops.acu.set_cuda_tf32(allowed)
 
 
 # Once, on import: what `torch.compile` traces must not be a cached function.
 _CPU_ERROR, _CUDA_ERROR = _load_all()
 if _CPU_ERROR is None and CHOICE in os.environ:
     _choose_instruction_set(os.environ[CHOICE])
+_WANTED_CUDA_KERNELS = _read_cuda_kernels()
+if _CUDA_ERROR is None:
+    use_cuda_kernels(_WANTED_CUDA_KERNELS or "auto")

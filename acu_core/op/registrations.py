@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from acu_core.op.arguments import Arguments, output_size
+from acu_core.op.cuda_kernels import KERNELS
 from acu_core.op.paddings import Paddings
 
 
@@ -66,6 +67,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     input, weight, positions = ctx.saved_tensors
     needs = ctx.needs_input_grad[:4]
+    if input.is_cuda:
+        KERNELS.before_backward(grad_output, (input, weight, positions, *ctx.settings), needs)
     gradients = torch.ops.acu.active_conv2d_backward(grad_output, input, weight, positions, *ctx.settings, *needs)
     wanted = tuple(gradient if needed else None for gradient, needed in zip(gradients, needs, strict=True))
     return (*wanted, *(None for _ in ctx.settings))

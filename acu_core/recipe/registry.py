@@ -135,6 +135,7 @@ DATA_SETS = Registry(
         "planted": f"{_TABLES}.data_sets.planted:PlantedData",
         "cifar10": f"{_TABLES}.data_sets.cifar:CifarData",
         "cifar100": f"{_TABLES}.data_sets.cifar:CifarData",
+        "fashion-mnist": f"{_TABLES}.data_sets.fashion_mnist:FashionMnistData",
         "imagefolder": f"{_TABLES}.data_sets.image_folder:ImageFolderData",
         "places365": f"{_TABLES}.data_sets.places365:Places365Data",
     },

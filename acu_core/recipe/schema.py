@@ -63,6 +63,8 @@ class Machine(Table):
     """Of the training step's convolutions and products; weights and evaluations are float32 in each of them."""
     compile: bool = False
     """Whether the network that is trained is compiled by PyTorch; it is evaluated as it is."""
+    cuda_graph: bool = False
+    """Whether the training step is captured as a CUDA graph and replayed. It changes no result."""
 
 
 class Average(Table):

@@ -142,7 +142,9 @@ class GifPalette:
 
     def _learn(self, colours: Packed) -> None:
         # The squared distance without what is the same for all entries; whole numbers, which float32 holds exactly.
-        products = unpack(colours).astype(np.float32) @ self._rgb.T.astype(np.float32)
+        # No matrix product: its library would start threads, in every process that encodes.
+        channels = zip(unpack(colours).astype(np.float32).T, self._rgb.astype(np.float32).T, strict=True)
+        products = sum(np.multiply.outer(wanted, known) for wanted, known in channels)
         distance = np.square(self._rgb).sum(axis=-1).astype(np.float32) - 2 * products
         self._nearest[colours] = distance.argmin(axis=-1).astype(np.uint8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,26 @@ _NAMED = 10
 _SIMPLE = ("baseline", 0.0)
 
 
+class SeldomMoving(Protocol):
+    """An artist that looks the same as long as `state` is the same."""
+
+    @property
+    def state(self) -> object:
+        """Anything that can be compared."""
+
+    def set_animated(self, b: bool) -> None:
+        """As every artist's."""
+
+    def draw(self, renderer: Any) -> None:
+        """As every artist's."""
+
+
 class MovingFigure:
     """Matplotlib without its global state. Places are in inches from the lower left corner.
 
     A picture adds what moves to `moving`, in the order in which it is drawn, over everything that rests, and sets it
-    to a frame before it asks for `drawn`.
+    to a frame before it asks for `drawn`. What few frames change, and lies below all else that moves, it adds to
+    `seldom_moving`: that is drawn again when its `state` is another one.
     """
 
     def __init__(self, width: float, height: float, dots_per_inch: float, theme: Theme) -> None:
@@ -43,9 +58,12 @@ class MovingFigure:
         size = (across + 0.01) / dots_per_inch, (up + 0.01) / dots_per_inch
         self.figure = Figure(size, dots_per_inch, facecolor=theme.paper)
         self.moving: list[Artist] = []
+        self.seldom_moving: list[SeldomMoving] = []
         # Any: the Agg canvas has no types.
         self._canvas: Any = FigureCanvasAgg(self.figure)
         self._background: Any = None
+        self._nearly_resting: Any = None
+        self._states: list[object] | None = None
         self._letters = LetterTiles()
 
     def add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -83,12 +101,23 @@ class MovingFigure:
 
     def _drawn(self) -> Any:
         if self._background is None:
-            for artist in self.moving:
-                artist.set_animated(True)
+            animated: list[SeldomMoving | Artist] = [*self.moving, *self.seldom_moving]
+            for each in animated:
+                each.set_animated(True)
             self._canvas.draw()
             self._background = self._canvas.copy_from_bbox(self.figure.bbox)
-        self._canvas.restore_region(self._background)
+            self._states = None
         renderer = self._canvas.get_renderer()
+        states: list[object] = [artist.state for artist in self.seldom_moving]
+        if states == self._states:
+            self._canvas.restore_region(self._nearly_resting)
+        else:
+            self._canvas.restore_region(self._background)
+            for below in self.seldom_moving:
+                below.draw(renderer)
+            self._states, self._nearly_resting = states, self._background
+            if states:
+                self._nearly_resting = self._canvas.copy_from_bbox(self.figure.bbox)
         for artist in self.moving:
             if isinstance(artist, Text):
                 self._draw_text(artist, renderer)

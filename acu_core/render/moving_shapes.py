@@ -47,7 +47,7 @@ class MovingShapes(Artist):
         moments = len(panels[0].places)
         # Where a trail is old it is drawn through fewer points: few would see them, and they take most of the time.
         self._step = max(1, round(moments / _COARSE_POINTS))
-        self._bands = _bands(moments)
+        self._bands = _bands(moments, self._step)
         strengths = np.array([strength for _, strength in self._bands])
         self._widths = (1.5 + 2.2 * strengths) * self._scale
         places: dict[_Look, list[npt.NDArray[np.intp]]] = {}
@@ -85,6 +85,12 @@ class MovingShapes(Artist):
         )
         self._dots.set_figure(figure)
         self._drawn_at: npt.NDArray[np.float64] | None = None
+        self.old_trails = OldTrails(self, figure)
+
+    @property
+    def old_trails_state(self) -> int:
+        """The same while the old trails look the same."""
+        return self._moment // self._step
 
     def show(self, moment: int) -> None:
         """Sets the panels to one moment of the schedule."""
@@ -95,14 +101,22 @@ class MovingShapes(Artist):
         if not self.get_visible():
             return
         self._find_pixels()
-        gc = renderer.new_gc()
-        gc.set_antialiased(True)
-        # Round joins and caps would double the time of the trails, and differ by less than a pixel.
-        gc.set_joinstyle("bevel")
-        self._draw_trails(renderer, gc)
+        gc = _line_style(renderer)
+        self._draw_trails(renderer, gc, range(self._first_fine, len(self._bands)))
         self._draw_spokes(renderer, gc)
         gc.restore()
         self._draw_dots(renderer)
+
+    def draw_old_trails(self, renderer: Any) -> None:
+        """What lies below, and few frames change."""
+        self._find_pixels()
+        gc = _line_style(renderer)
+        self._draw_trails(renderer, gc, range(self._first_fine))
+        gc.restore()
+
+    @property
+    def _first_fine(self) -> int:
+        return max(0, len(self._bands) - _FINE_BANDS)
 
     def _find_pixels(self) -> None:
         """Where everything is in the renderer's pixels: only when the figure's size or resolution has changed."""
@@ -126,9 +140,10 @@ class MovingShapes(Artist):
         for batch in self._batches:
             batch.find_tracks(self._pixels, self._step)
 
-    def _draw_trails(self, renderer: Any, gc: Any) -> None:
-        for band, ((oldest, newest), _) in enumerate(self._bands):
-            step = 1 if band >= len(self._bands) - _FINE_BANDS else self._step
+    def _draw_trails(self, renderer: Any, gc: Any, bands: range) -> None:
+        for band in bands:
+            (oldest, newest), _ = self._bands[band]
+            step = 1 if band >= self._first_fine else self._step
             # Bands begin and end at the same moments, multiples of the coarse step, or there would be gaps.
             start, stop = (max(0, self._moment - age) // self._step * self._step // step for age in (oldest, newest))
             if newest == 0:
@@ -167,6 +182,34 @@ class MovingShapes(Artist):
         self._dots.draw(renderer)
 
 
+class OldTrails(Artist):
+    """The part of the trails that few frames change, below the shapes themselves."""
+
+    def __init__(self, shapes: MovingShapes, figure: Figure) -> None:
+        super().__init__()
+        self.set_figure(figure)
+        self.set_zorder(5)
+        self._shapes = shapes
+
+    @property
+    def state(self) -> int:
+        """The same while this looks the same."""
+        return self._shapes.old_trails_state
+
+    def draw(self, renderer: Any) -> None:
+        """As the shapes are drawn."""
+        if self.get_visible():
+            self._shapes.draw_old_trails(renderer)
+
+
+def _line_style(renderer: Any) -> Any:
+    gc = renderer.new_gc()
+    gc.set_antialiased(True)
+    # Round joins and caps would double the time of the trails, and differ by less than a pixel.
+    gc.set_joinstyle("bevel")
+    return gc
+
+
 class _Batch:
     """Synapses whose lines look alike: their numbers among all, and their colours, trails' from the faintest on."""
 
@@ -198,13 +241,17 @@ def _path(lines: Floats, drawn: npt.NDArray[np.bool_]) -> Path:
     return Path(lines[:, :-1].reshape(-1, 2), codes[:, :-1].ravel())
 
 
-def _bands(moments: int) -> list[tuple[tuple[int, int], float]]:
-    """The trail cut by age into bands ((oldest, newest) age in moments, strength), the faintest first."""
+def _bands(moments: int, step: int) -> list[tuple[tuple[int, int], float]]:
+    """The trail cut by age into bands ((oldest, newest) age in moments, strength), the faintest first.
+
+    Ages are multiples of `step`, so that all old bands change with the same frames.
+    """
     ages = np.arange(moments)
     levels = np.round(np.exp(-ages / max(1, moments - 1) / _FADE_LENGTH) * _FADE_STEPS).astype(int)
     bands = []
     for level in np.unique(levels):
         inside = np.flatnonzero(levels == level)
         strength = _FAINTEST + (1 - _FAINTEST) * level / _FADE_STEPS
-        bands.append(((int(inside[-1]) + 1, int(inside[0])), 0.9 * float(strength)))
+        oldest, newest = (int(age) // step * step for age in (inside[-1] + 1, inside[0]))
+        bands.append(((oldest, newest), 0.9 * float(strength)))
     return bands

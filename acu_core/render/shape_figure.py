@@ -101,7 +101,9 @@ class ShapeFigure:
         self._add_header(heading, entries)
         self.panels = self._add_panels(names)
         self.shapes = MovingShapes(self.figure, self.panels, theme)
+        self.figure.add_artist(self.shapes.old_trails)
         self.figure.add_artist(self.shapes)
+        self.drawing.seldom_moving.append(self.shapes.old_trails)
         self.drawing.moving.append(self.shapes)
         self.timeline = Timeline(
             self.drawing,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acu_core.report.difference import LEVEL, Difference
 from acu_core.reproduce.results import RowResult, RunResult, TableResult
 from acu_core.reproduce.scaling import LEAST_ITERATIONS
 
@@ -31,24 +32,25 @@ def remarks(result: TableResult) -> list[str]:
 
 def columns(result: TableResult) -> list[str]:
     """The names of the columns of `cells`."""
-    measure = result.measure
-    return ["row", f"paper, {measure}", f"ours, {measure}", "spread", "n", "paper's improvement", "our improvement"]
+    measure, interval = result.measure, f"{100 * LEVEL:g} % interval"
+    if not result.table.of_paper:
+        return ["row", measure, "spread", "n", "improvement", interval]
+    paper, ours = f"paper, {measure}", f"ours, {measure}"
+    return ["row", paper, ours, "spread", "n", "paper's improvement", "our improvement", interval]
 
 
 def cells(result: TableResult) -> list[list[str]]:
     """One list of texts a row; improvements are in points over the row's base, the spread is the sample deviation."""
-    return [
-        [
-            row.row.name,
-            _number(row.paper.result),
-            _number(row.mean),
-            _number(row.spread),
-            f"{row.n}" if row.n == len(row.runs) else f"{row.n} of {len(row.runs)}",
-            _points(row.paper.improvement),
-            _points(row.improvement),
-        ]
-        for row in result.rows
-    ]
+    return [_cells(row) for row in result.rows]
+
+
+def _cells(row: RowResult) -> list[str]:
+    n = f"{row.n}" if row.n == len(row.runs) else f"{row.n} of {len(row.runs)}"
+    ours = [_number(row.mean), _number(row.spread), n]
+    found = [_points(row.improvement), _interval(row.better)]
+    if row.paper is None:
+        return [row.row.name, *ours, *found]
+    return [row.row.name, _number(row.paper.result), *ours, _points(row.paper.improvement), *found]
 
 
 def conditions(facts: Mapping[str, Any]) -> str:
@@ -71,8 +73,9 @@ def markdown(result: TableResult, directory: Path) -> str:
     lines += _table(columns(result), cells(result))
     lines += [
         "",
-        "Ours is the mean over n seeds, the spread their sample standard deviation (from two seeds on); improvements "
-        "are in points over the row's base. What the paper does not say is assumed, as each recipe's header tells.",
+        "Ours is the mean over n seeds, the spread their sample standard deviation (from two seeds on). Improvements "
+        "are in points over the row's base, over the seeds that both have, with their interval (paired t); where it "
+        "holds 0, neither is better. What the paper does not say is assumed, as each recipe's header tells.",
         "",
         "## Runs",
         "",
@@ -113,12 +116,13 @@ def _row_json(row: RowResult, directory: Path) -> dict[str, Any]:
     return {
         "row": row.row.name,
         "recipe": row.row.recipe,
-        "base": row.paper.base,
-        "paper": {"result": row.paper.result, "improvement": row.paper.improvement},
+        "base": row.base,
+        "paper": None if row.paper is None else {"result": row.paper.result, "improvement": row.paper.improvement},
         "n": row.n,
         "mean": row.mean,
         "spread": row.spread,
         "improvement": row.improvement,
+        "interval": None if row.better is None or row.better.interval is None else list(row.better.interval),
         "runs": [
             {
                 "seed": run.seed,
@@ -160,6 +164,13 @@ def _relative(path: Path, directory: Path) -> str:
 
 def _number(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}"
+
+
+def _interval(better: Difference | None) -> str:
+    if better is None or better.interval is None:
+        return NONE
+    low, high = better.interval
+    return f"{_points(low)} to {_points(high)}"
 
 
 def _points(value: float | None) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 
 from acu_core.errors import UserError
 from acu_core.recipe.schema import Paper
+from acu_core.report.difference import Difference
 from acu_core.reproduce.plan import PlannedRun, RunState
 from acu_core.reproduce.tables import Row, Table
 from acu_core.runs.timings import TimingRecord
 from acu_core.sample import Sample
+
+TEST_ERROR = "test error %"
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,20 @@ class RowResult:
     """A row: the paper's figures and ours over the seeds that are finished. `spread` is the sample deviation."""
 
     row: Row
-    paper: Paper
+    base: str | None
+    """The recipe of the row that it is compared with."""
+    paper: Paper | None
+    """None in a table that the paper does not have."""
     runs: tuple[RunResult, ...]
     mean: float | None
     spread: float | None
-    improvement: float | None
-    """Points better than the base's mean."""
+    better: Difference | None
+    """Points better than the base, over the seeds that both have finished."""
+
+    @property
+    def improvement(self) -> float | None:
+        """Points better than the base."""
+        return None if self.better is None else self.better.difference
 
     @property
     def n(self) -> int:
@@ -98,15 +109,15 @@ def table_result(
     for row in table.rows:
         planned = sorted((run for run in runs if run.row == row), key=lambda run: run.seed)
         paper = planned[0].recipe.paper
-        if paper is None:
+        if paper is None and table.of_paper:
             raise UserError(f"the recipe {row.recipe} has no table [paper]")
-        measures.add(paper.measure)
-        results = tuple(_run_result(run, states[run.path], paper.measure, problems.get(run.path)) for run in planned)
+        measure = paper.measure if paper is not None else TEST_ERROR
+        measures.add(measure)
+        results = tuple(_run_result(run, states[run.path], measure, problems.get(run.path)) for run in planned)
         sample = Sample.of(result.value for result in results if result.value is not None)
-        base = rows[paper.base].mean if paper.base in rows else None
-        rows[row.recipe] = RowResult(
-            row, paper, results, sample.mean, sample.spread, _improvement(paper.measure, base, sample.mean)
-        )
+        base = paper.base if paper is not None else row.base
+        better = _better(measure, rows[base], results) if base in rows else None
+        rows[row.recipe] = RowResult(row, base, paper, results, sample.mean, sample.spread, better)
     (measure,) = measures
     return TableResult(table, measure, scale, seeds, made_by, tuple(rows.values()), _conditions(runs, states))
 
@@ -114,7 +125,7 @@ def table_result(
 def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | None) -> RunResult:
     value = errors = images = None
     if state.evaluation is not None:
-        top1 = measure == "test error %"
+        top1 = measure == TEST_ERROR
         errors = state.evaluation.test_errors if top1 else state.evaluation.test_top5_errors
         images = state.evaluation.test_images
         if errors is None:
@@ -124,10 +135,9 @@ def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | N
     return RunResult(run.seed, run.path, state.iteration, run.iterations, value, errors, images, seconds, problem)
 
 
-def _improvement(measure: str, base: float | None, mean: float | None) -> float | None:
-    if base is None or mean is None:
-        return None
-    return base - mean if measure == "test error %" else mean - base
+def _better(measure: str, base: RowResult, results: Sequence[RunResult]) -> Difference | None:
+    first, second = ({run.seed: run.value for run in runs if run.value is not None} for runs in (base.runs, results))
+    return Difference.between(second, first) if measure == TEST_ERROR else Difference.between(first, second)
 
 
 def _seconds(timings: Sequence[TimingRecord]) -> float | None:

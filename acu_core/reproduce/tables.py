@@ -1,4 +1,7 @@
-"""The tables of the paper, row by row. What it reports for a row stands in the row's recipe, in its table [paper]."""
+"""The tables of the paper, row by row, and those for laptops that ask the same.
+
+What the paper reports for a row stands in the row's recipe, in its table [paper].
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ class Row:
 
     name: str
     recipe: str
+    base: str | None = None
+    """The recipe that it is compared with, in a table that the paper does not have."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Table:
     name: str
     title: str
     rows: tuple[Row, ...]
+    of_paper: bool = True
 
 
 def _networks(data: str, networks: dict[str, str]) -> tuple[Row, ...]:
@@ -30,6 +36,22 @@ def _networks(data: str, networks: dict[str, str]) -> tuple[Row, ...]:
         Row(f"{title}, {unit}", f"{data}-{network}-{unit.lower()}")
         for network, title in networks.items()
         for unit in ("Base", "ACU")
+    )
+
+
+def _small(name: str, title: str, data: str) -> Table:
+    """Do learned shapes help? Do shapes that are merely different? And what is left of them on the grid?"""
+    base = f"{data}-small-base"
+    return Table(
+        name,
+        f"{title}: the plain network at half its width, a twentieth of its schedule",
+        (
+            Row("Base", base),
+            Row("ACU, random shapes, frozen", f"{data}-small-acu-random", base),
+            Row("ACU", f"{data}-small-acu", base),
+            Row("ACU-Round", f"{data}-small-acu-round", base),
+        ),
+        of_paper=False,
     )
 
 
@@ -53,6 +75,8 @@ TABLES = {
             ),
         ),
         Table("places365", "Places365", _networks("places365", {"alexnet": "AlexNet", "resnet26": "ResNet26"})),
+        _small("small", "CIFAR-10", "cifar10"),
+        _small("small-fashion", "Fashion-MNIST", "fashion-mnist"),
     )
 }
 
@@ -63,4 +87,4 @@ def find_table(name: str) -> Table:
         return TABLES[name]
     close = difflib.get_close_matches(name, TABLES, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(TABLES)}"
-    raise UserError(f"the paper has no table {name!r}: {hint}")
+    raise UserError(f"there is no table {name!r}: {hint}")

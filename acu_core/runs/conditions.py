@@ -40,5 +40,7 @@ def conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
     for name, earlier in _EARLIER.items():
         table, _, key = name.partition(" ")
         found[name] = environment.get(table, {}).get(key, earlier) if key else environment.get(table, earlier)
+    # Of runs on a CPU, and of those from before there were others.
+    found["operator cuda_kernels"] = environment.get("operator", {}).get("cuda_kernels", "columns")
     # Environments from before revisions were recorded are of the first.
     return found | {"operator revision": environment.get("operator", {}).get("revision", 1)}

@@ -27,13 +27,15 @@ class Environment(TypedDict, total=False):
     device_name: str
     memory_format: str
     compile: bool
+    cuda_graph: bool
+    """Whether the step was to be captured as a CUDA graph; it decides no bit."""
     precision: str
     arithmetic: dict[str, Any]
     """How convolutions and products of float32 were computed, whether 16-bit sums were allowed; of evaluations, too."""
     data: dict[str, Any]
     """Where the data lay ("source"), and the hashes of what they were ("fingerprint")."""
     operator: dict[str, Any]
-    """Whether the compiled operator was used, and its instruction set."""
+    """Whether the compiled operator was used, and its instruction set; on CUDA which calls took which kernels."""
     processor_name: str | None
     processor: str
     versions: dict[str, Any]
@@ -54,6 +56,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "device_name": (str,),
     "memory_format": (str,),
     "compile": (bool,),
+    "cuda_graph": (bool,),
     "precision": (str,),
     "arithmetic": (dict,),
     "data": (dict,),
@@ -86,6 +89,12 @@ def decode_environment(text: str, path: Path) -> Environment:
     source = data.get("source", "")
     if not isinstance(source, str) or len(source) > LONGEST_PATH:
         raise UserError(f"{path} is damaged: data.source is not a path of at most {LONGEST_PATH:,} characters")
+    operator = content.get("operator", {})
+    choices = operator.get("cuda_choices", {})
+    if operator.get("cuda_kernels", "auto") not in ("columns", "fused", "auto"):
+        raise UserError(f"{path} is damaged: operator.cuda_kernels is not columns, fused or auto")
+    if not isinstance(choices, dict) or not all(kernels in ("columns", "fused") for kernels in choices.values()):
+        raise UserError(f"{path} is damaged: operator.cuda_choices does not name columns or fused for each call")
     files = content.get("imported", {}).get("files", [])
     if not isinstance(files, list) or not all(isinstance(f, dict) and type(f.get("iteration")) is int for f in files):
         raise UserError(f"{path} is damaged: imported.files is not a list of files with their iterations")

@@ -20,6 +20,7 @@ from acu_core.recipe.schema import Recipe
 from acu_core.runs.run_directory import RunDirectory
 from acu_core.train.environment import describe, new_workplace, storable_path
 from acu_core.train.events import Events
+from acu_core.train.kernel_record import chooses_kernels, share_choices
 
 RUNS = Path("runs")
 
@@ -65,11 +66,17 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
         images, labels = recipe_batch(recipe, place.data, 1, place.processes)
         if place.processes.several and len(images) == 1:
             images, labels = images.repeat(2, 1, 1, 1), labels.repeat(2)
-        # Two, because BatchNorm cannot train on one pixel of one image. A compiled network is compiled for one size.
-        few = images if recipe.machine.compile else images[: max(2, len(images) // 64)]
+        choosing = chooses_kernels(place.device)
+        # Two, because BatchNorm cannot train on one pixel of one image. A network is compiled for one size, and kernels
+        # are chosen for one.
+        few = images if recipe.machine.compile or choosing else images[: max(2, len(images) // 64)]
         # Each process for itself.
         step = TrainingStep(new_network(recipe, place, pretrained=pretrained), recipe)
         try:
+            if choosing and recipe.machine.compile:
+                # In a compiled graph nothing is chosen.
+                plain = recipe.changed(machine={"compile": False})
+                TrainingStep(new_network(plain, place, pretrained=pretrained), plain)(1, few, labels)
             step(1, few, labels[: len(few)])
             with torch.no_grad():
                 logits = tuple(step.model(few).shape)
@@ -84,6 +91,8 @@ def rehearse(recipe: Recipe, place: Workplace, *, pretrained: bool = True) -> No
                 f"the network {recipe.network.name} cannot be trained on images of {tuple(images.shape[1:])} "
                 f"(channels, height, width) in batches of {data.batch_size}: {reason}"
             ) from error
+    if choosing:
+        share_choices(place.processes)
 
 
 def create_run(recipe: Recipe, out: Path | None, place: Workplace) -> RunDirectory:

@@ -19,12 +19,14 @@ from acu_core.learn.arithmetic import Arithmetic, precision_note, refuse_missing
 from acu_core.learn.compilation import compiles, refuse_missing_compiler
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.processor import processor_name
+from acu_core.learn.step_graph import capture_note, captures
 from acu_core.learn.workplace import Workplace, choose_device
 from acu_core.op.library import status
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.conditions import DATA, conditions
 from acu_core.train.broken_image_log import warn_of_broken_images
 from acu_core.train.events import Events
+from acu_core.train.kernel_record import begin_kernels, kernel_record, resume_kernels
 
 
 def storable_path(path: str | os.PathLike[str]) -> str:
@@ -94,11 +96,14 @@ def new_workplace(
     device = choose_device(recipe.machine.device, processes)
     refuse_missing_precision(recipe, device)
     refuse_missing_compiler(recipe, device)
-    if (told := precision_note(recipe, device)) is not None:
-        events.warn(told)
+    for told in (precision_note(recipe, device), capture_note(recipe, device, processes)):
+        if told is not None:
+            events.warn(told)
     events.note(f"Loading the data set {recipe.data.name} ...")
     data = load_recipe_data(recipe, data_path, download, processes=processes, events=events)
     threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
+    if device.type == "cuda":
+        begin_kernels()
     return Workplace(data.to(device), device, threads, processes)
 
 
@@ -134,6 +139,8 @@ def recorded_workplace(
     source = environment.get("data", {}).get("source")
     if data_path is None and isinstance(source, str) and source != "generated" and os.path.exists(source):
         data_path = Path(source)
+    if trained and (told := capture_note(recipe, chosen, processes)) is not None:
+        events.warn(told)
     events.note(f"Loading the data set {recipe.data.name} ...")
     workers = environment.get("workers")
     workers = workers if isinstance(workers, int) and workers > 0 else 0
@@ -142,6 +149,8 @@ def recorded_workplace(
     if not isinstance(threads, int) or threads < 1:
         threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
     place = Workplace(data.to(chosen), chosen, threads, processes)
+    if trained and chosen.type == "cuda":
+        resume_kernels(environment)
     now = describe(recipe, place)
     if not trained:
         now |= {key: environment[key] for key in ("processes", "batch_norm") if key in environment}
@@ -171,6 +180,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
         "device_name": gpu or platform.machine(),
         "memory_format": recipe.machine.memory_format,
         "compile": compiles(recipe, place.device),
+        "cuda_graph": captures(recipe, place.device, place.processes),
         "precision": arithmetic.precision,
         "arithmetic": arithmetic.describe(),
         "data": {
@@ -181,6 +191,7 @@ def describe(recipe: Recipe, place: Workplace) -> dict[str, Any]:
             "compiled": operator.cuda if place.device.type == "cuda" else operator.cpu and place.device.type == "cpu",
             "instruction_set": operator.instruction_set,
             "revision": operator.revision,
+            **kernel_record(place.device),
         },
         "processor_name": processor_name(),
         "processor": torch.backends.cpu.get_cpu_capability(),

@@ -36,6 +36,7 @@ from acu_core.runs.snapshot_writer import SnapshotWriter
 from acu_core.runs.timings import TimingRecord
 from acu_core.train.broken_image_log import BrokenImageLog
 from acu_core.train.evaluation_record import evaluation_record
+from acu_core.train.kernel_record import record_choices
 from acu_core.train.recorder import DivergedError, Recorder
 from acu_core.train.restoring import (
     open_logs,
@@ -284,6 +285,7 @@ class RunTraining:
             raise DivergedError(f"{broken} is not finite after iteration {self.iteration}")
         files.snapshots.sync()
         files.metrics.sync()
+        record_choices(self.directory, self.place.device)
         save_checkpoint(
             self.directory,
             self.iteration,

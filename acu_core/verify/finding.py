@@ -20,7 +20,7 @@ class Finding:
     """A check's verdict: `ok`; `note` where it could not be made; `no` where the operator is wrong.
 
     Attributes:
-        kernels: what was checked: an instruction set of the CPU, or cuda.
+        kernels: what was checked: an instruction set of the CPU, or a kind of CUDA kernels (columns, fused).
         name: of the check.
         compared: what was compared with what.
         error: the largest error, relative to what is right, or a count where `allowed` is 0; None where nothing was

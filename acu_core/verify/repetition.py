@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from acu_core.op import library
+from acu_core.op.cuda_kernels import KERNELS
 from acu_core.verify.case import CASES, DTYPES, Case, Results, run
 from acu_core.verify.deviation import NOTHING, Deviation
 from acu_core.verify.exact_products import exact_products
@@ -42,6 +43,13 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def computed_by(kernels: str) -> AbstractContextManager[None]:
+    """Lets the whole process compute by an instruction set of the CPU, or by one kind of CUDA kernels, in the block."""
+    if kernels in library.INSTRUCTION_SETS:
+        return library.with_instruction_set(kernels)
+    return KERNELS.using(kernels)
+
+
 def repeated(device: torch.device) -> Deviation:
     """How many results of 20 repeats have other bits than the first."""
     different, calls, where = 0, 0, ""
@@ -61,9 +69,8 @@ def repeated(device: torch.device) -> Deviation:
 
 def digests(device: torch.device, kernels: str) -> dict[str, str]:
     """One for each call and result."""
-    chosen = library.with_instruction_set(kernels) if kernels in library.INSTRUCTION_SETS else nullcontext()
     found = {}
-    with chosen:
+    with computed_by(kernels):
         for case, dtype, layout, count in _calls(device):
             with threads(count):
                 results = bits(run(case, case.draw(dtype, layout).to(device)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from acu_core.errors import Action, Remedy, UserError
 from acu_core.op import library
+from acu_core.op.kernel_chooser import COLUMNS, FUSED
 from acu_core.verify import repetition
 from acu_core.verify.checks import (
     Check,
@@ -53,10 +53,13 @@ def devices(name: str | None) -> tuple[torch.device, ...]:
 
 
 def kernels_of(device: torch.device) -> tuple[str, ...]:
-    """What is verified on a device: every instruction set that the processor has, or cuda; none without a kernel."""
+    """What is verified on a device: every instruction set of the processor, or both kinds of CUDA kernels.
+
+    None where there is no kernel.
+    """
     if not library.has_kernel(device.type):
         return ()
-    return library.supported_instruction_sets() if device.type == "cpu" else ("cuda",)
+    return library.supported_instruction_sets() if device.type == "cpu" else (COLUMNS, FUSED)
 
 
 def verify(device: torch.device) -> Iterator[Finding]:
@@ -71,9 +74,9 @@ def verify(device: torch.device) -> Iterator[Finding]:
     def answers() -> dict[str, dict[str, str]]:
         return repetition.digests_elsewhere(device, kernels)
 
-    best = library.instruction_set() if device.type == "cpu" else "cuda"
+    best = library.instruction_set() if device.type == "cpu" else FUSED
     for name in kernels:
-        with exact_products(), library.with_instruction_set(name) if device.type == "cpu" else nullcontext():
+        with exact_products(), repetition.computed_by(name):
             for check in _checks(device, everything=name == best):
                 yield find(name, check.name, check.compared, check.make)
             yield find(
@@ -106,7 +109,9 @@ def summary(findings: Sequence[Finding]) -> Summary:
     sets = [name for name in reversed(library.INSTRUCTION_SETS) if name in good]
     if set(wrong) <= set(library.INSTRUCTION_SETS) and sets:
         meanwhile = f" Until then, {library.CHOICE}={sets[0]} in the environment avoids them on the CPU."
-    elif wrong == ("cuda",):
+    elif wrong == (FUSED,):
+        meanwhile = f" Until then, {library.CUDA_CHOICE}={COLUMNS} in the environment avoids them."
+    elif COLUMNS in wrong:
         meanwhile = " Until then, train on the CPU."
     else:
         meanwhile = ""

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -342,3 +343,17 @@ def test_one_process_is_one(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("WORLD_SIZE", size)
     refuse_several_processes()
+
+
+def test_a_notice_is_shown_as_a_warning_and_pythons_own_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    from acu_core.errors import Notice
+
+    def warn() -> None:
+        app_module._show_notices()
+        warnings.warn("the step cannot be captured", Notice, stacklevel=1)
+        warnings.warn("something of Python's", RuntimeWarning, stacklevel=1)
+
+    with pytest.warns(RuntimeWarning, match="something of Python's") as found:
+        warn()
+    assert [str(one.message) for one in found] == ["something of Python's"]
+    assert capsys.readouterr().err == "warning: the step cannot be captured\n"

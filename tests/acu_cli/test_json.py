@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate": ("run",),
     "plan": ("planted", *TINY),
     "import-caffe": ("plain_iter_10.caffemodel", "--out", "imported"),
-    "export": ("run", "-o", "run.safetensors"),
+    "export": ("run", "-o", "run.safetensors", "--batch", "2"),
     "reproduce": ("cifar10", "--dry-run"),
     "sweep": ("planted", "--over", "optimizer.learning_rate=0.1,0.05", *TINY[:-2]),
     "recipes": (),

@@ -55,8 +55,8 @@ EVERYTHING = [
     ["animate-shapes", "run", "-o", "moving.png", "--frames", "3"],
     ["round-and-finetune", "run", "--iterations", "2", "--out", "rounded"],
     ["export", "run", "-o", "network.safetensors"],
-    ["export", "run", "-o", "network.pt2"],
-    ["export", "run", "-o", "network.onnx"],
+    ["export", "run", "-o", "network.pt2", "--form", "dense"],
+    ["export", "run", "-o", "network.onnx", "--form", "dense"],
     ["bench", "op", "--shape", "2,4,4,6,6,9,1", "--rounds", "2", "--quick"],
 ]
 

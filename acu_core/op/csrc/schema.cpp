@@ -22,4 +22,23 @@ STABLE_TORCH_LIBRARY(acu, m) {
   m.def("cuda_architectures() -> int[]");
   // How much memory the columns of a call may take. With a positive number: that many from now on. Answered by `_C_cuda`.
   m.def("cuda_scratch_bytes(int choice) -> int");
+  // Which kernels a call takes from now on: 0 columns, 1 the fused ones where they support it, 2 those that are chosen for
+  // calls of its kind, else columns. Answered by `_C_cuda`.
+  m.def("set_cuda_kernels(int choice) -> ()");
+  m.def("cuda_kernels() -> int");
+  // Of the calling thread's own calls, above all else; negative: none. Gives back what held before. Answered by `_C_cuda`.
+  m.def("force_cuda_kernels(int choice) -> int");
+  // The kernels for calls of this kind: of forward with -1 as `needs`, else of backward, a bit for each gradient (input,
+  // weight, positions, bias). Answered by `_C_cuda`.
+  m.def(
+      "choose_cuda_kernels(Tensor input, Tensor weight, Tensor positions, "
+      "int[] stride, int[] padding, int groups, bool channels_last, int needs, int choice) -> ()");
+  m.def("forget_cuda_kernels() -> ()");
+  // Whether the fused kernels may round what they multiply to TF32; without it they take no float32. Answered by `_C_cuda`.
+  m.def("set_cuda_tf32(bool allowed) -> ()");
+  m.def("cuda_tf32() -> bool");
+  // Whether the fused kernels take a call, as far as its tensors' shapes, dtypes and device decide. Answered by `_C_cuda`.
+  m.def(
+      "cuda_fused_supports(Tensor input, Tensor weight, Tensor positions, "
+      "int[] stride, int[] padding, int groups) -> bool");
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from acu_core.recipe.network_table import NetworkTable
-from acu_core.recipe.table import Table
+from acu_core.recipe.table import Table, located
 
 
 def _odd(value: int) -> int:
@@ -22,6 +22,10 @@ class PlainOptions(Table):
     last_kernel: Annotated[int, Field(ge=3, le=63), AfterValidator(_odd)] = 3
     last_dilation: Annotated[int, Field(ge=1, le=63)] = 1
     first_active_stage: Annotated[int, Field(ge=1, le=3)] = 1
+    width: Annotated[float, Field(ge=1 / 16, le=16)] = 1.0
+    """What all numbers of channels are multiplied with."""
+    shape: Literal["square", "circle", "random"] = "square"
+    """Where the synapses start; random: each layer draws its own, by the recipe's seed."""
 
 
 class PlainNetwork(NetworkTable):
@@ -30,3 +34,10 @@ class PlainNetwork(NetworkTable):
     built_by: ClassVar[str] = "acu_core.nn.plain_network:Plain"
 
     options: PlainOptions = Field(default_factory=PlainOptions)
+
+    @model_validator(mode="after")
+    def _shapes_are_of_active_units(self) -> PlainNetwork:
+        if self.unit != "acu" and self.options.shape != "square":
+            reason = "needs network.unit = acu: an ordinary convolution has no other shape than the square"
+            raise located(reason, "options", "shape")
+        return self

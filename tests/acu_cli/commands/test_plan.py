@@ -70,7 +70,7 @@ def test_a_plan_as_json_has_the_same_facts(monkeypatch: pytest.MonkeyPatch, caps
     training = 1300 * seconds["still_step"] + 1100 * seconds["moving_step"]
     assert seconds["training"] == pytest.approx(training)
     rest = 12 * seconds["evaluation"] + 14 * seconds["checkpoint"]
-    assert values["seconds"] == pytest.approx(seconds["start"] + training + rest)
+    assert values["seconds"] == pytest.approx(seconds["start"] + training + rest + seconds["end"])
     assert seconds["compiling"] == 0
     assert values["disk"]["positions"] == 2 * 144_624
     assert values["remarks"] == []

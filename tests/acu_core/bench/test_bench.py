@@ -99,6 +99,23 @@ def test_training_is_timed_in_every_precision_compiled_or_not() -> None:
     assert all(recipe.machine.memory_format == "channels_last" and recipe.data.batch_size == 2 for recipe in recipes)
 
 
+def test_training_is_timed_with_and_without_a_graph() -> None:
+    recipes = recipes_to_time(batch=2, device="cuda", graphs=(False, True))
+    assert [recipe.name for recipe in recipes] == [
+        *("cifar10-plain-base", "cifar10-plain-acu", "cifar10-plain-base-graph", "cifar10-plain-acu-graph")
+    ]
+    assert [recipe.machine.cuda_graph for recipe in recipes] == [False, False, True, True]
+
+
+def test_a_graph_is_for_a_gpu() -> None:
+    from acu_cli.app import app
+    from acu_core.errors import UserError
+
+    result = CliRunner().invoke(app, ["bench", "train", "--cuda-graph"])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception) == "--cuda-graph needs a GPU: leave it out, or use --device cuda"
+
+
 def test_the_commands() -> None:
     from acu_cli.app import app
 

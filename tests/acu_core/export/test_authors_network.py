@@ -1,4 +1,4 @@
-"""The authors' network leaves in every format and errs on the same 742 images of CIFAR-10.
+"""The authors' network leaves in every format and form, and errs on the same 742 images of CIFAR-10.
 
 Runs when ACU_TEST_CAFFE names the folder of the authors' models and ACU_TEST_CIFAR10 an .npz file of CIFAR-10.
 """
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from acu_core.caffe.import_run import import_caffe
 from acu_core.data.loading import load_data_set
 from acu_core.export.architecture import describe_modules
+from acu_core.export.form_choice import choose_forms
+from acu_core.export.form_request import FormRequest
 from acu_core.export.formats import FORMATS
 from acu_core.learn.evaluation import evaluate_network
-from acu_core.nn.conversion import to_conv2d
 from acu_core.nn.networks import build_network
 from acu_core.runs.checkpoints import load_checkpoint
 from acu_core.runs.run_directory import RunDirectory
@@ -52,21 +53,22 @@ def emptied(network: nn.Module) -> nn.Module:
 
 # Whitening statistics and 10,000 images: minutes, or many on a machine that does other work too.
 @pytest.mark.timeout(3600)
-def test_742_errors_in_every_format(tmp_path: Path) -> None:
+def test_742_errors_in_every_format_and_form(tmp_path: Path) -> None:
     data = load_data_set("cifar10", path=Path(os.environ["ACU_TEST_CIFAR10"]), cache=tmp_path / "cache")
     run = tmp_path / "authors"
     import_caffe([Path(os.environ["ACU_TEST_CAFFE"]) / "plain_iter_50000.caffemodel"], run)
     model = build_network("plain", in_channels=3, classes=10).eval()
     model.load_state_dict(load_checkpoint(RunDirectory.open(run), 50_000).model)
-    plain = to_conv2d(model)
-    description = {"modules": describe_modules(plain), "input": {"preprocessing": "contrast and ZCA"}}
 
-    def written(suffix: str) -> nn.Module:
-        file = tmp_path / f"authors{suffix}"
-        file.write_bytes(FORMATS[suffix].encode(plain, torch.zeros(2, 3, 32, 32), description))
-        return FORMATS[suffix].load(file, emptied(plain))
+    def written(suffix: str, form: str) -> nn.Module:
+        format = FORMATS[suffix]
+        plain, _ = choose_forms(model, (3, 32, 32), FormRequest(form), format, batch=64)
+        description = {"modules": describe_modules(plain), "input": {"preprocessing": "contrast and ZCA"}}
+        file = tmp_path / f"{form}{suffix}"
+        file.write_bytes(format.encode(plain, torch.zeros(2, 3, 32, 32), description))
+        return format.load(file, emptied(plain))
 
-    recorded = Recorded(written(".onnx"))
+    recorded = Recorded(written(".onnx", "shifts"))
     found = evaluate_network(recorded, data, batch_size=500)
     assert found.images == 10_000
     assert abs(found.errors - 742) <= 2
@@ -79,12 +81,9 @@ def test_742_errors_in_every_format(tmp_path: Path) -> None:
         first, second = expected.topk(2, dim=1).values.unbind(1)
         clear = first - second > 2e-4
         assert clear.sum() >= 490
-        networks = {
-            ".onnx": lambda _: recorded.kept[0],
-            ".pt2": written(".pt2"),
-            ".safetensors": written(".safetensors"),
-        }
-        for suffix, network in networks.items():
-            logits = network(images)
-            assert (logits - expected).abs().max() <= 1e-4, suffix
-            assert torch.equal(logits.argmax(1)[clear], expected.argmax(1)[clear]), suffix
+        every = [(suffix, form) for suffix, format in FORMATS.items() for form in format.forms]
+        assert len(every) == 7
+        for suffix, form in every:
+            logits = recorded.kept[0] if (suffix, form) == (".onnx", "shifts") else written(suffix, form)(images)
+            assert (logits - expected).abs().max() <= 1e-4, (suffix, form)
+            assert torch.equal(logits.argmax(1)[clear], expected.argmax(1)[clear]), (suffix, form)

@@ -33,7 +33,9 @@ def test_a_plan_counts_the_twin_and_measures_in_a_process_of_its_own(tiny: Calla
     assert pace.still is not None
     assert pace.moving is not None
     expected = 15 * pace.still + 9 * pace.moving + 6 * pace.evaluation + 12 * pace.checkpoint
-    assert plan.seconds == pytest.approx(answer.start_seconds + expected)
+    assert plan.seconds == pytest.approx(plan.start_seconds + expected + answer.end_seconds)
+    assert plan.start_seconds >= answer.start_seconds
+    assert answer.end_seconds > 0
     # An interpreter with PyTorch takes more than that, and it has to start.
     assert plan.peak_memory > 100 * 2**20
     assert answer.start_seconds > 0.1

@@ -24,6 +24,7 @@ from acu_core.data import image_files
 from acu_core.data.data_set import DataSet
 from acu_core.data.in_memory import InMemoryData
 from acu_core.data.loading import load_data_set
+from acu_core.learn import step, step_graph
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.loss_scaling import LossScaling
 from acu_core.learn.network import recipe_network
@@ -152,6 +153,93 @@ def test_nothing_blocks_in_a_step(
     assert watch.operations > 200
 
 
+class Noted:
+    """A graph that notes what is done while it is captured, and does nothing when it is replayed."""
+
+    watch: Watch
+    captured: list[tuple[int, int, int]]
+    """Operations, copies to or from the device, and waits of each capture."""
+    replays: int
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def warm_up(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+    def capture(self, work: Callable[[], Any]) -> Any:
+        watch = self.watch
+        before = watch.operations, len(watch.copies), len(watch.waits)
+        result = work()
+        after = watch.operations, len(watch.copies), len(watch.waits)
+        operations, copies, waits = (later - earlier for later, earlier in zip(after, before, strict=True))
+        self.captured.append((operations, copies, waits))
+        return result
+
+    def replay(self) -> None:
+        type(self).replays += 1
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Noted]:
+    monkeypatch.setattr(step, "CudaGraph", Noted)
+    monkeypatch.setattr(Noted, "captured", [], raising=False)
+    monkeypatch.setattr(Noted, "replays", 0, raising=False)
+    monkeypatch.setattr(Noted, "watch", Watch(), raising=False)
+    return Noted
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("augmented", [True, False])
+def test_nothing_blocks_before_in_and_after_a_capture(
+    fake: FakeTensorMode, graphs: type[Noted], monkeypatch: pytest.MonkeyPatch, precision: str, augmented: bool
+) -> None:
+    changes = [*CHANGES, "machine.cuda_graph=true", f"machine.precision={precision}"]
+    changes += [] if augmented else ["data.crop_padding=0", "data.mirror=false"]
+    recipe = load_recipe("cifar10-plain-acu", changes)
+    data, trained = data_on(GPU), step_on(GPU, recipe)
+
+    def put_in(scaling: LossScaling, loss: Tensor) -> None:
+        for parameter in trained.model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    # In float16 it waits by design, once in a step, to learn whether gradients overflowed; nothing of that is captured.
+    after = precision == "float16"
+    if after:
+        monkeypatch.setattr(LossScaling, "unscale", lambda scaling, optimizer: None)
+        monkeypatch.setattr(LossScaling, "step", lambda scaling, optimizer: optimizer.step())
+    monkeypatch.setattr(LossScaling, "backward", put_in)
+    count = 14
+    with graphs.watch as watch:
+        for iteration in range(1, count + 1):
+            recorded(trained, trained(iteration, *recipe_batch(recipe, data, iteration)))
+    assert not watch.waits
+    sent = [(8,), (8, 1, 1024)] if augmented else [(8,)]
+    assert watch.copies == count * sent
+    # The gradients once; the update in the warm-up of five iterations not yet, and once when the positions move.
+    assert [(copies, waits) for _, copies, waits in graphs.captured] == [(0, 0)] * (1 if after else 2)
+    assert graphs.captured[0][0] > 100
+    moving = count - 5 - 3
+    assert graphs.replays == count - 3 + (0 if after else moving)
+
+
+def test_a_copy_amid_a_capture_is_seen(
+    fake: FakeTensorMode, graphs: type[Noted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("cifar10-plain-acu", [*CHANGES, "machine.cuda_graph=true"])
+    data, trained = data_on(GPU), step_on(GPU, recipe)
+
+    def copying(scaling: LossScaling, loss: Tensor) -> None:
+        torch.zeros(3).to(GPU)
+
+    monkeypatch.setattr(LossScaling, "backward", copying)
+    with graphs.watch as watch:
+        for iteration in range(1, 5):
+            trained(iteration, *recipe_batch(recipe, data, iteration))
+    assert len(watch.waits) == 4
+    assert [(copies, waits) for _, copies, waits in graphs.captured] == [(1, 1)]
+
+
 class _Numbers:
     """Image numbers as a tensor has them, with values."""
 
@@ -192,6 +280,22 @@ def test_image_files_are_sent_without_waiting(
     assert not watch.waits
     # Pixels, mean, standard deviation, labels; for training and for testing.
     assert sorted(watch.copies) == sorted(2 * [(4, 24, 24, 3), (3,), (3,), (4,)])
+
+
+@pytest.mark.parametrize("optimizer", ["clip", "nesterov"])
+def test_no_value_is_read_in_a_captured_step(
+    graphs: type[Noted], monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    meta = torch.device("meta")
+    monkeypatch.setattr(step_graph, "_hindrance", lambda device, processes: None)
+    changes = [*CHANGES, "machine.cuda_graph=true", *(["optimizer.nesterov=true"] if optimizer == "nesterov" else [])]
+    recipe = load_recipe("cifar10-plain-acu", changes)
+    trained, data = step_on(meta, recipe), data_on(meta)
+    with graphs.watch:
+        for iteration in range(1, 14):
+            recorded(trained, trained(iteration, *recipe_batch(recipe, data, iteration)))
+    assert len(graphs.captured) == 2
+    assert graphs.captured[0][0] > 100
 
 
 @pytest.mark.parametrize("name", ["cifar10-plain-acu", "cifar10-plain-base", "cifar10-residual-acu"])

@@ -54,6 +54,32 @@ def test_the_variants_of_the_plain_network() -> None:
             assert features.shape == (2, 192, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("width", "channels"), [(0.5, [8, 24, 24, 48, 48, 96, 96, 500]), (2, [32, 96, 96, 192, 192, 384, 384, 2000])]
+)
+def test_the_width_of_the_plain_network(width: float, channels: list[int]) -> None:
+    model = build_network("plain", in_channels=1, classes=10, width=width)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | ActiveConv2d)]
+    assert [layer.out_channels for layer in layers] == [*channels, 10]
+    assert model(torch.randn(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_random_shapes_of_the_plain_network() -> None:
+    def shapes(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        model = build_network("plain", in_channels=3, classes=10, width=0.25, shape="random")
+        return [layer.positions.detach() for layer in active_layers(model).values()]
+
+    drawn = shapes(0)
+    assert all(torch.equal(first, second) for first, second in zip(drawn, shapes(0), strict=True))
+    different = {tuple(positions.flatten().tolist()) for positions in [*drawn, *shapes(1)]}
+    assert len(different) == 12, "each layer and each seed its own"
+    assert all(positions.abs().max() <= 1.5 and not positions[:, 4].any() for positions in drawn)
+    assert max(float((positions - positions.round()).abs().max()) for positions in drawn) > 0.3
+    with pytest.raises(ValueError, match=r"options\.shape: needs network.unit = acu"):
+        build_network("plain", in_channels=3, classes=10, unit="convolution", shape="random")
+
+
 # Every network, with options and an image that keep it small, and how many units it has.
 SMALL: dict[str, tuple[str, dict[str, Any], int, int]] = {
     "plain": ("plain", {}, 32, 6),
@@ -261,6 +287,7 @@ def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None
         (Plain, {"last_kernel": 4}),
         (Plain, {"last_kernel": 1}),
         (Plain, {"first_active_stage": 4}),
+        (Plain, {"shape": None}),
         (Residual, {"blocks": 0}),
         (AlexNet, {"dropout": 1.0}),
     ],

@@ -4,16 +4,23 @@
 #include <torch/csrc/stable/library.h>
 
 #include <cstdint>
+#include <string>
 
 // Small in tests, so that images are cut, several slices add up and stretches hold several pixels.
 static int64_t walkers = int64_t{1} << 19;
 #define ACU_WALKERS walkers
+#include "traffic_ledger.h"
+
 #include "active_conv2d.cuh"
 
 static void configure(int64_t bytes, int64_t threads) {
   acu::cuda::scratch_bytes = bytes;
   walkers = threads;
 }
+
+static void count_traffic() { ledger.begin(); }
+
+static std::string counted_traffic() { return ledger.end(); }
 
 STABLE_TORCH_LIBRARY(acu_cuda_on_host, m) {
   m.def(
@@ -25,6 +32,9 @@ STABLE_TORCH_LIBRARY(acu_cuda_on_host, m) {
       "bool need_input, bool need_weight, bool need_positions, bool need_bias) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def("configure(int scratch_bytes, int walkers) -> ()");
+  // From the first on, launches and their traffic are counted; the second gives a line for each and ends it.
+  m.def("count_traffic() -> ()");
+  m.def("counted_traffic() -> str");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(acu_cuda_on_host, CPU, m) {
@@ -34,4 +44,6 @@ STABLE_TORCH_LIBRARY_IMPL(acu_cuda_on_host, CPU, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(acu_cuda_on_host, CompositeExplicitAutograd, m) {
   m.impl("configure", TORCH_BOX(&configure));
+  m.impl("count_traffic", TORCH_BOX(&count_traffic));
+  m.impl("counted_traffic", TORCH_BOX(&counted_traffic));
 }

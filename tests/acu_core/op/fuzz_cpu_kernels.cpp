@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <random>
 
 #include "gather_oracle.h"
@@ -74,9 +75,10 @@ bool draw_geometry(Geometry& g) {
   g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
   g.outputs = depthwise ? g.groups : g.groups * between(1, 20);
   g.position_groups = 1;
-  for (int64_t groups = depthwise ? 1 : between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
+  for (int64_t groups = between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
     if (g.outputs % groups == 0) g.position_groups = groups;
   }
+  if (depthwise && one_in(3)) g.position_groups = g.channels;
   g.height = one_in(4) ? 1 : between(1, deep ? 5 : 12);
   g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
   g.synapses = between(1, 9);
@@ -129,11 +131,25 @@ bool run_one() {
   const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
   auto output = unwritten<E>(output_size);
   Buffer<T> packed(plan.packed_size), transposed(plan.transposed_size);
+  std::optional<Cells<T>> cells;
+  if (g.depthwise()) cells.emplace(plan, synapses.data(), weight.data());
   pack_weight(plan, weight.data(), packed.data(), in_turn);
   const bool has_bias = one_in(2);
   const ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), has_bias ? bias.data() : nullptr,
-                                  output.data(), layout};
+                                  output.data(), layout, cells ? &*cells : nullptr};
   for (int64_t slot = 0; slot < slots; ++slot) kernel.forward(forward, slot, slots);
+  auto spread_output = output;
+  if constexpr (!kHas16Bits<E>) {
+    if (SpreadPlan::suits(g)) {
+      const SpreadPlan spread_plan(g, kernel.sizes, between(1, 9));
+      Buffer<T> spread_packed(spread_plan.packed_size());
+      pack_for_spread(spread_plan, weight.data(), spread_packed.data(), in_turn);
+      spread_output = unwritten<E>(output_size);
+      const SpreadProblem<T> spread{spread_plan, synapses.data(), image.data(), spread_packed.data(),
+                                    has_bias ? bias.data() : nullptr, spread_output.data(), channels_last};
+      for (int64_t portion = 0; portion < spread_plan.portions(); ++portion) kernel.spread(spread, portion);
+    }
+  }
 
   auto grad_image = unwritten<E>(image_size), grad_weight = unwritten<E>(static_cast<int64_t>(weight.size()));
   auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size()));
@@ -142,7 +158,7 @@ bool run_one() {
   const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
   const BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
                                     need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
-                                    layout};
+                                    layout, cells ? &*cells : nullptr};
   std::vector<SlotSums<T>> sums(slots);
   for (int64_t slot = slots - 1; slot >= 0; --slot) kernel.backward(backward, slot, slots, sums[slot]);
   if (need_image) reduce_shared_rows(plan, sums, channels_last, grad_image.data(), in_turn);
@@ -150,7 +166,8 @@ bool run_one() {
   if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());
   if (need_bias) reduce_bias(sums, g.outputs, grad_bias.data());
   if (products(g) > kMostProducts) {
-    return all_written(output, "output") && (!need_image || all_written(grad_image, "grad_input")) &&
+    return all_written(output, "output") && all_written(spread_output, "output by spreading") &&
+           (!need_image || all_written(grad_image, "grad_input")) &&
            (!need_weight || all_written(grad_weight, "grad_weight")) &&
            (!need_positions || all_written(grad_positions, "grad_positions")) &&
            (!need_bias || all_written(grad_bias, "grad_bias"));
@@ -159,6 +176,7 @@ bool run_one() {
   const Expected expected = gather(g, widened(image), widened(weight), positions, has_bias ? &bias : nullptr,
                                    widened(gradient), channels_last);
   return near(widened(output), expected.output, "output", kLastRounding<E>) &&
+         near(widened(spread_output), expected.output, "output by spreading", kLastRounding<E>) &&
          (!need_image || near(widened(grad_image), expected.grad_input, "grad_input", kLastRounding<E>)) &&
          (!need_weight || near(widened(grad_weight), expected.grad_weight, "grad_weight", kLastRounding<E>)) &&
          (!need_positions || near(grad_positions, expected.grad_positions, "grad_positions")) &&

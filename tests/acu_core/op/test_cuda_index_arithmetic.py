@@ -5,43 +5,28 @@ What is left to a GPU: the launches and cuBLAS. Index arithmetic, slices, matrix
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from operator_on_host import DEFAULTS, compiler, operator_on_host
 from torch import Tensor
-from torch.utils.cpp_extension import include_paths, library_paths
 
 from acu_core.op.paddings import Paddings
 
-CUDA_SOURCES = Path(__file__).parents[3] / "acu_core" / "op" / "csrc" / "cuda"
-DEFAULTS = (256 << 20, 1 << 19)
 # Scratch memory in bytes, and threads.
 DIVISIONS = {"whole": DEFAULTS, "stretches": (256 << 20, 200), "cut images": (3000, 40), "one pixel a slice": (1, 1)}
 
 
 @pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def operator() -> Any:
     """The CUDA operator as torch.ops.acu_cuda_on_host, on CPU tensors."""
-    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+    if compiler() is None:
         pytest.skip("there is no C++ compiler on this machine")
-    library = tmp_path_factory.mktemp("cuda_on_host") / "cuda_on_host.so"
-    command = [compiler, "-std=c++20", "-O1", "-fPIC", "-shared", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
-    command += [f"-I{path}" for path in [CUDA_SOURCES, *include_paths()]]
-    command += [str(Path(__file__).with_name("cuda_on_host.cpp")), "-o", str(library)]
-    command += [f"-L{path}" for path in library_paths()] + ["-ltorch_cpu"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    torch.ops.load_library(library)  # type: ignore[no-untyped-call]
-    return torch.ops.acu_cuda_on_host
+    return operator_on_host()
 
 
 @pytest.fixture(params=DIVISIONS)
@@ -105,6 +90,18 @@ CASES = {
     ),
     "groups": Case(channels=8, outputs=12, groups=4),
     "depthwise": Case(channels=6, outputs=6, groups=6, padding=Paddings(1, 1, 1, 1)),
+    "depthwise, vectors": Case(channels=16, outputs=16, groups=16, synapses=9, padding=Paddings(1, 1, 1, 1)),
+    "depthwise, several outputs a channel": Case(channels=8, outputs=24, groups=8, stride=(2, 1)),
+    "depthwise, position groups": Case(channels=16, outputs=16, groups=16, position_groups=2, stride=(1, 2)),
+    "depthwise, position groups within a channel": Case(channels=4, outputs=8, groups=4, position_groups=8),
+    "depthwise, stride 3": Case(
+        channels=8,
+        outputs=8,
+        size=(11, 9),
+        groups=8,
+        stride=(3, 2),
+        padding=Paddings(top=-2, bottom=1, left=1, right=-1),
+    ),
     "position groups": Case(channels=8, outputs=8, position_groups=4),
     "groups within position groups": Case(channels=8, outputs=8, groups=4, position_groups=2, stride=(2, 2)),
     "groups across position groups": Case(channels=8, outputs=12, groups=2, position_groups=3),
@@ -205,10 +202,11 @@ def test_value_and_gradients(operator: Any, division: None, name: str, dtype: to
             assert_near(gradient, wanted, TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("name", ["groups across position groups", "depthwise, position groups"])
 @pytest.mark.parametrize("wanted", [(i, w, p, b) for i in (0, 1) for w in (0, 1) for p in (0, 1) for b in (0, 1)])
-def test_only_the_wanted_gradients(operator: Any, division: None, wanted: tuple[int, ...]) -> None:
+def test_only_the_wanted_gradients(operator: Any, division: None, wanted: tuple[int, ...], name: str) -> None:
     """A gradient does not depend on which others are asked for; the rest are empty."""
-    case = CASES["groups across position groups"]
+    case = CASES[name]
     drawn = case.draw(torch.float32)
     grad_output = torch.randn(forward(operator, drawn, case).shape, generator=torch.Generator().manual_seed(1))
     everything = backward(operator, grad_output, drawn, case)
@@ -220,9 +218,10 @@ def test_only_the_wanted_gradients(operator: Any, division: None, wanted: tuple[
             assert gradient.shape == (0,)
 
 
-def test_strided_arguments(operator: Any, division: None) -> None:
+@pytest.mark.parametrize("groups", [1, 8])
+def test_strided_arguments(operator: Any, division: None, groups: int) -> None:
     """Slices, expanded gradients and odd strides are read as what they show."""
-    case = CASES["vectors of 4"]
+    case = Case(channels=8, outputs=8, groups=groups)
     drawn = case.draw(torch.float32)
     wide = torch.full((2, 8, 5, 14), torch.nan)
     wide[..., 1:13:2] = drawn.input
@@ -243,12 +242,13 @@ def test_strided_arguments(operator: Any, division: None) -> None:
         torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
 
 
-def test_no_images(operator: Any) -> None:
+@pytest.mark.parametrize(("outputs", "groups"), [(6, 1), (4, 4), (8, 4)])
+def test_no_images(operator: Any, outputs: int, groups: int) -> None:
     """An empty batch has an empty output and zero gradients."""
-    case = Case(images=0)
+    case = Case(images=0, outputs=outputs, groups=groups)
     drawn = case.draw(torch.float32)
     output = forward(operator, drawn, case)
-    assert output.shape == (0, 6, 5, 6)
+    assert output.shape == (0, outputs, 5, 6)
     gradients = backward(operator, output, drawn, case, channels_last=True)
     for gradient, argument in zip(gradients, vars(drawn).values(), strict=True):
         assert gradient.shape == argument.shape
@@ -257,9 +257,19 @@ def test_no_images(operator: Any) -> None:
 
 @pytest.mark.parametrize("place", [(0.0, float("nan")), (float("nan"), 0.5), (float("inf"), 0.0), (0.5, float("-inf"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_positions_that_are_not_finite(operator: Any, dtype: torch.dtype, place: tuple[float, float]) -> None:
+@pytest.mark.parametrize("shape", [(4, 6, 1), (4, 4, 4), (4, 8, 4)], ids=["ordinary", "depthwise", "two each"])
+def test_positions_that_are_not_finite(
+    operator: Any, division: None, dtype: torch.dtype, place: tuple[float, float], shape: tuple[int, int, int]
+) -> None:
     """What such a synapse feeds is NaN, the gradients of input and positions too; nothing is read out of bounds."""
-    case = Case(padding=Paddings(3, 3, 3, 3), positions=((0.0, 0.0), place))
+    channels, outputs, groups = shape
+    case = Case(
+        channels=channels,
+        outputs=outputs,
+        groups=groups,
+        padding=Paddings(3, 3, 3, 3),
+        positions=((0.0, 0.0), place),
+    )
     drawn = case.draw(dtype)
     output = forward(operator, drawn, case)
     assert output.isnan().all()
@@ -273,8 +283,9 @@ def test_positions_that_are_not_finite(operator: Any, dtype: torch.dtype, place:
 def test_a_corner_that_does_not_count_is_not_read(operator: Any, poison: float) -> None:
     """An inf or NaN pixel reaches exactly the outputs whose coefficient for it is not 0."""
     places = ((0.0, 0.0), (1.0, -0.5), (-0.25, 2.0))
-    for channels in (1, 8):
-        case = Case(channels=channels, positions=places, padding=Paddings(1, 1, 1, 1))
+    for channels, groups in ((1, 1), (8, 1), (6, 6), (8, 8)):
+        outputs = 6 if groups == 1 else channels
+        case = Case(channels=channels, outputs=outputs, groups=groups, positions=places, padding=Paddings(1, 1, 1, 1))
         drawn = case.draw(torch.float32)
         drawn.weight = drawn.weight.abs()
         drawn.bias = None
@@ -304,3 +315,54 @@ def test_shapes_that_would_read_out_of_bounds_are_refused(operator: Any) -> None
         forward(operator, drawn, Case(padding=Paddings(1 << 40, 0, 0, 0)))
     with pytest.raises(RuntimeError):
         backward(operator, drawn.input[:, :, 1:], drawn, case)
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_addresses_that_allow_no_vectors(operator: Any, division: None, groups: int) -> None:
+    """Tensors that do not start at a multiple of 16 bytes are read one number at a time."""
+    case = Case(channels=8, outputs=8, groups=groups, synapses=1, positions=((0.25, -0.5),))
+    drawn = case.draw(torch.float32)
+    drawn.input = drawn.input.to(memory_format=torch.channels_last)
+    expected = forward(operator, drawn, case, channels_last=True)
+    grad_output = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    grad_output = grad_output.to(memory_format=torch.channels_last)
+    gradients = backward(operator, grad_output, drawn, case, channels_last=True)
+
+    def moved(tensor: Tensor) -> Tensor:
+        memory = torch.full((tensor.numel() + 1,), torch.nan)
+        return torch.as_strided(memory, tensor.shape, tensor.stride(), 1).copy_(tensor)
+
+    elsewhere = SimpleNamespace(**{name: moved(tensor) for name, tensor in vars(drawn).items()})
+    assert elsewhere.input.data_ptr() % 16 == 4
+    torch.testing.assert_close(forward(operator, elsewhere, case, channels_last=True), expected)
+    found = backward(operator, moved(grad_output), elsewhere, case, channels_last=True)
+    for first, second in zip(found, gradients, strict=True):
+        torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_weight_gradient_is_rounded_to_16_bits_once(operator: Any, dtype: torch.dtype) -> None:
+    """However many slices it is a sum of: added up in 16 bits, 2048 + 1 - 2048 is 0."""
+    case = Case(images=1, channels=1, outputs=1, size=(1, 4), synapses=1, positions=((0.0, 0.0),))
+    drawn = case.draw(dtype)
+    drawn.input = torch.tensor([2048.0, 1.0, -2048.0, 0.0], dtype=dtype).reshape(1, 1, 1, 4)
+    ones = torch.ones(1, 1, 1, 4, dtype=dtype)
+    for pixels in (4, 2, 1):
+        operator.configure(pixels * dtype.itemsize, 1)
+        _, weight, _, _ = backward(operator, ones, drawn, case)
+        assert weight.item() == 1, f"{pixels} pixels a slice"
+    operator.configure(*DEFAULTS)
+
+
+def test_the_same_bits_however_often(operator: Any, division: None) -> None:
+    """Every sum has one owner and one order, and starts from nothing that a call has left behind."""
+    for name in ("groups within position groups", "depthwise, vectors", "odd channels"):
+        case = CASES[name]
+        drawn = case.draw(torch.float32)
+        output = forward(operator, drawn, case)
+        grad_output = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+        gradients = backward(operator, grad_output, drawn, case)
+        for size in (50, 5000, 500_000):
+            torch.full((size,), torch.nan)
+            again = backward(operator, grad_output, drawn, case)
+            assert all(torch.equal(first, second) for first, second in zip(again, gradients, strict=True))

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from gpu import needs_a_gpu
 from oracles import gather
 
-from acu_core.op import library
 from acu_core.op.functional import active_conv2d
 from acu_core.op.paddings import Paddings
 from acu_core.op.reference import active_conv2d_reference
@@ -19,8 +19,9 @@ from acu_core.op.reference import active_conv2d_reference
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [1, 9, 19])
+@pytest.mark.parametrize("position_groups", [1, 2])
 def test_it_reaches_the_outputs_that_see_it(
-    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int
+    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int, position_groups: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, channels, 7, 8, generator=generator)
@@ -28,7 +29,7 @@ def test_it_reaches_the_outputs_that_see_it(
     image[0, 0, 0, 7] = value
     image = image.contiguous(memory_format=layout)
     weight = torch.randn(2, channels, 4, generator=generator)
-    positions = 1.5 * torch.randn(1, 4, 2, generator=generator)
+    positions = 1.5 * torch.randn(position_groups, 4, 2, generator=generator)
     if kind in ("integer", "row"):
         positions[..., 0] = positions[..., 0].round()
     if kind in ("integer", "column"):
@@ -45,6 +46,55 @@ def test_it_reaches_the_outputs_that_see_it(
     torch.testing.assert_close(output[finite], expected[finite], rtol=1e-4, atol=1e-4)
     assert not finite.all()
     assert finite.any()
+
+
+# A channel that reads none of another's pixels, in kernels that take many channels together.
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("kind", ["integer", "fraction", "just below"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("position_groups", [1, 37])
+def test_it_reaches_the_pixels_of_its_own_channel(
+    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, position_groups: int
+) -> None:
+    channels = 37
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, channels, 7, 8, generator=generator)
+    image[0, 3, 3, 5] = value
+    image[1, 33, 0, 7] = value
+    image[1, 36, 2, 2] = value
+    image = image.contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(channels, 1, 4, generator=generator)
+    weight[3, 0, 1] = 0
+    positions = 1.5 * torch.randn(position_groups, 4, 2, generator=generator)
+    if kind == "integer":
+        positions = positions.round()
+    if kind == "just below":
+        positions = positions.round() - 1e-9 * torch.ones(())
+        positions[:, 0] = -1e-9
+    positions[:, 1] = 0
+    output = active_conv2d(image, weight, positions, None, stride, 1, channels)
+    shown = [0, 3, 4, 33, 36]
+    # The gather knows no groups of channels: one channel at a time.
+    paddings = Paddings(1, 1, 1, 1)
+    alone = [
+        gather(image.detach()[:, [c]], weight[[c]], positions[[c % position_groups]], stride, paddings) for c in shown
+    ]
+    expected = torch.cat(alone, dim=1)
+    torch.testing.assert_close(output.detach()[:, shown], expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+    others = [c for c in range(channels) if c not in shown]
+    assert torch.isfinite(output[:, others]).all()
+    assert not torch.isfinite(expected[0, 1]).all()
+
+    # Backward: the pixels that an output pixel sees with a share are those to which it gives something.
+    def input_gradient(of_one_pixel: float) -> torch.Tensor:
+        gradient = torch.zeros_like(output)
+        gradient[0, 5, 1, 1] = of_one_pixel
+        return torch.autograd.grad(output, image, gradient, retain_graph=True)[0]
+
+    seen = input_gradient(1.0) != 0
+    assert seen.any()
+    assert torch.equal(~torch.isfinite(input_gradient(value)), seen)
 
 
 @pytest.mark.parametrize("offset", [(0.5, 0.0), (0.0, 0.5), (0.3, 0.7)])
@@ -77,7 +127,7 @@ def test_positions_must_be_finite_on_the_cpu(value: float, operator) -> None:
         operator(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 9), positions)
 
 
-@pytest.mark.skipif(not (torch.cuda.is_available() and library.has_kernel("cuda")), reason="no GPU with a kernel")
+@needs_a_gpu
 def test_positions_that_are_not_finite_give_nan_on_cuda() -> None:
     positions = torch.zeros(1, 9, 2, device="cuda")
     positions[0, 3, 1] = math.nan

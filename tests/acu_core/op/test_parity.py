@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from gpu import ON_CPU_AND_GPU
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracles import Products, products, relative_error
@@ -17,7 +18,6 @@ from acu_core.op.functional import active_conv2d
 from acu_core.op.paddings import Paddings
 from acu_core.op.reference import active_conv2d_reference
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and library.has_kernel("cuda") else [])]
 SUPPORTED = ("baseline", "avx2", "avx512")
 
 
@@ -130,7 +130,7 @@ def check(case: Case, device: str) -> None:
         assert gradients[0].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ON_CPU_AND_GPU)
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(case=cases())
 @example(Case(5, 1, 1, 3, 1, 1, (1, 1), (1, 1), Paddings(0, 0, -1, 1), "just below", "contiguous", torch.float32, 1))
@@ -169,7 +169,7 @@ def test_every_instruction_set_that_this_machine_has(instruction_set: str) -> No
 def test_positions_on_pixels_and_between(instruction_set: str, positions: str) -> None:
     assert library.instruction_set() == instruction_set
     paddings = [Paddings(0, 0, 0, 0), Paddings(-1, -2, -2, -1), Paddings(3, -2, -1, 2)]
-    shapes = [(1, 3, 18, 1), (1, 63, 18, 2), (2, 62, 18, 1), (31, 31, 31, 1)]
+    shapes = [(1, 3, 18, 1), (1, 63, 18, 2), (2, 62, 18, 1), (31, 31, 31, 1), (31, 31, 31, 31)]
     combinations = itertools.product(
         shapes, [(1, 1), (2, 2)], paddings, ["contiguous", "channels_last", "strided"], [torch.float32, torch.float64]
     )
@@ -187,6 +187,16 @@ LARGE = [
     Case(1, 8, 8, 8, 1, 9, (56, 56), (1, 1), Paddings(0, 0, 0, 0), "near", "contiguous", torch.float64, 6),
     Case(3, 30, 30, 30, 1, 9, (9, 8), (1, 1), Paddings(1, 1, 0, 0), "near", "channels_last", torch.float32, 8),
     Case(2, 500, 500, 500, 1, 9, (6, 6), (2, 1), Paddings(0, 0, 0, 0), "near", "contiguous", torch.float32, 9),
+    # Depthwise: a shape a channel, parts of a row, positions beyond the image, more cells than are held at once.
+    Case(3, 53, 53, 53, 53, 9, (14, 15), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 10),
+    Case(2, 19, 19, 19, 19, 9, (12, 12), (1, 1), Paddings(0, 0, 0, 0), "far", "contiguous", torch.float64, 11),
+    Case(2, 21, 21, 21, 1, 9, (3, 700), (1, 1), Paddings(1, 0, 2, -1), "near", "contiguous", torch.float32, 12),
+    Case(2, 40, 40, 40, 8, 25, (9, 40), (2, 3), Paddings(2, 2, -1, 2), "near", "channels_last", torch.float32, 13),
+    Case(1, 24, 24, 24, 2, 25, (70, 9), (3, 2), Paddings(1, 2, 2, 1), "integer", "contiguous", torch.float64, 14),
+    # Several shapes at stride 1: groups of outputs that are vectors, halves, fours and ones; an image cut into rows.
+    Case(3, 1, 30, 58, 2, 9, (16, 17), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 15),
+    Case(1, 1, 11, 87, 3, 9, (50, 9), (1, 1), Paddings(2, -1, 1, 0), "near", "contiguous", torch.float32, 16),
+    Case(1, 1, 20, 24, 4, 9, (40, 250), (1, 1), Paddings(-2, 1, -3, 2), "integer", "channels_last", torch.float64, 17),
     Case(2, 1, 30, 20, 1, 25, (8, 250), (3, 2), Paddings(-1, 2, 2, -2), "integer", "contiguous", torch.float32, 7),
     Case(5, 1, 3, 16, 1, 9, (32, 32), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 10),
     Case(1, 1, 3, 21, 3, 9, (30, 250), (1, 1), Paddings(2, -1, 0, 3), "near", "contiguous", torch.float32, 11),
@@ -195,7 +205,7 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ON_CPU_AND_GPU)
 @pytest.mark.parametrize(
     "case", LARGE, ids=lambda case: f"{case.images}x{case.channels}x{case.size}-{case.groups}-{case.layout}"
 )

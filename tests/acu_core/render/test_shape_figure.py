@@ -147,6 +147,7 @@ def test_a_trail_is_broken_where_recording_paused(frames: int) -> None:
     # The broken part is drawn: without it the picture lacks something, and solid it looks otherwise.
     seen = figure.pixels(figure.frames - 1).copy()
     figure.shapes._batches[0].unknown[:] = False
+    figure.drawing.forget()
     assert not np.array_equal(seen, figure.pixels(figure.frames - 1))
     whole = drawn_run(("a",), iterations=range(1, 200), warm_up=0, curve=False)
     assert "interpolated" not in words(draw([whole], frames=frames))

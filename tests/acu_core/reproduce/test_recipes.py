@@ -1,4 +1,4 @@
-"""Every row of the paper's tables has a whole recipe, whose header and values agree."""
+"""Every row of a table has a whole recipe, whose header and values agree."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from acu_core.experiments.rounding import finetuning_recipe
 from acu_core.forecast.known_data import SIZES, parameters, recipe_network
 from acu_core.nn.active_conv2d import active_layers
 from acu_core.recipe.recipe_file import built_in_recipes, built_in_text, load_recipe
+from acu_core.reproduce.scaling import scaled
 from acu_core.reproduce.tables import TABLES, find_table
 
-ROWS = sorted({row.recipe for table in TABLES.values() for row in table.rows})
+ROWS = sorted({row.recipe for table in TABLES.values() if table.of_paper for row in table.rows})
+SMALL = {row.recipe: row for table in TABLES.values() if not table.of_paper for row in table.rows}
 # What the paper reports: DESIGN 6.
 PUBLISHED = {
     "cifar10-plain-base": 8.01,
@@ -47,7 +49,7 @@ def header(name: str) -> str:
 
 
 def test_all_rows_have_a_recipe_and_all_recipes_a_row() -> None:
-    assert {*ROWS, "planted"} == set(built_in_recipes())
+    assert {*ROWS, *SMALL, "planted"} == set(built_in_recipes())
     assert set(ROWS) == set(PUBLISHED) | set(ABLATION)
     assert [len(TABLES[name].rows) for name in ("cifar10", "cifar100", "ablation", "places365")] == [4, 4, 7, 4]
 
@@ -95,7 +97,7 @@ def test_header_and_values_agree(name: str) -> None:
     assert recipe.machine.memory_format == "channels_last"
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [*ROWS, *SMALL])
 def test_the_network_builds_and_takes_the_images(name: str) -> None:
     recipe = load_recipe(name)
     size = SIZES[recipe.data.name]
@@ -138,8 +140,9 @@ def test_a_row_differs_from_its_base_in_the_network_only(name: str) -> None:
     assert values == base
 
 
-def test_the_recipe_of_acu_round_is_what_round_and_finetune_does() -> None:
-    recipe = load_recipe("cifar10-plain-acu-round")
+@pytest.mark.parametrize("name", ["cifar10-plain-acu-round", *(name for name in SMALL if name.endswith("-round"))])
+def test_the_recipe_of_acu_round_is_what_round_and_finetune_does(name: str) -> None:
+    recipe = load_recipe(name)
     assert recipe.start is not None
     derived = finetuning_recipe(load_recipe(recipe.start.recipe), None).model_dump()
     values = recipe.model_dump()
@@ -153,9 +156,45 @@ def test_the_base_of_a_row_stands_above_it() -> None:
         above: list[str] = []
         for row in table.rows:
             paper = load_recipe(row.recipe).paper
-            assert paper is not None
-            assert paper.base is None or paper.base in above, row
+            base = paper.base if paper is not None else row.base
+            assert base is None or base in above or base == row.recipe, row
+            assert (paper is None) != table.of_paper
             above.append(row.recipe)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_recipe_is_the_plain_one_at_half_its_width_and_a_twentieth_of_its_schedule(name: str) -> None:
+    values = load_recipe(name).model_dump()
+    plain = "cifar10-plain-base" if name.endswith("-base") else "cifar10-plain-acu"
+    if name.endswith("-round"):
+        plain += "-round"
+    expected = scaled(load_recipe(plain), 1 / 20).model_dump()
+    assert values["network"]["options"].pop("width") == 0.5
+    del expected["network"]["options"]["width"]
+    if name.endswith("-random"):
+        assert values["network"]["options"].pop("shape") == "random"
+        del expected["network"]["options"]["shape"]
+        expected["optimizer"]["freeze_positions"] = True
+        expected["round_and_finetune"] = None
+    for key in ("name", "description", "paper"):
+        del values[key], expected[key]
+    values["data"]["name"] = "cifar10"
+    for key in ("evaluate_every", "checkpoint_every"):
+        del values["schedule"][key], expected["schedule"][key]
+    if values["start"] is not None:
+        values["start"]["recipe"] = expected["start"]["recipe"]
+    assert values == expected
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_header_of_a_small_recipe(name: str) -> None:
+    text, data = header(name), "cifar10.npz" if name.startswith("cifar10") else "/usr/share/datasets/fashion-mnist"
+    (table,) = (table.name for table in TABLES.values() if SMALL[name] in table.rows)
+    seeds = 5 if table == "small" else 3
+    assert f"command acu reproduce {table} --seeds {seeds} --data {data} " in " ".join(text.split())
+    assert re.search(r" time +(about|estimated)", text)
+    assert re.search(r" expected +(\d|not trained yet)", text)
+    assert re.search(r" chosen +\w", text)
 
 
 def test_unknown_tables() -> None:

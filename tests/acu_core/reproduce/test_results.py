@@ -46,13 +46,13 @@ def test_error_in_percent_over_seeds() -> None:
     assert rows["Plain, Base"].spread == pytest.approx(0.2 / math.sqrt(2))
     assert rows["Plain, ACU"].mean == pytest.approx(7.42)
     assert rows["Plain, ACU"].spread is None, "one run has no spread"
-    assert rows["Plain, ACU"].improvement == pytest.approx(8.10 - 7.42)
+    assert rows["Plain, ACU"].improvement == pytest.approx(8.00 - 7.42), "over the seeds that both have"
     assert rows["Residual, ACU"].improvement is None
     assert (result.done, result.runs) == (3, 8)
     assert remarks(result) == ["Unfinished: 3 of 8 runs are done."]
-    assert cells(result)[1] == ["Plain, ACU", "7.33", "7.42", "-", "1 of 2", "+0.68", "+0.68"]
-    assert cells(result)[0] == ["Plain, Base", "8.01", "8.10", "0.14", "2", "-", "-"]
-    assert len(columns(result)) == 7
+    assert cells(result)[1] == ["Plain, ACU", "7.33", "7.42", "-", "1 of 2", "+0.68", "+0.58", "-"]
+    assert cells(result)[0] == ["Plain, Base", "8.01", "8.10", "0.14", "2", "-", "-", "-"]
+    assert len(columns(result)) == 8
     states = [run["state"] for run in as_json(result, OUT)["rows"][1]["runs"]]
     assert states == ["done", "begun"]
 
@@ -68,7 +68,35 @@ def test_top5_accuracy_in_percent() -> None:
     assert result.measure == "top-5 accuracy %"
     assert [row.mean for row in result.rows[:2]] == [80.0, 83.0]
     assert result.rows[1].improvement == pytest.approx(3.0), "more accuracy is better"
-    assert cells(result)[1] == ["AlexNet, ACU", "82.08", "83.00", "-", "1", "+0.79", "+3.00"]
+    assert cells(result)[1] == ["AlexNet, ACU", "82.08", "83.00", "-", "1", "+0.79", "+3.00", "-"]
+
+
+def test_a_table_that_the_paper_does_not_have() -> None:
+    def over_seeds(*errors: int) -> list[RunState]:
+        return [evaluated(test_errors=each, test_images=10_000) for each in errors]
+
+    base = over_seeds(3000, 3100, 3050)
+    result = result_of(
+        "small",
+        {
+            "cifar10-small-base": base,
+            "cifar10-small-acu": over_seeds(2900, 2990, 2940),
+            "cifar10-small-acu-random": over_seeds(3000, 3000, 3200),
+        },
+    )
+    assert columns(result) == ["row", "test error %", "spread", "n", "improvement", "95 % interval"]
+    texts = {row[0]: row[1:] for row in cells(result)}
+    assert texts["Base"] == ["30.50", "0.50", "3", "-", "-"]
+    # Improvements of 1.0, 1.1, 1.1: mean 1.0667, deviation 0.0577, t of 2 degrees 4.303.
+    assert texts["ACU"] == ["29.43", "0.45", "3", "+1.07", "+0.92 to +1.21"]
+    assert texts["ACU, random shapes, frozen"][-2:] == ["-0.17", "-3.29 to +2.96"]
+    assert texts["ACU-Round"] == ["-", "-", "0 of 3", "-", "-"]
+    values = {row["row"]: row for row in as_json(result, OUT)["rows"]}
+    assert values["ACU"]["base"] == "cifar10-small-base"
+    assert values["ACU"]["paper"] is None
+    assert values["ACU"]["interval"] == pytest.approx([0.9233, 1.2101], abs=1e-4)
+    assert values["Base"]["interval"] is None
+    assert "| ACU | 29.43 | 0.45 | 3 | +1.07 | +0.92 to +1.21 |" in markdown(result, OUT)
 
 
 def test_a_log_without_the_figure_is_named() -> None:
@@ -85,7 +113,7 @@ def test_a_worse_row_has_a_negative_improvement_and_nothing_is_minus_zero() -> N
             "cifar10-plain-acu-c23": [evaluated(test_errors=80_001, test_images=1_000_000)],
         },
     )
-    texts = {row[0]: row[-1] for row in cells(result)}
+    texts = {row[0]: row[-2] for row in cells(result)}
     assert texts["Base-D2"] == "-0.02"
     assert texts["ACU-C23"] == "+0.00"
 

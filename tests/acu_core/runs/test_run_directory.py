@@ -87,7 +87,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     for content in (
         *("[1]", "{", "\x00", '{"data": 3}', '{"versions": null}', '{"threads": 0}', '{"threads": "two"}'),
-        *('{"device": 1}', '{"compile": 0}', '{"data": {"fingerprint": []}}', '{"imported": {"files": [{}]}}'),
+        *(
+            '{"device": 1}',
+            '{"compile": 0}',
+            '{"cuda_graph": 1}',
+            '{"data": {"fingerprint": []}}',
+            '{"imported": {"files": [{}]}}',
+        ),
     ):
         (run.path / "environment.json").write_text(content)
         with pytest.raises(UserError, match=r"environment\.json"):

@@ -301,8 +301,53 @@ def test_the_scratch_memory_is_a_setting() -> None:
     assert library.cuda_scratch_bytes() == before
 
 
-@pytest.mark.skipif(not (torch.cuda.is_available() and library.has_kernel("cuda")), reason="no GPU with a kernel")
-def test_it_passes_on_a_gpu() -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"fused"}, "Until then, ACU_CUDA_KERNELS=columns in the environment avoids them."),
+        ({"columns"}, "Until then, train on the CPU."),
+        ({"columns", "fused"}, "Until then, train on the CPU."),
+    ],
+)
+def test_what_to_do_where_cuda_kernels_are_wrong(wrong: set[str], words: str) -> None:
+    findings = [
+        Finding(name, "few", "some", "no" if name in wrong else "ok", 1.0, 0.1, "", 0.0)
+        for name in ("columns", "fused")
+    ]
+    end = verification.summary(findings)
+    assert not end.passed
+    assert end.sentence.endswith(words)
+
+
+def test_both_kinds_of_cuda_kernels_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def look(device: torch.device, *, everything: bool) -> Iterator[checks.Check]:
+        def note() -> Deviation:
+            seen.append(repetition.KERNELS.mode)
+            return Deviation(0.0, 0.0)
+
+        yield checks.Check("look", "nothing", note)
+
+    monkeypatch.setattr(verification, "_checks", look)
+    monkeypatch.setattr(library, "has_kernel", lambda device_type: True)
+    monkeypatch.setattr(repetition.KERNELS, "_compiled", Silent())
+    monkeypatch.setattr(repetition, "digests_elsewhere", lambda device, kernels: {name: {} for name in kernels})
+    monkeypatch.setattr(repetition, "digests", lambda device, kernels: {})
+    before = repetition.KERNELS.mode
     findings = list(verification.verify(torch.device("cuda")))
-    assert [finding for finding in findings if finding.verdict == "no"] == []
-    assert {"a stream of its own", "graph replay"} < {finding.name for finding in findings}
+    assert seen == ["columns", "fused"]
+    assert [finding.kernels for finding in findings] == ["columns", "columns", "fused", "fused"]
+    assert repetition.KERNELS.mode == before
+
+
+class Silent:
+    """Kernels that are told what to use and are never called."""
+
+    told = "auto"
+
+    def mode(self) -> str:
+        return self.told
+
+    def use(self, mode: str) -> None:
+        self.told = mode

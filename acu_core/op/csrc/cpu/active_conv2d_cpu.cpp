@@ -103,6 +103,38 @@ Sizes sizes_for(Element element) {
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
 template <class T>
+std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, const Tensor& weight) {
+  std::optional<Cells<T>> cells;
+  if (plan.geometry.depthwise()) {
+    with_elements<T>(element_of(weight), weight.const_data_ptr(),
+                     [&](const auto* values) { cells.emplace(plan, synapses, values); });
+  }
+  return cells;
+}
+
+// Whether all outputs are finite: if not, some may be NaN that should not. For tensors that hold T.
+template <class T>
+bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T* input, const T* weight, const T* bias,
+                          T* output, bool channels_last) {
+  const Kernels<T>& kernel = kernels<T>();
+  const int64_t threads = torch::stable::get_num_threads();
+  const SpreadPlan plan(g, kernel.sizes, threads);
+  Buffer<T> packed(plan.packed_size());
+  pack_for_spread(plan, weight, packed.data(), in_parallel);
+  const SpreadProblem<T> problem{plan, synapses, input, packed.data(), bias, output, channels_last};
+  std::atomic<int64_t> next_portion = 0;
+  std::atomic<bool> finite = true;
+  in_parallel(threads, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      for (int64_t portion; (portion = next_portion++) < plan.portions();) {
+        if (!kernel.spread(problem, portion)) finite = false;
+      }
+    }
+  });
+  return finite;
+}
+
+template <class T>
 Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& positions, const std::optional<Tensor>& bias,
                const Geometry& g, bool channels_last) {
   const std::vector<Synapse<T>> synapses = read_positions<T>(positions);
@@ -121,19 +153,27 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, sizes_for<T>(element_of(input)), torch::stable::get_num_threads());
+  const Layout layout{channels_last, element_of(input)};
+  const T* bias_data = bias.has_value() ? wide_bias.data() : nullptr;
+  if (layout.element == Element::kOwn && SpreadPlan::suits(g) &&
+      forward_by_spreading(g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(), bias_data,
+                           output.mutable_data_ptr<T>(), channels_last)) {
+    return output;
+  }
+  const Plan plan(g, sizes_for<T>(layout.element), torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
+  const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
   Buffer<T> packed(plan.packed_size);
   with_elements<T>(element_of(weight), plain_weight.const_data_ptr(),
                    [&](const auto* values) { pack_weight(plan, values, packed.data(), in_parallel); });
-  const Layout layout{channels_last, element_of(input)};
   const ForwardProblem<T> problem{plan,
                                   synapses.data(),
                                   image.const_data_ptr(),
                                   packed.data(),
-                                  bias.has_value() ? wide_bias.data() : nullptr,
+                                  bias_data,
                                   output.mutable_data_ptr(),
-                                  layout};
+                                  layout,
+                                  cells ? &*cells : nullptr};
   // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
   // that a core which is slower, or busy with something else, does not hold up the others.
   const int64_t portions = plan.portions(slots, layout);
@@ -175,6 +215,7 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   const Layout layout{channels_last, element_of(input)};
   std::vector<SlotSums<T>> sums(slots);
   {
+    const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
     Buffer<T> transposed(plan.transposed_size);
     with_elements<T>(layout.element, plain_weight.const_data_ptr(),
                      [&](const auto* values) { pack_transposed_weight(plan, values, transposed.data(), in_parallel); });
@@ -187,7 +228,8 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
                                      needs.weight,
                                      needs.positions,
                                      needs.bias,
-                                     layout};
+                                     layout,
+                                     cells ? &*cells : nullptr};
     in_parallel(slots, [&](int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
     });

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "plan.h"
 #include "vector.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
@@ -63,6 +64,14 @@ ACU_INLINE void over_chunks(int64_t channels, const F& f) {
     for (; c + 4 <= channels; c += 4) f(Chunk<Four<T>, 1>{}, c);
   }
   for (; c < channels; ++c) f(Chunk<Narrow<T>, 1>{}, c);
+}
+
+// Where the columns of the chunk of channels at `c` and of a synapse begin in the column buffer, for the tile's first pixel.
+// Both count from the block's first.
+template <class T, class S, int VECTORS>
+ACU_INLINE T* columns_of(Chunk<S, VECTORS>, const Plan& plan, const Block& block, int64_t c, int64_t k, T* columns) {
+  const int64_t column = c * block.synapses() + k * VECTORS * S::kLanes;
+  return columns + column / kPanel<T> * plan.panel_step() + column % kPanel<T>;
 }
 
 template <class S, int VECTORS>

@@ -123,8 +123,8 @@ void fill_strips(const Plan& plan, const Tile& tile, const Images<T>& images, co
 
 // PIXELS output pixels and a vector of outputs, of which `outputs` are present.
 template <class T, int C, int PIXELS>
-void multiply_pixels(int64_t synapses, const T* strip, int64_t synapse_step, const T* weight, const T* bias, int64_t outputs,
-                     T* out, int64_t out_step) {
+void multiply_strip_pixels(int64_t synapses, const T* strip, int64_t synapse_step, const T* weight, const T* bias,
+                           int64_t outputs, T* out, int64_t out_step) {
   using S = Wide<T>;
   typename S::Vector sum[PIXELS];
   const typename S::Vector start = load<S>(bias);
@@ -161,8 +161,8 @@ void multiply_strips(const Plan& plan, const Tile& tile, const Strips<T>& strips
       const T* strip = strips.row(0, row);
       T* to = out + row * tile.width * g.outputs + o;
       over_strip_pixels<kStripPixels>(tile.width, [&](auto pixels, int64_t x) {
-        multiply_pixels<T, C, pixels>(g.synapses, strip + x * C, strips.synapse_step(), weight, bias + o, outputs - o,
-                                      to + x * g.outputs, g.outputs);
+        multiply_strip_pixels<T, C, pixels>(g.synapses, strip + x * C, strips.synapse_step(), weight, bias + o,
+                                            outputs - o, to + x * g.outputs, g.outputs);
       });
     }
   }

@@ -21,8 +21,8 @@ struct Geometry {
 
   int64_t out_pixels() const { return out_height * out_width; }
   int64_t channels_per_group() const { return channels / groups; }
-  // One group and one output for every channel: all channels go through the column pass together.
-  bool depthwise() const { return channels > 1 && groups == channels && outputs == channels && position_groups == 1; }
+  // One group and one output for every channel, with one shape or several: computed in cells (cells.h).
+  bool depthwise() const { return channels > 1 && groups == channels && outputs == channels; }
 };
 
 // A position split for bilinear interpolation: the corner up and left of it, and how far beyond that corner it is.
@@ -50,13 +50,13 @@ std::vector<Synapse<T>> split_positions(const T* positions, int64_t count) {
 
 // Output channels [out_begin, out_end) that read input channels [in_begin, in_end) at the positions of one position
 // group. Convolution groups and position groups cut the output channels independently; a segment is what is left whole.
-// A depthwise convolution is one segment, in which each output reads the channel of its own number.
+// A depthwise convolution has none: it needs no columns.
 struct Segment {
   int64_t out_begin, out_end, in_begin, in_end, position_group;
 };
 
 inline std::vector<Segment> cut_into_segments(const Geometry& g) {
-  if (g.depthwise()) return {{0, g.outputs, 0, g.channels, 0}};
+  if (g.depthwise()) return {};
   const int64_t per_group = g.outputs / g.groups, per_position_group = g.outputs / g.position_groups;
   std::vector<Segment> segments;
   for (int64_t out = 0; out < g.outputs;) {

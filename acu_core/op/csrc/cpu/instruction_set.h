@@ -2,7 +2,8 @@
 
 #pragma once
 
-#include "problem.h"
+#include "cells.h"
+#include "spread_plan.h"
 
 namespace acu {
 

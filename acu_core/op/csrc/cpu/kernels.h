@@ -4,8 +4,10 @@
 
 #pragma once
 
+#include "depthwise_tile.h"
 #include "few_channels.h"
 #include "few_channels_backward.h"
+#include "spread.h"
 #include "tile.h"
 #include "tile_backward.h"
 
@@ -16,6 +18,7 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
   const Plan& plan = problem.plan;
   const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
   if (begin == end) return;
+  if (plan.geometry.depthwise()) return forward_depthwise(problem, begin, end);
   plan.few_channels ? forward_few_channels(problem, begin, end) : forward_tiles(problem, begin, end);
 }
 
@@ -30,12 +33,14 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
   }
   const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
   if (begin == end) return;
+  if (plan.geometry.depthwise()) return backward_depthwise(problem, begin, end, sums);
   plan.few_channels ? backward_few_channels(problem, begin, end, sums) : backward_tiles(problem, begin, end, sums);
 }
 
 template <class T>
 const Kernels<T>& table() {
-  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS}, &forward<T>, &backward<T>};
+  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS}, &forward<T>, &backward<T>,
+                                  &forward_by_spreading<T>};
   return kernels;
 }
 

@@ -25,7 +25,7 @@ void over_blocks(const Plan& plan, const Parallel& parallel, const F& f) {
 }
 
 // Where each column of a block is found in the weight of the segment's first output, in the order of the columns (see
-// chunk_channels); -1: a padded channel, which has none. Depthwise has no padded channels.
+// chunk_channels); -1: a padded channel, which has none.
 inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPlan& part, const Block& block) {
   const Geometry& g = plan.geometry;
   std::vector<int64_t> places;
@@ -34,7 +34,7 @@ inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPla
     const int64_t together = chunk_channels(plan.sizes, block.channel_end - c);
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       for (int64_t i = c; i < c + together; ++i) {
-        const int64_t channel = i - (g.depthwise() ? 0 : part.segment.in_begin);
+        const int64_t channel = i - part.segment.in_begin;
         places.push_back(i < g.channels ? first + channel * g.synapses + k : -1);
       }
     }
@@ -92,7 +92,7 @@ void for_each_transposed_of_few_channels(const Plan& plan, const SegmentPlan& pa
   }
 }
 
-// [panel of outputs][column][lane]; depthwise [column].
+// [panel of outputs][column][lane].
 template <class T, class E, class Parallel>
 void pack_weight(const Plan& plan, const E* weight, T* packed, const Parallel& parallel) {
   if (plan.few_channels) {
@@ -108,10 +108,6 @@ void pack_weight(const Plan& plan, const E* weight, T* packed, const Parallel& p
     const std::vector<int64_t> places = columns_in_weight(plan, part, block);
     const int64_t columns = block.columns(), outputs = part.outputs();
     T* to = packed + block.weight_offset;
-    if (plan.geometry.depthwise()) {
-      for (int64_t i = 0; i < columns; ++i) to[i] = widen(weight[places[i]]);
-      return;
-    }
     const std::vector<int64_t> order = columns_by_channel(plan, block);
     for (int64_t first = 0; first < outputs; first += panel, to += columns * panel) {
       const int64_t lanes = std::min(panel, outputs - first);
@@ -126,7 +122,7 @@ void pack_weight(const Plan& plan, const E* weight, T* packed, const Parallel& p
 }
 
 // Calls f(place in the transposed weight, place in the weight) for every column of a block; -1: there is none.
-// [panel of columns][output][lane]; depthwise [column].
+// [panel of columns][output][lane].
 template <class F>
 void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
   if (plan.few_channels) return for_each_transposed_of_few_channels(plan, part, block, f);
@@ -134,10 +130,6 @@ void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block&
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   const int64_t columns = block.columns();
   const int64_t begin = block.transposed_offset, outputs = part.outputs();
-  if (plan.geometry.depthwise()) {
-    for (int64_t i = 0; i < columns; ++i) f(begin + i, places[i]);
-    return;
-  }
   // One output after the other, whose weights stand next to each other.
   for (int64_t o = 0; o < outputs; ++o) {
     int64_t to = begin + o * panel;

@@ -12,6 +12,8 @@
 //   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
 //   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
 //   quota    where tiles are whole images: the images of one slot if all had the same number
+//   cell     a pixel that a corner of a synapse falls on, counted from the output pixel; for depthwise convolutions, which
+//            are computed in cells in place of columns (cells.h)
 //   share    what a row or a column of pixels counts in a blend: 1 - fraction or fraction
 //
 // and for CUDA, where one matrix holds the columns of all segments:
@@ -21,6 +23,14 @@
 //   stretch  output pixels of a slice over which one thread walks with its entry
 //   coefficient  what a corner counts in a blend: the product of two shares
 //   (A block there is CUDA's, a block of threads.)
+//
+// and for CUDA's fused kernels, which have no columns in memory (cuda/fused_*.cuh):
+//
+//   window   the image pixels that a tile's synapses see, in shared memory
+//   line     pixels of a tile that one product adds up
+//   bundle   channels of a result that read the same channels; each set of positions that they read at is a source
+//   cell     a whole number of rows and columns from an output pixel to one of the four that a synapse blends
+//   stretch  tiles over which one block walks
 
 #pragma once
 
@@ -59,6 +69,9 @@ struct Tile {
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int64_t ceil_div(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
+// What does not fill a vector goes in halves of one, where that is wider than four, in fours, and one by one (vector.h).
+constexpr int64_t narrower(int64_t lanes) { return lanes > 4 ? lanes / 2 : 1; }
+
 // What is measured for each instruction set, because the processors that have it differ in registers and caches.
 struct Sizes {
   int64_t vector, panel;  // elements in a vector, and in a panel of columns or outputs, which is a few vectors
@@ -70,12 +83,16 @@ struct Sizes {
 
 // How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
 // width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these chunks: over_chunks
-// (columns.h) walks them, columns_of (depthwise.h) finds them, columns_in_weight (pack.h) packs for them.
+// (columns.h) walks them, columns_of (columns.h) finds them, columns_in_weight (pack.h) packs for them.
 constexpr int64_t chunk_channels(const Sizes& sizes, int64_t left) {
   if (left >= sizes.panel) return sizes.panel;
   if (left >= sizes.vector) return sizes.vector;
   return left >= 4 ? 4 : 1;
 }
+
+// Output pixels of a tile of a depthwise convolution, about: for these and for as many of the input a vector each, which
+// together fit a first-level cache.
+constexpr int64_t kDepthwiseTilePixels = 320;
 
 struct Plan {
   Geometry geometry;
@@ -111,8 +128,12 @@ struct Plan {
     return few_channels ? round_up(size, sizes.vector) + 2 * row_margin : size;
   }
 
-  // Elements of the weight's gradient as a slot sums it: in the order of the transposed weight, or of the packed one.
-  int64_t gradient_size() const { return few_channels ? packed_size : transposed_size; }
+  // Elements of the weight's gradient as a slot sums it: in the order of the transposed weight, of the packed one, or, of a
+  // depthwise convolution, of the weight itself.
+  int64_t gradient_size() const {
+    if (geometry.depthwise()) return geometry.channels * geometry.synapses;
+    return few_channels ? packed_size : transposed_size;
+  }
 
   Tile tile(int64_t index) const {
     const Geometry& g = geometry;
@@ -159,6 +180,8 @@ struct Plan {
   // since the first tile of each copies rows that the tile before it has copied too.
   int64_t portions(int64_t slots, Layout layout) const {
     if (slots == 1) return 1;
+    // Each one has its own scratch, of which a depthwise one has much for little work.
+    if (geometry.depthwise()) return std::min(tile_count, slots * 8);
     if (copies_images(layout)) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
     return std::min(tile_count, slots * 32);
   }
@@ -187,9 +210,8 @@ struct Plan {
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
         Block block{k, std::min(k + synapses_at_once, synapses), c, std::min(c + channels_at_once, end), packed_size,
                     transposed_size};
-        const bool depthwise = geometry.depthwise();
-        packed_size += depthwise ? block.columns() : round_up(plan.outputs(), panel) * block.columns();
-        transposed_size += depthwise ? block.columns() : round_up(block.columns(), panel) * plan.outputs();
+        packed_size += round_up(plan.outputs(), panel) * block.columns();
+        transposed_size += round_up(block.columns(), panel) * plan.outputs();
         widest_block = std::max(widest_block, block.columns());
         plan.blocks.push_back(block);
       }
@@ -199,7 +221,8 @@ struct Plan {
   void cut_into_tiles(int64_t slots) {
     const Geometry& g = geometry;
     // Fewer pixels than that only when there is otherwise no work for every slot.
-    const int64_t target = std::clamp<int64_t>(ceil_div(g.images * g.out_pixels(), slots), 48, sizes.tile_pixels);
+    const int64_t most = g.depthwise() ? kDepthwiseTilePixels : sizes.tile_pixels;
+    const int64_t target = std::clamp<int64_t>(ceil_div(g.images * g.out_pixels(), slots), 48, most);
     images_per_tile = 1;
     rows_per_tile = g.out_height;
     pixels_per_tile_row = g.out_width;

@@ -32,6 +32,11 @@ class Buffer {
 };
 
 template <class T>
+class Cells;  // cells.h
+template <class T>
+struct SpreadProblem;  // spread_plan.h
+
+template <class T>
 struct ForwardProblem {
   const Plan& plan;
   const Synapse<T>* synapses;  // [position group][synapse]
@@ -40,6 +45,7 @@ struct ForwardProblem {
   const T* bias;  // or null
   void* output;
   Layout layout;
+  const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
 template <class T>
@@ -52,6 +58,7 @@ struct BackwardProblem {
   void* grad_input;  // or null when not needed; every element is written
   bool need_weight, need_positions, need_bias;
   Layout layout;
+  const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
 // Rows of an image's gradient that more than one slot adds to, where a slot begins or ends within an image: kept apart, so
@@ -64,7 +71,7 @@ struct SharedRows {
 
 template <class T>
 struct SlotSums {
-  Buffer<T> weight;               // in the order of for_each_summed (pack.h)
+  Buffer<T> weight;               // in the order of for_each_summed (pack.h); depthwise (C, 1, K)
   std::vector<double> positions;  // [position group][synapse][y, x]
   std::vector<double> bias;
   std::vector<SharedRows<T>> shared;  // by image and row
@@ -76,6 +83,7 @@ struct Kernels {
   Sizes sizes;
   void (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
+  bool (*spread)(const SpreadProblem<T>&, int64_t portion);  // whether all that was written is finite
 };
 
 }  // namespace acu

@@ -10,13 +10,18 @@ namespace acu {
 
 template <class T, class E, class Parallel>
 void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, E* grad_weight, const Parallel& parallel) {
+  const auto add_up = [&](int64_t from, int64_t to) {
+    if (to < 0) return;
+    T sum = sums[0].weight.data()[from];
+    for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
+    grad_weight[to] = round_to<E>(sum);
+  };
+  if (plan.geometry.depthwise()) {
+    for (int64_t i = 0; i < plan.gradient_size(); ++i) add_up(i, i);
+    return;
+  }
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    for_each_summed(plan, part, block, [&](int64_t from, int64_t to) {
-      if (to < 0) return;
-      T sum = sums[0].weight.data()[from];
-      for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
-      grad_weight[to] = round_to<E>(sum);
-    });
+    for_each_summed(plan, part, block, add_up);
   });
 }
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "depthwise.h"
 #include "micro_kernel.h"
 #include "problem.h"
 #include "transpose.h"
@@ -296,10 +295,7 @@ void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end)
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
                      walks, sight, columns.data());
         const T* weight = problem.packed_weight + block.weight_offset;
-        if (g.depthwise()) {
-          multiply_depthwise(plan, pixels, block, columns.data(), weight, problem.bias != nullptr || block.synapse_begin > 0,
-                             part_out + block.channel_begin);
-        } else if (started) {
+        if (started) {
           multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), sight, columns.data(),
                                             plan.panel_step(), weight, part_out, g.outputs);
         } else {

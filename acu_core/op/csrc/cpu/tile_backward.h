@@ -309,22 +309,14 @@ void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t en
       for (const Block& block : part.blocks) {
         const T* weight = problem.transposed_weight + block.transposed_offset;
         scratch.start(plan, tile, problem.synapses + group, block);
-        if (g.depthwise()) {
-          spread_depthwise(plan, pixels, block, gradient + block.channel_begin, weight, columns.data());
-        } else {
-          multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
-                            columns.data(), plan.panel_step());
-        }
+        multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
+                          columns.data(), plan.panel_step());
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
         if (!problem.need_weight) continue;
         T* grad_weight = sums.weight.data() + block.transposed_offset;
-        if (g.depthwise()) {
-          gather_depthwise(plan, pixels, block, columns.data(), gradient + block.channel_begin, grad_weight);
-        } else {
-          multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
-                              plan.panel_step(), grad_weight);
-        }
+        multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
+                            plan.panel_step(), grad_weight);
       }
     }
     gradients.finish(tile, index);

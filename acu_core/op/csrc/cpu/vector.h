@@ -49,6 +49,14 @@ struct Four {
   static constexpr int64_t kLanes = 4;
 };
 
+// Half a vector, where one is wider than eight.
+template <class T>
+struct Half {
+  static constexpr int64_t kLanes = Wide<T>::kLanes / 2;
+  typedef T Vector __attribute__((vector_size(kLanes * sizeof(T))));
+  typedef T Unaligned __attribute__((vector_size(kLanes * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
 // One channel at a time, for the channels that are still left: the same code with a vector of one.
 template <class T>
 struct Narrow {
@@ -56,6 +64,28 @@ struct Narrow {
   typedef T Unaligned;
   static constexpr int64_t kLanes = 1;
 };
+
+// Calls f(kind) with the kind of vector that has so many lanes.
+template <class T, class F>
+ACU_INLINE void with_lanes(int64_t lanes, const F& f) {
+  if (lanes == Wide<T>::kLanes) {
+    f(Wide<T>{});
+    return;
+  }
+  if constexpr (Wide<T>::kLanes > 8) {
+    if (lanes == Half<T>::kLanes) {
+      f(Half<T>{});
+      return;
+    }
+  }
+  if constexpr (Wide<T>::kLanes > 4) {
+    if (lanes == 4) {
+      f(Four<T>{});
+      return;
+    }
+  }
+  f(Narrow<T>{});
+}
 
 template <class S, class T>
 ACU_INLINE typename S::Vector load(const T* from) {

@@ -8,7 +8,6 @@
 // builds the columns again.
 #pragma once
 
-#include <atomic>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -16,45 +15,16 @@
 
 #include "arguments.cuh"
 #include "columns.cuh"
+#include "depthwise.cuh"
 #include "gradients.cuh"
 #include "launch.cuh"
 #include "matrices.cuh"
-
-// Threads that walk over stretches of pixels: enough for the largest GPU (about 300,000 resident threads) to be full,
-// few enough that each thread's constants serve many pixels and that partial sums stay small.
-#ifndef ACU_WALKERS
-#define ACU_WALKERS (int64_t{1} << 19)
-#endif
+#include "needs.cuh"
+#include "slices.cuh"
+#include "sums.cuh"
+#include "tensors.cuh"
 
 namespace acu::cuda {
-
-// Not tuned on a GPU yet. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
-// the second-level cache. A setting, since what several slices and cut images do is else only seen with huge images.
-C10_HIDDEN inline std::atomic<int64_t> scratch_bytes{int64_t{256} << 20};
-
-// Output pixels in slices. Whole images where one fits into the scratch memory; else an image is cut, and its gradient
-// accumulated.
-struct Slices {
-  int64_t pixels, size;
-  bool whole_images;
-
-  Slices(const Geometry& geometry, int64_t images, int64_t element_bytes) {
-    const int64_t row_bytes = geometry.row_length() * element_bytes;
-    // cuBLAS takes 32-bit extents.
-    const int64_t affordable = std::min(std::max<int64_t>(scratch_bytes / row_bytes, 1), int64_t{1} << 30);
-    pixels = images * geometry.output_pixels();
-    whole_images = affordable >= geometry.output_pixels();
-    size =
-        std::min(whole_images ? affordable / geometry.output_pixels() * geometry.output_pixels() : affordable, pixels);
-  }
-};
-
-// A channels_last tensor's widest safe vector: 16 bytes where channels and address allow, else one element.
-template <typename T>
-bool takes_vectors(const Geometry& geometry, const Tensor& tensor) {
-  constexpr int kWidth = 16 / sizeof(T);
-  return geometry.group_channels % kWidth == 0 && reinterpret_cast<uintptr_t>(tensor.data_ptr()) % 16 == 0;
-}
 
 template <typename T>
 class C10_HIDDEN ActiveConvolution {
@@ -64,8 +34,8 @@ class C10_HIDDEN ActiveConvolution {
   ActiveConvolution(const Tensor& input, const Tensor& weight, const Tensor& positions, const Geometry& geometry)
       : geometry_(geometry),
         launch_(input),
-        input_(stable::contiguous(input, MemoryFormat::ChannelsLast)),
-        positions_(stable::contiguous(positions)),
+        input_(as_contiguous(input, MemoryFormat::ChannelsLast)),
+        positions_(as_contiguous(positions)),
         weight_(weight),
         weights_(weight_matrices(weight, geometry.segments)),
         slices_(geometry, input.size(0), sizeof(T)) {}
@@ -76,180 +46,158 @@ class C10_HIDDEN ActiveConvolution {
     if (slices_.pixels > 0) {
       const Tensor columns = column_buffer();
       const Tensor rows = pixel_rows(output, geometry_.segments);
-      for_each_slice([&](int64_t first, int64_t count) {
+      slices_.for_each([&](int64_t first, int64_t count) {
         build_columns(columns, first, count);
         multiply(segment_matrices(columns, 0, count), flipped(weights_), segment_matrices(rows, first, count));
       });
       if (bias.has_value()) {
-        const Tensor packed = stable::contiguous(*bias);
+        const Tensor packed = as_contiguous(*bias);
         launch_(AddBias<T>{data<T>(packed), data<T>(output), weight_.size(0)}, output.numel());
       }
     }
-    return in_layout(output, channels_last);
+    return in_layout(output, channels_last, input_.scalar_type());
   }
-
-  struct Needs {
-    bool input, weight, positions, bias;
-  };
 
   std::tuple<Tensor, Tensor, Tensor, Tensor> backward(const Tensor& grad_output, bool channels_last,
                                                       const Needs& needs) {
-    Tensor grad_bias = no_gradient(input_);
-    if (needs.bias) grad_bias = stable::sum(grad_output, Shape{0, 2, 3});
-
-    Tensor grad_positions = no_gradient(positions_);
-    if (needs.positions) {
-      grad_positions = zeros(positions_, {geometry_.position_groups, geometry_.synapses, 2}, positions_.scalar_type());
-    }
-    // Several slices may add to one image's gradient only if images are cut; the sum is then kept in float32 for 16-bit
-    // images.
+    const Tensor grad_bias = needs.bias ? channel_sums(grad_output) : no_gradient(input_);
     Tensor grad_input = no_gradient(input_);
     if (needs.input) {
+      // Several slices add to one image's gradient only if images are cut; for 16-bit images in float32.
       const Shape shape{input_.size(0), geometry_.channels, geometry_.height, geometry_.width};
       const ScalarType dtype = slices_.whole_images ? input_.scalar_type() : positions_.scalar_type();
       grad_input = empty_like_kind(input_, shape, MemoryFormat::ChannelsLast, dtype);
-      if (!slices_.whole_images) stable::zero_(grad_input);
+      if (!slices_.whole_images) set_to_zero(grad_input);
     }
     Tensor weight_sum = no_gradient(input_);
     if (needs.weight) {
-      weight_sum = zeros(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)}, positions_.scalar_type());
+      weight_sum = matrices_like_weights();
+      if (slices_.pixels == 0) set_to_zero(weight_sum);
     }
+    PositionSums position_sums(*this, needs.positions);
 
     if (slices_.pixels > 0 && (needs.input || needs.weight || needs.positions)) {
-      const Tensor packed = stable::contiguous(grad_output, MemoryFormat::ChannelsLast);
+      const Tensor packed = as_contiguous(grad_output, MemoryFormat::ChannelsLast);
       const Tensor grad_rows = pixel_rows(packed, geometry_.segments);
       const Tensor columns = column_buffer();
-      const Tensor weight_slice = empty_like_kind(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)});
-      for_each_slice([&](int64_t first, int64_t count) {
+      const Tensor weight_slice = needs.weight && !slices_.is_one() ? matrices_like_weights() : weight_sum;
+      slices_.for_each([&](int64_t first, int64_t count) {
         const Tensor gradients = segment_matrices(grad_rows, first, count);
         const Tensor matrices = segment_matrices(columns, 0, count);
         if (needs.input || needs.positions) multiply(gradients, weights_, matrices);  // dCol
         if (needs.input) gather_input_gradient(columns, grad_input, first, count);
         if (needs.positions) {
           // Turns dCol into columns where the weight's gradient wants them.
-          add_position_gradients(columns, grad_positions, first, count, needs.weight);
+          position_sums.add(columns, first, count, needs.weight);
         } else if (needs.weight) {
           build_columns(columns, first, count);
         }
         if (needs.weight) {
-          multiply(flipped(gradients), matrices, weight_slice);
-          launch_(AddSlice<T>{data<T>(weight_slice), data<A>(weight_sum)}, weight_slice.numel());
+          multiply_in_full(flipped(gradients), matrices, first == 0 ? weight_sum : weight_slice);
+          if (first > 0) launch_(AddSlice<A>{data<A>(weight_slice), data<A>(weight_sum)}, weight_slice.numel());
         }
       });
     }
-    if (needs.input) {
-      if (!slices_.whole_images) grad_input = stable::to(grad_input, input_.scalar_type());
-      grad_input = in_layout(grad_input, channels_last);
-    }
+    if (needs.input) grad_input = in_layout(grad_input, channels_last, input_.scalar_type());
     const Tensor grad_weight = needs.weight ? weight_from_matrices(weight_sum, weight_) : weight_sum;
+    const Tensor grad_positions = needs.positions ? position_sums.total() : no_gradient(positions_);
     return {grad_input, grad_weight, grad_positions, grad_bias};
   }
 
  private:
-  template <typename Element>
-  static Element* data(const Tensor& tensor) {
-    return static_cast<Element*>(tensor.data_ptr());
-  }
-
-  static Tensor zeros(const Tensor& kind, const Shape& shape, ScalarType dtype) {
-    Tensor result = empty_like_kind(kind, shape, MemoryFormat::Contiguous, dtype);
-    stable::zero_(result);
-    return result;
-  }
-
-  // Exactly the strides that the fake kernel promises: `contiguous` might hand a tensor with one channel back as it is.
-  static Tensor in_layout(const Tensor& tensor, bool channels_last) {
-    if (channels_last) return tensor;
-    Tensor result = empty_like_kind(tensor, {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)});
-    stable::copy_(result, tensor);
-    return result;
-  }
-
   Tensor column_buffer() const {
     return empty_like_kind(weights_,
                            {slices_.size, geometry_.segments, int64_t{geometry_.synapses} * geometry_.group_channels});
   }
 
-  template <typename Function>
-  void for_each_slice(const Function& function) const {
-    for (int64_t first = 0; first < slices_.pixels; first += slices_.size) {
-      function(first, std::min(slices_.size, slices_.pixels - first));
-    }
-  }
-
-  // Calls function with the number of channels a thread takes, as a compile-time constant.
-  template <typename Function>
-  void with_width(bool vectors, const Function& function) const {
-    if (vectors) {
-      function(std::integral_constant<int, 16 / sizeof(T)>{});
-    } else {
-      function(std::integral_constant<int, 1>{});
-    }
-  }
-
-  static int64_t stretch_for(int64_t pixels, int64_t entries) {
-    return (pixels * entries + ACU_WALKERS - 1) / ACU_WALKERS;
+  // What weights and their gradients are added up in: float32 for 16-bit ones.
+  Tensor matrices_like_weights() const {
+    return empty_like_kind(weights_, {weights_.size(0), weights_.size(1), weights_.size(2)}, MemoryFormat::Contiguous,
+                           positions_.scalar_type());
   }
 
   void build_columns(const Tensor& columns, int64_t first, int64_t count) const {
-    with_width(takes_vectors<T>(geometry_, input_), [&](auto width) {
+    with_width<T>(geometry_.group_channels, {&input_, &columns}, [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
       const int64_t entries = geometry_.row_length() / kWidth;
-      const int64_t stretch = stretch_for(count, entries);
+      const Stretches stretches(count, entries, ACU_WALKERS);
       launch_(BuildColumns<T, kWidth>{geometry_, data<T>(input_), data<A>(positions_), data<T>(columns), first, count,
-                                      stretch},
-              (count + stretch - 1) / stretch * entries);
+                                      stretches.length},
+              stretches.count * entries);
     });
   }
 
   void gather_input_gradient(const Tensor& column_gradients, const Tensor& grad_input, int64_t first,
                              int64_t count) const {
-    const int64_t first_image = first / geometry_.output_pixels();
-    const int64_t images = (first + count - 1) / geometry_.output_pixels() - first_image + 1;
-    with_width(takes_vectors<T>(geometry_, column_gradients), [&](auto width) {
+    const int64_t pixels = geometry_.output_pixels();
+    const int64_t first_image = first / pixels;
+    with_width<T>(geometry_.group_channels, {&column_gradients}, [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
-      const int64_t threads = images * geometry_.image_pixels() * (geometry_.channels / kWidth);
+      const int64_t vectors = geometry_.image_pixels() * (geometry_.channels / kWidth);
       const auto gather = [&](auto* destination, bool accumulate) {
         using Destination = std::remove_pointer_t<decltype(destination)>;
-        launch_(GatherInputGradient<T, Destination, kWidth>{geometry_, data<T>(column_gradients), data<A>(positions_),
-                                                            destination, first, count, first_image, accumulate},
-                threads);
+        return GatherInputGradient<T, Destination, kWidth>{
+            geometry_, data<T>(column_gradients), data<A>(positions_), destination, first, count, first_image,
+            accumulate};
       };
       if (slices_.whole_images) {
-        gather(data<T>(grad_input), false);
+        launch_(gather(data<T>(grad_input), false), count / pixels * vectors);
       } else {
-        gather(data<A>(grad_input), true);
+        const int64_t threads = std::min<int64_t>(vectors, ACU_WALKERS);
+        const auto row_of = [&](int64_t pixel) { return static_cast<int>(pixel % pixels / geometry_.out_width); };
+        launch_(AddSliceToInputGradient<T, kWidth>{gather(data<A>(grad_input), true), row_of(first),
+                                                   row_of(first + count - 1), threads},
+                threads);
       }
     });
   }
 
-  void add_position_gradients(const Tensor& columns, const Tensor& grad_positions, int64_t first, int64_t count,
-                              bool keep_columns) const {
-    with_width(takes_vectors<T>(geometry_, input_), [&](auto width) {
-      constexpr int kWidth = decltype(width)::value;
-      const int64_t entries = geometry_.row_length() / kWidth;
-      const int64_t stretch = stretch_for(count, entries);
-      int64_t stretches = (count + stretch - 1) / stretch;
-      Tensor partial = empty_like_kind(positions_, {stretches, 2 * entries});
-      const auto sum = [&](auto keep) {
-        launch_(SumPositionGradients<T, kWidth, decltype(keep)::value>{geometry_, data<T>(input_), data<A>(positions_),
-                                                                       data<T>(columns), data<A>(partial), first, count,
-                                                                       stretch},
-                stretches * entries);
-      };
-      keep_columns ? sum(std::true_type{}) : sum(std::false_type{});
-      while (stretches > 1) {
-        const int64_t folded = (stretches + kFoldedStretches - 1) / kFoldedStretches;
-        const Tensor next = empty_like_kind(positions_, {folded, 2 * entries});
-        launch_(FoldStretches<A>{data<A>(partial), data<A>(next), stretches, 2 * entries}, folded * 2 * entries);
-        partial = next;
-        stretches = folded;
-      }
-      launch_(AddPositionGradients<A>{geometry_, data<A>(partial), data<A>(grad_positions),
-                                      geometry_.group_channels / kWidth},
-              grad_positions.numel());
-    });
-  }
+  // The positions' gradient: rows of partial sums, to which every slice adds.
+  class PositionSums {
+   public:
+    PositionSums(const ActiveConvolution& convolution, bool wanted)
+        : own_(convolution), partial_{no_gradient(own_.positions_), 0, 0} {
+      if (!wanted) return;
+      with_width<T>(own_.geometry_.group_channels, {&own_.input_}, [&](auto width) {
+        width_ = decltype(width)::value;
+        entries_ = own_.geometry_.row_length() / width_;
+        const Stretches stretches(own_.slices_.size, entries_, ACU_WALKERS);
+        stretch_ = stretches.length;
+        partial_ = {empty_like_kind(own_.positions_, {stretches.count, 2 * entries_}), stretches.count, 2 * entries_};
+      });
+    }
+
+    void add(const Tensor& columns, int64_t first, int64_t count, bool keep_columns) const {
+      with_width<T>(own_.geometry_.group_channels, {&own_.input_}, [&](auto width) {
+        constexpr int kWidth = decltype(width)::value;
+        const auto sum = [&](auto keep) {
+          own_.launch_(SumPositionGradients<T, kWidth, decltype(keep)::value>{
+                           own_.geometry_, data<T>(own_.input_), data<A>(own_.positions_), data<T>(columns),
+                           data<A>(partial_.sums), first, count, stretch_, first > 0},
+                       rounded_up_quotient(count, stretch_) * entries_);
+        };
+        keep_columns ? sum(std::true_type{}) : sum(std::false_type{});
+      });
+    }
+
+    Tensor total() const {
+      const Geometry& geometry = own_.geometry_;
+      const Tensor result = empty_like_kind(own_.positions_, {geometry.position_groups, geometry.synapses, 2});
+      const PartialSums<A> folded = partial_.folded(own_.launch_);
+      const int64_t vectors = geometry.group_channels / width_, segments = geometry.segments / geometry.position_groups;
+      const int64_t segment = geometry.synapses * vectors;
+      own_.launch_.in_warps(
+          SumPositions<A>{data<A>(folded.sums), folded.rows, folded.width, geometry.synapses,
+                          SynapseEntries{segments * segment, vectors, segments, segment, vectors}, data<A>(result)},
+          result.numel());
+      return result;
+    }
+
+   private:
+    const ActiveConvolution& own_;
+    PartialSums<A> partial_;
+    int64_t width_ = 1, entries_ = 0, stretch_ = 1;
+  };
 
   Geometry geometry_;
   Launcher launch_;
@@ -283,7 +231,11 @@ inline Tensor active_conv2d(Tensor input, Tensor weight, Tensor positions, std::
     check_companion(*bias, input, input.scalar_type(), "bias");
   }
   return with_element_type(input.scalar_type(), [&](auto element) {
-    return ActiveConvolution<decltype(element)>(input, weight, positions, geometry).forward(bias, channels_last);
+    using T = decltype(element);
+    if (is_depthwise(geometry)) {
+      return DepthwiseConvolution<T>(input, weight, positions, geometry).forward(bias, channels_last);
+    }
+    return ActiveConvolution<T>(input, weight, positions, geometry).forward(bias, channels_last);
   });
 }
 
@@ -297,10 +249,13 @@ inline std::tuple<Tensor, Tensor, Tensor, Tensor> active_conv2d_backward(
                       grad_output.size(1) == weight.size(0) && grad_output.size(2) == geometry.out_height &&
                       grad_output.size(3) == geometry.out_width,
                   "active_conv2d: grad_output must have the output's shape");
+  const Needs needs{need_input, need_weight, need_positions, need_bias};
   return with_element_type(input.scalar_type(), [&](auto element) {
-    using Convolution = ActiveConvolution<decltype(element)>;
-    return Convolution(input, weight, positions, geometry)
-        .backward(grad_output, channels_last, {need_input, need_weight, need_positions, need_bias});
+    using T = decltype(element);
+    if (is_depthwise(geometry)) {
+      return DepthwiseConvolution<T>(input, weight, positions, geometry).backward(grad_output, channels_last, needs);
+    }
+    return ActiveConvolution<T>(input, weight, positions, geometry).backward(grad_output, channels_last, needs);
   });
 }
 

@@ -10,27 +10,6 @@
 
 namespace acu::cuda {
 
-// The four corners around a sampled point; those outside the image or not wanted are 0.
-template <typename T, int Width>
-struct Corners {
-  using A = Accumulator<T>;
-  A top_left[Width], top_right[Width], bottom_left[Width], bottom_right[Width];
-
-  static ACU_HOST_DEVICE void read(A (&corner)[Width], const T* channel, const Geometry& geometry, int y, int x,
-                                   bool wanted) {
-    // The unsigned comparison is the test for negative too.
-    if (wanted && static_cast<unsigned>(y) < static_cast<unsigned>(geometry.height) &&
-        static_cast<unsigned>(x) < static_cast<unsigned>(geometry.width)) {
-      const auto pack = load<T, Width>(channel + (int64_t{y} * geometry.width + x) * geometry.channels);
-      ACU_UNROLL
-      for (int v = 0; v < Width; ++v) corner[v] = static_cast<A>(pack.values[v]);
-    } else {
-      ACU_UNROLL
-      for (int v = 0; v < Width; ++v) corner[v] = A(0);
-    }
-  }
-};
-
 template <typename A>
 struct Coefficients {
   A top_left, top_right, bottom_left, bottom_right;
@@ -40,6 +19,64 @@ struct Coefficients {
         top_right((A(1) - d.down) * d.right),
         bottom_left(d.down * (A(1) - d.right)),
         bottom_right(d.down * d.right) {}
+};
+
+// The four corners around a sampled point as they lie in memory; those outside the image or not wanted are 0. They are
+// converted once all four are there: a conversion waits for its load, and would keep the next load waiting as well.
+template <typename T, int Width>
+struct Corners {
+  using A = Accumulator<T>;
+  Pack<T, Width> top_left, top_right, bottom_left, bottom_right;
+
+  // All four, for a derivative: on the grid it is the right-hand one, which looks at the next row and column.
+  ACU_HOST_DEVICE Corners(const T* channel, const Geometry& geometry, int y, int x)
+      : top_left(read(channel, geometry, y, x, true)),
+        top_right(read(channel, geometry, y, x + 1, true)),
+        bottom_left(read(channel, geometry, y + 1, x, true)),
+        bottom_right(read(channel, geometry, y + 1, x + 1, true)) {}
+
+  // Those that count.
+  ACU_HOST_DEVICE Corners(const T* channel, const Geometry& geometry, int y, int x, const Coefficients<A>& c)
+      : top_left(read(channel, geometry, y, x, c.top_left != A(0))),
+        top_right(read(channel, geometry, y, x + 1, c.top_right != A(0))),
+        bottom_left(read(channel, geometry, y + 1, x, c.bottom_left != A(0))),
+        bottom_right(read(channel, geometry, y + 1, x + 1, c.bottom_right != A(0))) {}
+
+  // What a column holds, where the corners are those that count. One not read is 0, so its product is 0 too, and NaN
+  // coefficients give NaN even outside the image.
+  ACU_HOST_DEVICE A blend(const Coefficients<A>& c, int v) const {
+    return c.top_left * static_cast<A>(top_left.values[v]) + c.top_right * static_cast<A>(top_right.values[v]) +
+           c.bottom_left * static_cast<A>(bottom_left.values[v]) +
+           c.bottom_right * static_cast<A>(bottom_right.values[v]);
+  }
+
+ private:
+  static ACU_HOST_DEVICE Pack<T, Width> read(const T* channel, const Geometry& geometry, int y, int x, bool wanted) {
+    // The unsigned comparison is the test for negative too.
+    if (wanted && static_cast<unsigned>(y) < static_cast<unsigned>(geometry.height) &&
+        static_cast<unsigned>(x) < static_cast<unsigned>(geometry.width)) {
+      return load<T, Width>(channel + (int64_t{y} * geometry.width + x) * geometry.channels);
+    }
+    return {};
+  }
+};
+
+// Column and derivatives from all four corners. On the grid some of them count for the derivative only.
+template <typename T, int Width>
+struct Slopes {
+  using A = Accumulator<T>;
+  A column, by_y, by_x;
+
+  ACU_HOST_DEVICE Slopes(const Corners<T, Width>& corners, const Coefficients<A>& c, const Displacement<A>& d, int v) {
+    const A top_left = static_cast<A>(corners.top_left.values[v]);
+    const A top_right = static_cast<A>(corners.top_right.values[v]);
+    const A bottom_left = static_cast<A>(corners.bottom_left.values[v]);
+    const A bottom_right = static_cast<A>(corners.bottom_right.values[v]);
+    column = weighted(c.top_left, top_left) + weighted(c.top_right, top_right) + weighted(c.bottom_left, bottom_left) +
+             weighted(c.bottom_right, bottom_right);
+    by_y = weighted(A(1) - d.right, bottom_left - top_left) + weighted(d.right, bottom_right - top_right);
+    by_x = weighted(A(1) - d.down, top_right - top_left) + weighted(d.down, bottom_right - bottom_left);
+  }
 };
 
 // Body of a kernel: index = stretch * (entries in a row) + entry.
@@ -71,20 +108,10 @@ struct BuildColumns {
       const T* image = channel + pixel.image * geometry.image_pixels() * geometry.channels;
       const int y = pixel.centre_y(geometry) + d.row;
       const int x = pixel.centre_x(geometry) + d.column;
-      using Corner = Corners<T, Width>;
-      Corner corner;
-      Corner::read(corner.top_left, image, geometry, y, x, c.top_left != A(0));
-      Corner::read(corner.top_right, image, geometry, y, x + 1, c.top_right != A(0));
-      Corner::read(corner.bottom_left, image, geometry, y + 1, x, c.bottom_left != A(0));
-      Corner::read(corner.bottom_right, image, geometry, y + 1, x + 1, c.bottom_right != A(0));
+      const Corners<T, Width> corners(image, geometry, y, x, c);
       Pack<T, Width> result;
       ACU_UNROLL
-      for (int v = 0; v < Width; ++v) {
-        // A corner not read is 0, so its product is 0 too, and NaN coefficients give NaN even outside the image.
-        result.values[v] =
-            static_cast<T>(c.top_left * corner.top_left[v] + c.top_right * corner.top_right[v] +
-                           c.bottom_left * corner.bottom_left[v] + c.bottom_right * corner.bottom_right[v]);
-      }
+      for (int v = 0; v < Width; ++v) result.values[v] = static_cast<T>(corners.blend(c, v));
       store<T, Width>(column, result);
     }
   }
@@ -99,7 +126,8 @@ struct AddBias {
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
     using A = Accumulator<T>;
-    output[index] = static_cast<T>(static_cast<A>(output[index]) + static_cast<A>(bias[index % out_channels]));
+    const A before = static_cast<A>(load(output + index));
+    store(output + index, static_cast<T>(before + static_cast<A>(load(bias + index % out_channels))));
   }
 };
 

@@ -20,6 +20,13 @@
 #define ACU_UNROLL
 #endif
 
+// Where a test counts what a launch reads and writes; nothing anywhere else. What is read again and again from a cache,
+// such as a launch's own arguments, does not pass here.
+#ifndef ACU_ON_READ
+#define ACU_ON_READ(address, bytes) static_cast<void>(0)
+#define ACU_ON_WRITE(address, bytes) static_cast<void>(0)
+#endif
+
 namespace acu::cuda {
 
 // Coordinates are 32-bit on the GPU, where 64-bit integer arithmetic costs several instructions; addresses are 64-bit.
@@ -77,6 +84,7 @@ ACU_HOST_DEVICE int clamped_floor(A position, A& fraction) {
 // position: the two numbers (y, x) of one synapse.
 template <typename A>
 ACU_HOST_DEVICE Displacement<A> displacement(const A* position) {
+  ACU_ON_READ(position, 2 * sizeof(A));
   Displacement<A> result;
   result.row = clamped_floor(position[0], result.down);
   result.column = clamped_floor(position[1], result.right);
@@ -155,12 +163,27 @@ struct alignas(sizeof(T) * Width) Pack {
 
 template <typename T, int Width>
 ACU_HOST_DEVICE Pack<T, Width> load(const T* address) {
+  ACU_ON_READ(address, sizeof(Pack<T, Width>));
   return *reinterpret_cast<const Pack<T, Width>*>(address);
 }
 
 template <typename T, int Width>
 ACU_HOST_DEVICE void store(T* address, const Pack<T, Width>& pack) {
+  ACU_ON_WRITE(address, sizeof(Pack<T, Width>));
   *reinterpret_cast<Pack<T, Width>*>(address) = pack;
+}
+
+// One number.
+template <typename T>
+ACU_HOST_DEVICE T load(const T* address) {
+  ACU_ON_READ(address, sizeof(T));
+  return *address;
+}
+
+template <typename T>
+ACU_HOST_DEVICE void store(T* address, T number) {
+  ACU_ON_WRITE(address, sizeof(T));
+  *address = number;
 }
 
 }  // namespace acu::cuda

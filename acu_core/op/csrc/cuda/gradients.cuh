@@ -7,6 +7,53 @@
 
 namespace acu::cuda {
 
+// Output pixels in channels_last rows of which some, next to each other, are at hand.
+template <typename T>
+struct OutputRows {
+  const T* first;         // of the pixel first_pixel
+  int64_t row_length;     // from a pixel to the next
+  int64_t first_pixel;    // over all images
+  int64_t pixels;
+};
+
+// The up to four output pixels that read an input pixel through one synapse: what stands there, all loaded before any of
+// it is used, and what it counts. One that is not at hand counts 0.
+template <typename T, int Width>
+struct Readers {
+  using A = Accumulator<T>;
+  static constexpr int kCorners = 4;
+  Pack<T, Width> packs[kCorners];
+  A coefficients[kCorners];
+
+  ACU_HOST_DEVICE Readers(const Geometry& geometry, const Displacement<A>& d, const OutputRows<T>& rows, int64_t image,
+                          int y, int x) {
+    ACU_UNROLL
+    for (int corner = 0; corner < kCorners; ++corner) {
+      const int below = corner / 2, beside = corner % 2;
+      packs[corner] = {};
+      coefficients[corner] = A(0);
+      int i, j;
+      if (!output_coordinate(y + geometry.pad_top - d.row - below, geometry.stride_h, geometry.out_height, i)) continue;
+      if (!output_coordinate(x + geometry.pad_left - d.column - beside, geometry.stride_w, geometry.out_width, j))
+        continue;
+      const A coefficient = (below ? d.down : A(1) - d.down) * (beside ? d.right : A(1) - d.right);
+      const int64_t row = (image * geometry.out_height + i) * geometry.out_width + j - rows.first_pixel;
+      if (coefficient == A(0) || row < 0 || row >= rows.pixels) continue;
+      packs[corner] = load<T, Width>(rows.first + row * rows.row_length);
+      coefficients[corner] = coefficient;
+    }
+  }
+
+  ACU_HOST_DEVICE A blend(int v) const {
+    A sum = A(0);
+    ACU_UNROLL
+    for (int corner = 0; corner < kCorners; ++corner) {
+      sum += coefficients[corner] * static_cast<A>(packs[corner].values[v]);
+    }
+    return sum;
+  }
+};
+
 // The input's gradient, gathered: the transpose of a constant shift is a constant shift, so each input element knows
 // which columns read it. Body of a kernel: index = (pixel of the images) * (vectors in C) + vector.
 template <typename T, typename Destination, int Width>
@@ -47,7 +94,10 @@ struct GatherInputGradient {
         const auto d = displacement(position);
         if (!d.is_finite()) poison = d.down + d.right;
         const int64_t entry = (int64_t{segment} * geometry.synapses + synapse) * geometry.group_channels;
-        add_synapse(sum, d, gradients + entry, image, y, x);
+        const OutputRows<T> rows{gradients + entry, geometry.row_length(), first_pixel, pixels};
+        const Readers<T, Width> readers(geometry, d, rows, image, y, x);
+        ACU_UNROLL
+        for (int v = 0; v < Width; ++v) sum[v] += readers.blend(v);
       }
     }
     Pack<Destination, Width> result{};
@@ -59,25 +109,47 @@ struct GatherInputGradient {
     }
     store<Destination, Width>(destination, result);
   }
+};
 
-  ACU_HOST_DEVICE void add_synapse(A (&sum)[Width], const Displacement<A>& d, const T* gradients, int64_t image, int y,
-                                   int x) const {
-    ACU_UNROLL
-    for (int below = 0; below < 2; ++below) {
-      int i;
-      if (!output_coordinate(y + geometry.pad_top - d.row - below, geometry.stride_h, geometry.out_height, i)) continue;
-      ACU_UNROLL
-      for (int beside = 0; beside < 2; ++beside) {
-        int j;
-        if (!output_coordinate(x + geometry.pad_left - d.column - beside, geometry.stride_w, geometry.out_width, j))
-          continue;
-        const A coefficient = (below ? d.down : A(1) - d.down) * (beside ? d.right : A(1) - d.right);
-        const int64_t row = (image * geometry.out_height + i) * geometry.out_width + j - first_pixel;
-        if (coefficient == A(0) || row < 0 || row >= pixels) continue;
-        const auto pack = load<T, Width>(gradients + row * geometry.row_length());
-        ACU_UNROLL
-        for (int v = 0; v < Width; ++v) sum[v] += coefficient * static_cast<A>(pack.values[v]);
-      }
+// Rows [begin, end) of an image.
+struct InputRows {
+  int begin, end;
+};
+
+// The input rows that output rows [first, last] read, and those between. A position that is not finite reaches all.
+template <typename A>
+ACU_HOST_DEVICE InputRows rows_read(const Geometry& geometry, const A* positions, int first, int last) {
+  int lowest = kFarAway, highest = -kFarAway;
+  const int64_t synapses = int64_t{geometry.position_groups} * geometry.synapses;
+  for (int64_t synapse = 0; synapse < synapses; ++synapse) {
+    const auto d = displacement(positions + 2 * synapse);
+    if (!d.is_finite()) return {0, geometry.height};
+    if (d.row < lowest) lowest = d.row;
+    if (d.row > highest) highest = d.row;
+  }
+  const int begin = first * geometry.stride_h - geometry.pad_top + lowest;
+  const int end = last * geometry.stride_h - geometry.pad_top + highest + 2;
+  const int inside = begin < 0 ? 0 : begin;
+  return {inside, end < inside ? inside : end < geometry.height ? end : geometry.height};
+}
+
+// The input's gradient of a slice of one image, added to that of the slices before. Where the rows lie that it reaches
+// only the positions say, which are on the device: so threads share out those rows and leave the others alone. Body of a
+// kernel: index = thread.
+template <typename T, int Width>
+struct AddSliceToInputGradient {
+  static constexpr int kBlocksEach = 2;
+  GatherInputGradient<T, Accumulator<T>, Width> gather;
+  int first_row;  // of the output
+  int last_row;
+  int64_t threads;
+
+  ACU_HOST_DEVICE void operator()(int64_t index) const {
+    const Geometry& geometry = gather.geometry;
+    const InputRows rows = rows_read(geometry, gather.positions, first_row, last_row);
+    const int64_t row_vectors = int64_t{geometry.width} * (geometry.channels / Width);
+    for (int64_t vector = rows.begin * row_vectors + index; vector < rows.end * row_vectors; vector += threads) {
+      gather(vector);
     }
   }
 };
@@ -96,6 +168,7 @@ struct SumPositionGradients {
   int64_t first_pixel;
   int64_t pixels;
   int64_t stretch;
+  bool accumulate;  // earlier slices have left their sums
 
   ACU_HOST_DEVICE void operator()(int64_t index) const {
     const int64_t entries = geometry.row_length() / Width;
@@ -104,99 +177,33 @@ struct SumPositionGradients {
     const Entry<Width> entry(geometry, entry_index);
     const auto d = displacement(positions + entry.position_index(geometry));
     const Coefficients<A> c(d);
-    const A up = A(1) - d.down, left = A(1) - d.right;
     const int64_t begin = stretch_index * stretch;
     const int64_t end = begin + stretch < pixels ? begin + stretch : pixels;
     const T* channel = input + entry.input_channel(geometry);
     T* column = columns + begin * geometry.row_length() + int64_t{entry_index} * Width;
-    A sum_y = A(0), sum_x = A(0);
+    A sum_y = accumulate ? load(partial + 2 * index) : A(0);
+    A sum_x = accumulate ? load(partial + 2 * index + 1) : A(0);
 
     OutputPixel pixel(geometry, first_pixel + begin);
     for (int64_t row = begin; row < end; ++row, pixel.advance(geometry), column += geometry.row_length()) {
       const T* image = channel + pixel.image * geometry.image_pixels() * geometry.channels;
       const int y = pixel.centre_y(geometry) + d.row;
       const int x = pixel.centre_x(geometry) + d.column;
-      // On the grid all but the far corner take part: the derivative is the right-hand one, which looks at the next row
-      // and column.
-      using Corner = Corners<T, Width>;
-      Corner corner;
-      Corner::read(corner.top_left, image, geometry, y, x, true);
-      Corner::read(corner.top_right, image, geometry, y, x + 1, true);
-      Corner::read(corner.bottom_left, image, geometry, y + 1, x, true);
-      Corner::read(corner.bottom_right, image, geometry, y + 1, x + 1, true);
+      const Corners<T, Width> corners(image, geometry, y, x);
       auto pack = load<T, Width>(column);
       ACU_UNROLL
       for (int v = 0; v < Width; ++v) {
         const A gradient = static_cast<A>(pack.values[v]);
-        sum_y += gradient * (weighted(left, corner.bottom_left[v] - corner.top_left[v]) +
-                             weighted(d.right, corner.bottom_right[v] - corner.top_right[v]));
-        sum_x += gradient * (weighted(up, corner.top_right[v] - corner.top_left[v]) +
-                             weighted(d.down, corner.bottom_right[v] - corner.bottom_left[v]));
-        if constexpr (KeepColumns) {
-          pack.values[v] = static_cast<T>(
-              weighted(c.top_left, corner.top_left[v]) + weighted(c.top_right, corner.top_right[v]) +
-              weighted(c.bottom_left, corner.bottom_left[v]) + weighted(c.bottom_right, corner.bottom_right[v]));
-        }
+        const Slopes<T, Width> slopes(corners, c, d, v);
+        sum_y += gradient * slopes.by_y;
+        sum_x += gradient * slopes.by_x;
+        if constexpr (KeepColumns) pack.values[v] = static_cast<T>(slopes.column);
       }
       if constexpr (KeepColumns) store<T, Width>(column, pack);
     }
-    partial[2 * index] = sum_y;
-    partial[2 * index + 1] = sum_x;
+    store(partial + 2 * index, sum_y);
+    store(partial + 2 * index + 1, sum_x);
   }
-};
-
-// One level of the reduction over stretches: a fixed number of neighbours is summed in order, so three short launches
-// replace a block-wide reduction with its barriers. Body of a kernel: index = (group of stretches) * width + place.
-constexpr int64_t kFoldedStretches = 64;
-
-template <typename A>
-struct FoldStretches {
-  const A* source;  // (stretches, width)
-  A* folded;        // (ceil(stretches / kFoldedStretches), width)
-  int64_t stretches;
-  int64_t width;
-
-  ACU_HOST_DEVICE void operator()(int64_t index) const {
-    const int64_t folded_stretch = index / width;
-    const int64_t place = index - folded_stretch * width;
-    const int64_t begin = folded_stretch * kFoldedStretches;
-    const int64_t end = begin + kFoldedStretches < stretches ? begin + kFoldedStretches : stretches;
-    A sum = A(0);
-    for (int64_t stretch = begin; stretch < end; ++stretch) sum += source[stretch * width + place];
-    folded[index] = sum;
-  }
-};
-
-// The last level: over the channels of a synapse and the segments that share its positions, added to what earlier
-// slices gave. Body of a kernel: index = (position group * synapses + synapse) * 2 + axis.
-template <typename A>
-struct AddPositionGradients {
-  Geometry geometry;
-  const A* folded;  // (segments, synapses, vectors, 2)
-  A* grad_positions;
-  int vectors;  // of a convolution group's channels
-
-  ACU_HOST_DEVICE void operator()(int64_t index) const {
-    const int64_t axis = index % 2;
-    const int64_t synapse = (index / 2) % geometry.synapses;
-    const int64_t position_group = index / 2 / geometry.synapses;
-    const int64_t segments = geometry.segments / geometry.position_groups;
-    A sum = A(0);
-    for (int64_t segment = position_group * segments; segment < (position_group + 1) * segments; ++segment) {
-      const A* entry = folded + 2 * (segment * geometry.synapses + synapse) * vectors + axis;
-      for (int vector = 0; vector < vectors; ++vector) sum += entry[2 * vector];
-    }
-    grad_positions[index] += sum;
-  }
-};
-
-// Sums a slice's weight gradient into the running one, which is float32 for 16-bit weights.
-template <typename T>
-struct AddSlice {
-  const T* slice;
-  Accumulator<T>* total;
-
-  ACU_HOST_DEVICE void operator()(int64_t index) const { total[index] += static_cast<Accumulator<T>>(slice[index]); }
 };
 
 }  // namespace acu::cuda
