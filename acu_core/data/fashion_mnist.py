@@ -70,7 +70,8 @@ def fashion_mnist_data(
         raise UserError(f"{folder}: all training images are of one grey")
 
     def standardized(some: Bytes) -> Tensor:
-        return torch.from_numpy(some).unsqueeze(1).to(torch.float32).sub_(mean).div_(deviation)
+        # A copy, for what is read may not be written to.
+        return torch.from_numpy(some.astype(np.float32)).unsqueeze(1).sub_(mean).div_(deviation)
 
     validation: dict[str, Any] = {}
     if held_out is not None:

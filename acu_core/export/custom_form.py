@@ -16,14 +16,13 @@ class CustomForm(nn.Module):
     """
 
     positions: Tensor
-    bias: Tensor | None
 
     def __init__(self, unit: FixedUnit) -> None:
         super().__init__()
         self.weight = nn.Parameter(unit.weight.to(unit.dtype), requires_grad=False)
         precision = torch.float64 if unit.dtype == torch.float64 else torch.float32
         self.register_buffer("positions", unit.positions.to(precision))
-        self.register_buffer("bias", unit.bias)
+        self.bias = None if unit.bias is None else nn.Parameter(unit.bias, requires_grad=False)
         self._settings = (unit.stride, unit.paddings, unit.groups)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from acu_core.export.fixed_unit import FixedUnit, filled_convolution
-from acu_core.nn.window import UsedCells, used_cells
+from acu_core.nn.window import used_cells
 from acu_core.op.reference import dense_kernel
 
 
@@ -15,8 +15,15 @@ def dense_form(unit: FixedUnit) -> nn.Module:
     Raises ValueError when a synapse is so far out that the kernel would be huge.
     """
     rows, columns = used_cells(unit.positions, unit.paddings, tuple(unit.weight.shape[:2]))
-    kernel = dense_kernel(unit.weight, unit.positions, _span(rows), _span(columns))
-    kernel = kernel[:, :, :: rows.step, :: columns.step]
+    positions, spans = unit.positions.clone(), []
+    for axis, used in enumerate((rows, columns)):
+        if used.step == 1:
+            spans.append((used.first, used.cells))
+            continue
+        # All lie on the coarse grid, so this is exact; over all pixels the kernel might not fit into the memory.
+        positions[..., axis] = (positions[..., axis] - used.first) / used.step
+        spans.append((0, used.cells))
+    kernel = dense_kernel(unit.weight, positions, *spans)
     return filled_convolution(
         kernel,
         unit.bias,
@@ -27,7 +34,3 @@ def dense_form(unit: FixedUnit) -> nn.Module:
         rows=(rows.front, rows.back),
         columns=(columns.front, columns.back),
     )
-
-
-def _span(axis: UsedCells) -> tuple[int, int]:
-    return axis.first, (axis.cells - 1) * axis.step + 1

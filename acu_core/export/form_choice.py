@@ -20,6 +20,8 @@ from acu_core.nn.conversion import replace_active
 EXPORTED = "exported"
 """The network that is written."""
 _PIXELS = 2**18
+_BUSY = 0.25
+"""Between the quartiles, as a share of the median: an idle machine stays within a tenth."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,14 @@ def choose_forms(
     seconds: dict[str, float] = {}
     if timed is not None:
         note(f"Timing whole networks in {chosen.runtime} ...")
-        seconds = {name: t.median for name, t in time_runs(chosen.network_runs(whole, size, batch)).items()}
+        timings = time_runs(chosen.network_runs(whole, size, batch))
+        seconds = {name: timing.median for name, timing in timings.items()}
+        ordinary = timings[ORDINARY]
+        if ordinary.spread > _BUSY * ordinary.median:
+            note(
+                f"The machine was busy: the same network's times lay {100 * ordinary.spread / ordinary.median:.0f} % "
+                "apart, so another form may be the fastest. Measure on an idle machine, or say the forms."
+            )
         if set(wanted.values()) == {AUTO}:
             # Layers that were fastest one by one are not always so one after another.
             best = min((name for name in whole if name not in (ORDINARY, CUSTOM)), key=lambda name: seconds[name])

@@ -102,6 +102,8 @@ def layer_forms(
         offer(CUSTOM, lambda: CustomForm(unit))
     if not made:
         raise ValueError(f"layer {name}: {refused[DENSE]}")
+    # One way to shift may fail where another does not.
+    refused = {form: reason for form, reason in refused.items() if form not in made}
     modules = {ORDINARY: dense_form(ordinary), **made}
     seconds: dict[str, float] = {}
     if batch is not None:
@@ -109,7 +111,9 @@ def layer_forms(
         shifting = {way: module for way, module in ways.items() if shifted_synapses(module) or DENSE not in made}
         runs = {form: module for form, module in modules.items() if form != SHIFTS} | shifting
         seconds = _seconds(chosen, runs, size, batch)
-        seconds |= dict.fromkeys(ways.keys() - shifting.keys(), seconds[DENSE])
+        unshifted = ways.keys() - shifting.keys()
+        if unshifted:
+            seconds |= dict.fromkeys(unshifted, seconds[DENSE])
         if ways:
             fastest = min(ways, key=lambda way: seconds[way])
             modules[SHIFTS], seconds[SHIFTS] = ways[fastest], seconds[fastest]

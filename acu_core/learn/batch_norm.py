@@ -51,9 +51,9 @@ class CorrectedAverage:
             if afterwards or (compiled and type(layer) not in (nn.BatchNorm2d, _CompilableBatchNorm2d))
         ]
         self._layers = [layer for layer in found if layer not in apart]
+        self._apart = apart
         self._averages: list[Tensor] = []
         for layer in apart:
-            layer.momentum = 1.0
             self._averages += [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
         self._before: list[Tensor] = []
         self._newest = 1.0
@@ -72,6 +72,8 @@ class CorrectedAverage:
         self._newest = momentum
         for layer in self._layers:
             layer.momentum = momentum
+        for layer in self._apart:
+            layer.momentum = 1.0
         if self._averages:
             # One kernel on a GPU, where a clone of each would be many.
             self._before = [torch.empty_like(average) for average in self._averages]
@@ -84,6 +86,9 @@ class CorrectedAverage:
             torch._foreach_lerp_(self._before, self._averages, self._newest)
             torch._foreach_copy_(self._averages, self._before)
             self._before = []
+        # What they have outside a step is the momentum that they were averaged with.
+        for layer in self._apart:
+            layer.momentum = self._newest
 
 
 class _CompilableBatchNorm2d(nn.BatchNorm2d):

@@ -62,10 +62,17 @@ def _cuda_architectures() -> tuple[str, ...]:
     return tuple(f"{number // 100}.{number % 100 // 10}" for number in torch.ops.acu.cuda_architectures())
 
 
+_NEWEST = "cuda_fused_supports"
+"""What the schema had last added."""
+_STALE = "it was built from other sources than these: build it again"
+
+
 def _load_all() -> tuple[str | None, str | None]:
     cpu_error = _load("_C")
     if cpu_error is not None:
         return cpu_error, "the CPU library with the schema is not loaded"
+    if not hasattr(torch.ops.acu, _NEWEST):
+        return _STALE, _STALE
     if torch.version.cuda is None:
         return None, "this torch was built without CUDA"
     return None, _load("_C_cuda")
@@ -233,4 +240,7 @@ if _CPU_ERROR is None and CHOICE in os.environ:
     _choose_instruction_set(os.environ[CHOICE])
 _WANTED_CUDA_KERNELS = _read_cuda_kernels()
 if _CUDA_ERROR is None:
-    use_cuda_kernels(_WANTED_CUDA_KERNELS or "auto")
+    try:
+        use_cuda_kernels(_WANTED_CUDA_KERNELS or "auto")
+    except RuntimeError:
+        _CUDA_ERROR = _STALE

@@ -252,6 +252,6 @@ def _bands(moments: int, step: int) -> list[tuple[tuple[int, int], float]]:
     for level in np.unique(levels):
         inside = np.flatnonzero(levels == level)
         strength = _FAINTEST + (1 - _FAINTEST) * level / _FADE_STEPS
-        oldest, newest = (int(age) // step * step for age in (inside[-1] + 1, inside[0]))
+        oldest, newest = (-(-int(age) // step) * step for age in (inside[-1] + 1, inside[0]))
         bands.append(((oldest, newest), 0.9 * float(strength)))
     return bands

@@ -75,7 +75,8 @@ def markdown(result: TableResult, directory: Path) -> str:
         "",
         "Ours is the mean over n seeds, the spread their sample standard deviation (from two seeds on). Improvements "
         "are in points over the row's base, over the seeds that both have, with their interval (paired t); where it "
-        "holds 0, neither is better. What the paper does not say is assumed, as each recipe's header tells.",
+        "holds 0, these seeds do not show which is better. What the paper does not say is assumed, as each recipe's "
+        "header tells.",
         "",
         "## Runs",
         "",

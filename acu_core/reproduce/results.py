@@ -137,6 +137,10 @@ def _run_result(run: PlannedRun, state: RunState, measure: str, problem: str | N
 
 def _better(measure: str, base: RowResult, results: Sequence[RunResult]) -> Difference | None:
     first, second = ({run.seed: run.value for run in runs if run.value is not None} for runs in (base.runs, results))
+    shared = first.keys() & second.keys()
+    if not shared:
+        # Other seeds would be another comparison than the one that the table names.
+        return None
     return Difference.between(second, first) if measure == TEST_ERROR else Difference.between(first, second)
 
 

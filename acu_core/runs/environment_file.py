@@ -102,6 +102,16 @@ def decode_environment(text: str, path: Path) -> Environment:
     return found
 
 
+def without_later_choices(text: str) -> str:
+    """The file's text without what a training adds to it as it goes on: which CUDA kernels its later calls took."""
+    try:
+        content = json.loads(text)
+        del content["operator"]["cuda_choices"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return text
+    return encode_environment(content)
+
+
 def encode_environment(environment: Mapping[str, Any]) -> str:
     """The file's text."""
     return json.dumps(dict(environment), allow_nan=False, ensure_ascii=False, indent=2) + "\n"

@@ -11,7 +11,12 @@ from typing import Any
 
 from acu_core.durable import publish_directory, write_text_durably
 from acu_core.errors import Action, Remedy, UserError
-from acu_core.runs.environment_file import Environment, decode_environment, encode_environment
+from acu_core.runs.environment_file import (
+    Environment,
+    decode_environment,
+    encode_environment,
+    without_later_choices,
+)
 from acu_core.runs.regular_file import open_regular
 from acu_core.runs.run_lock import hold_lock, hold_lock_to_read, is_held
 
@@ -107,8 +112,11 @@ class RunDirectory:
 
     @property
     def environment_sha256(self) -> str:
-        """The hash of the environment's file, by which a checkpoint tells that it was changed."""
-        return hashlib.sha256(self._read(_ENVIRONMENT).encode()).hexdigest()
+        """The hash of the environment's file, by which a checkpoint tells that it was changed.
+
+        Without what the training itself adds to it: a checkpoint would not know that it was added since.
+        """
+        return hashlib.sha256(without_later_choices(self._read(_ENVIRONMENT)).encode()).hexdigest()
 
     @property
     def imported_iterations(self) -> frozenset[int]:

@@ -150,7 +150,7 @@ def recorded_workplace(
         threads = recipe.machine.threads or processes.from_first(torch.get_num_threads)
     place = Workplace(data.to(chosen), chosen, threads, processes)
     if trained and chosen.type == "cuda":
-        resume_kernels(environment)
+        resume_kernels(environment, torch.cuda.get_device_name(chosen))
     now = describe(recipe, place)
     if not trained:
         now |= {key: environment[key] for key in ("processes", "batch_norm") if key in environment}

@@ -31,15 +31,20 @@ def begin_kernels() -> None:
         KERNELS.resume(wanted_cuda_kernels() or "auto", {})
 
 
-def resume_kernels(environment: Mapping[str, Any]) -> None:
-    """Goes on with what is recorded; what the environment variable names goes before that."""
+def resume_kernels(environment: Mapping[str, Any], device_name: str) -> None:
+    """Goes on with what is recorded; what the environment variable names goes before that.
+
+    What calls took on another kind of GPU than `device_name` was neither compared nor timed on this one: these decide
+    anew.
+    """
     if not has_kernel("cuda"):
         return
     operator = environment.get("operator", {})
     # Runs from before there was a choice took the columns'.
     earlier = "columns" if str(environment.get("device")).startswith("cuda") else "auto"
     mode = wanted_cuda_kernels() or operator.get("cuda_kernels") or earlier
-    KERNELS.resume(mode, operator.get("cuda_choices", {}))
+    same_gpu = environment.get("device_name") == device_name
+    KERNELS.resume(mode, operator.get("cuda_choices", {}) if same_gpu else {})
 
 
 def share_choices(processes: Processes) -> None:

@@ -111,7 +111,7 @@ def summary(findings: Sequence[Finding]) -> Summary:
         meanwhile = f" Until then, {library.CHOICE}={sets[0]} in the environment avoids them on the CPU."
     elif wrong == (FUSED,):
         meanwhile = f" Until then, {library.CUDA_CHOICE}={COLUMNS} in the environment avoids them."
-    elif COLUMNS in wrong:
+    elif COLUMNS in wrong and set(wrong) <= {COLUMNS, FUSED}:
         meanwhile = " Until then, train on the CPU."
     else:
         meanwhile = ""

@@ -33,21 +33,21 @@ def network() -> nn.Module:
 Clock = Callable[[Mapping[str, Callable[[], object]]], dict[str, Timing]]
 
 
-def clock(*readings: Mapping[str, float]) -> Clock:
+def clock(*readings: Mapping[str, float], spread: float = 0.0) -> Clock:
     """A clock that says, comparison by comparison, how long what begins with a name took."""
     left = list(readings)
 
     def read(runs: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
         said = left.pop(0)
-        return {run: Timing(next(s for name, s in said.items() if run.startswith(name)), 0.0, 7) for run in runs}
+        return {run: Timing(next(s for name, s in said.items() if run.startswith(name)), spread, 7) for run in runs}
 
     return read
 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def put(*readings: Mapping[str, float]) -> None:
-        made = clock(*readings)
+    def put(*readings: Mapping[str, float], spread: float = 0.0) -> None:
+        made = clock(*readings, spread=spread)
         monkeypatch.setattr(layer_forms, "time_runs", made)
         monkeypatch.setattr(form_choice, "time_runs", made)
 
@@ -117,6 +117,16 @@ def test_shifts_of_nothing_are_the_dense_kernel(set_clock: Callable[..., None]) 
     assert choice.layers[0].forms["shifts"].seconds == 2.0
 
 
+@pytest.mark.parametrize(("spread", "said"), [(0.4, False), (0.6, True)])
+def test_a_busy_machine_is_told(set_clock: Callable[..., None], spread: float, said: bool) -> None:
+    model = nn.Sequential(ActiveConv2d(3, 8, 3, padding=1)).eval()
+    times = {"ordinary": 2.0, "dense": 2.0, "shifts": 2.0, "exported": 2.0}
+    set_clock(times, times, spread=spread)
+    notes: list[str] = []
+    choose_forms(model, SIZE, FormRequest(), FORMATS[".safetensors"], batch=2, note=notes.append)
+    assert any(text.startswith("The machine was busy: ") for text in notes) is said
+
+
 def test_a_form_that_a_layer_lacks(set_clock: Callable[..., None]) -> None:
     model = nn.Sequential(ActiveConv2d(6, 12, 3, groups=6, position_groups=2)).eval()
     model[0].positions.data *= 1.5
@@ -157,3 +167,13 @@ def test_runs_are_timed_in_turns() -> None:
 
 def test_fewer_of_large_images_are_timed_at_once() -> None:
     assert [usual_batch((3, side, side)) for side in (17, 32, 64, 224, 1000)] == [64, 64, 64, 5, 1]
+
+
+def test_a_layer_whose_dense_kernel_would_be_huge_still_has_other_forms() -> None:
+    layer = ActiveConv2d(192, 192, 3, padding=1, bias=False).eval()
+    layer.positions.data[0, 0] = torch.tensor([-90.5, 0.0])
+    layer.positions.data[0, 1] = torch.tensor([0.0, -90.5])
+    found = layer_forms.layer_forms("far", layer, (192, 4, 4), FORMATS[".safetensors"], batch=1)
+    assert list(found.forms) == ["shifts"]
+    assert "too far out" in found.refused["dense"]
+    assert found.forms["shifts"].seconds is not None

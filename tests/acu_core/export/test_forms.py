@@ -16,6 +16,7 @@ from acu_core.export.custom_form import CustomForm
 from acu_core.export.dense_form import dense_form
 from acu_core.export.fixed_unit import FixedUnit
 from acu_core.export.shifts_form import BLEND_COSTS, cheapest_kernel, kernel_sizes, shifted_synapses, shifts_form
+from acu_core.op.reference import dense_kernel
 
 WAYS = [{"symmetric": True, "channels_last": True}, {"symmetric": False, "channels_last": False}]
 PLAIN = WAYS[1]
@@ -126,6 +127,36 @@ def test_spread_synapses_cost_a_product_each() -> None:
     custom = costs(CustomForm(unit), image)
     assert custom.operations == ordinary.operations + 3 * 9 * 64 * 64
     assert custom.parameters == ordinary.parameters + 18
+
+
+def test_the_bias_counts_in_every_form() -> None:
+    torch.manual_seed(0)
+    unit = FixedUnit.of(moved(2, 4, 3, padding=1))
+    forms = dense_form(unit), shifts_form(unit, 1.0, **PLAIN), CustomForm(unit)
+    without = moved(2, 4, 3, padding=1)
+    without.bias = None
+    bare = FixedUnit.of(without)
+    others = dense_form(bare), shifts_form(bare, 1.0, **PLAIN), CustomForm(bare)
+    image = torch.zeros(1, 2, 8, 8)
+    for form, other in zip(forms, others, strict=True):
+        assert costs(form, image).parameters == costs(other, image).parameters + 4
+
+
+def test_a_coarse_grid_takes_no_more_memory_than_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(*arguments: Any) -> Tensor:
+        kernel = dense_kernel(*arguments)
+        made.append(kernel.numel())
+        return kernel
+
+    monkeypatch.setattr("acu_core.export.dense_form.dense_kernel", counted)
+    layer = ActiveConv2d(4, 4, 3, padding=36, dilation=36).eval()
+    form = dense_form(FixedUnit.of(layer))
+    assert made == [4 * 4 * 9]
+    image = torch.randn(1, 4, 50, 41)
+    with torch.no_grad():
+        assert relative_error(form(image), layer(image)) < 1e-5
 
 
 def test_synapses_that_lie_together_stay_one_kernel() -> None:

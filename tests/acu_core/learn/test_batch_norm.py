@@ -96,3 +96,19 @@ def test_layers_stay_what_they_are() -> None:
     assert isinstance(model[0], nn.BatchNorm2d)
     assert list(model.state_dict()) == names
     assert model[0].momentum == model[1].momentum == pytest.approx(0.001 / (1 - 0.999**3))
+
+
+def test_layers_that_are_averaged_afterwards_keep_a_momentum_of_their_own() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(2))
+    average = CorrectedAverage(model, afterwards=True)
+    images = torch.randn(4, 2, 3, 3)
+    expected = copy.deepcopy(model)
+    for iteration in (1, 2, 3):
+        expected[0].momentum = 0.001 / (1 - 0.999**iteration)
+        expected(images + iteration)
+        average.set(iteration)
+        model(images + iteration)
+        average.finish()
+    torch.testing.assert_close(model.state_dict(), expected.state_dict())
+    # Whoever goes on with it would else forget all statistics in every step.
+    assert model[0].momentum == pytest.approx(expected[0].momentum)

@@ -51,3 +51,11 @@ def test_a_block_leaves_the_choice_as_it_was() -> None:
     with library.with_instruction_set("baseline"):
         assert library.instruction_set() == "baseline"
     assert library.instruction_set() == before
+
+
+def test_libraries_of_other_sources_are_said_to_be_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_load", lambda name: None)
+    monkeypatch.setattr(library, "_NEWEST", "an_operator_of_tomorrow")
+    errors = library._load_all()
+    assert errors == (library._STALE, library._STALE)
+    assert "build it again" in library._STALE

@@ -99,6 +99,14 @@ def test_a_table_that_the_paper_does_not_have() -> None:
     assert "| ACU | 29.43 | 0.45 | 3 | +1.07 | +0.92 to +1.21 |" in markdown(result, OUT)
 
 
+def test_seeds_that_are_not_shared_are_not_compared() -> None:
+    base = [evaluated(test_errors=3000, test_images=10_000), RunState(True, 5)]
+    acu = [RunState(True, 5), evaluated(test_errors=2900, test_images=10_000)]
+    result = result_of("small", {"cifar10-small-base": base, "cifar10-small-acu": acu})
+    texts = {row[0]: row[1:] for row in cells(result)}
+    assert texts["ACU"] == ["29.00", "-", "1 of 2", "-", "-"]
+
+
 def test_a_log_without_the_figure_is_named() -> None:
     with pytest.raises(UserError, match="test_top5_errors"):
         result_of("places365", {"places365-alexnet-base": [evaluated(test_errors=5, test_images=100)]})

@@ -23,7 +23,12 @@ from acu_core.train.environment import differences
 
 Tiny = Callable[..., Recipe]
 GPU = torch.device("cuda", 0)
-DECIDED = {"device": "cuda", "operator": {"cuda_kernels": "auto", "cuda_choices": {"a": "fused"}}}
+ON_A_GPU = {"device": "cuda", "device_name": "A GPU"}
+DECIDED = {
+    "device": "cuda",
+    "device_name": "A GPU",
+    "operator": {"cuda_kernels": "auto", "cuda_choices": {"a": "fused"}},
+}
 
 
 class Kernels:
@@ -67,9 +72,17 @@ def test_what_was_decided_is_recorded(kernels: Kernels, monkeypatch: pytest.Monk
     ("environment", "wanted", "expected"),
     [
         (DECIDED, None, "auto"),
-        ({"device": "cuda", "operator": {"cuda_kernels": "fused", "cuda_choices": {}}}, None, "fused"),
         (
-            {"device": "cuda", "operator": {"cuda_kernels": "auto", "cuda_choices": {"a": "fused"}}},
+            {**ON_A_GPU, "operator": {"cuda_kernels": "fused", "cuda_choices": {}}},
+            None,
+            "fused",
+        ),
+        (
+            {
+                "device": "cuda",
+                "device_name": "A GPU",
+                "operator": {"cuda_kernels": "auto", "cuda_choices": {"a": "fused"}},
+            },
             "columns",
             "columns",
         ),
@@ -83,8 +96,22 @@ def test_a_run_goes_on_with_its_own(
     kernels: Kernels, monkeypatch: pytest.MonkeyPatch, environment: Any, wanted: str | None, expected: str
 ) -> None:
     monkeypatch.setattr(kernel_record, "wanted_cuda_kernels", lambda: wanted)
-    kernel_record.resume_kernels(environment)
+    kernel_record.resume_kernels(environment, "A GPU")
     assert kernels.resumed == [(expected, environment["operator"].get("cuda_choices", {}))]
+
+
+def test_what_another_gpu_decided_is_decided_anew(kernels: Kernels) -> None:
+    kernel_record.resume_kernels(DECIDED, "Another GPU")
+    assert kernels.resumed == [("auto", {})]
+
+
+def test_a_choice_that_is_added_later_is_no_change_of_the_conditions(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "", {"operator": {"cuda_kernels": "auto"}})
+    before = run.environment_sha256
+    run.replace_environment({"operator": {"cuda_kernels": "auto", "cuda_choices": {"a": "fused"}}})
+    assert run.environment_sha256 == before
+    run.replace_environment({"operator": {"cuda_kernels": "columns", "cuda_choices": {"a": "fused"}}})
+    assert run.environment_sha256 != before
 
 
 def test_a_new_run_forgets_what_another_has_decided(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,6 +317,9 @@ def test_what_to_do_where_cuda_kernels_are_wrong(wrong: set[str], words: str) ->
     end = verification.summary(findings)
     assert not end.passed
     assert end.sentence.endswith(words)
+    # The CPU's are wrong too: then nothing is left to advise.
+    end = verification.summary([*findings, Finding("avx2", "few", "some", "no", 1.0, 0.1, "", 0.0)])
+    assert "train on the CPU" not in end.sentence
 
 
 def test_both_kinds_of_cuda_kernels_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
