@@ -97,7 +97,7 @@ def measure_operator(
         forward, both = timings[f"{name}/forward"], timings[f"{name}/both"]
         measured = memory and where.type == "cpu" and name.startswith(("acu", "conv2d"))
         plain = name.split(",")[0]  # the instruction set changes no size
-        peak = peak_memory(shape, plain, threads=torch.get_num_threads()) if measured else None
+        peak = peak_memory(shape, plain, dtype=dtype, threads=torch.get_num_threads()) if measured else None
         forward_replayed, forward_replayed_ratio = replayed(name, "forward")
         both_replayed, replayed_ratio = replayed(name, "both")
         rows.append(

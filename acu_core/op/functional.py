@@ -95,11 +95,8 @@ def active_conv2d(
     if input.dtype == torch.float64:
         positions = positions.to(torch.float64)
     channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-    dtype = input.dtype
-    if device_type == "cpu" and dtype in (torch.float16, torch.bfloat16):
-        input, weight, bias = input.float(), weight.float(), None if bias is None else bias.float()
     call = (input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last)
     if device_type == "cuda" and not compiling:
         KERNELS.before_forward(*call)
     output: Tensor = torch.ops.acu.active_conv2d(*call)
-    return output.to(dtype)
+    return output

@@ -140,6 +140,15 @@ def test_memory_is_that_of_the_fresh_process_alone() -> None:
         assert output_and_gradient <= peak_memory(shape, name, processes=1, threads=1) < 20 * output_and_gradient
 
 
+@pytest.mark.parametrize("name", ["acu channels_last", "acu contiguous"])
+def test_16_bits_need_no_wider_copy_of_a_batch(name: str) -> None:
+    shape = Shape(32, 48, 48, 32, 32, 9, 1)
+    output_and_gradient = 2 * 2 * shape.images * shape.outputs * shape.height * shape.width
+    # A copy of the images in float32 would double it.
+    growth = peak_memory(shape, name, dtype=torch.bfloat16, processes=1, threads=1)
+    assert output_and_gradient <= growth < 1.5 * output_and_gradient
+
+
 def test_each_instruction_set_takes_part_by_itself() -> None:
     from acu_core.op import library
 

@@ -27,22 +27,39 @@ constexpr int64_t kMostProducts = 1'000'000;
 
 bool one_in(int64_t n) { return between(1, n) == 1; }
 
-template <class T>
-std::vector<T> random_values(int64_t size) {
-  std::vector<T> values(size);
-  for (T& value : values) value = static_cast<T>(between(-1000, 1000)) / 1000;
+template <class E>
+constexpr Element kElement =
+    std::is_same_v<E, BFloat16> ? Element::kBFloat16 : std::is_same_v<E, Float16> ? Element::kFloat16 : Element::kOwn;
+
+// Half of the distance between two numbers of 16 bits, of a number and of the smallest ones.
+template <class E>
+constexpr Rounding kLastRounding = std::is_same_v<E, BFloat16>  ? Rounding{0x1p-8, 0}
+                               : std::is_same_v<E, Float16> ? Rounding{0x1p-11, 0x1p-25}
+                                                            : Rounding{0, 0};
+
+template <class E>
+std::vector<E> random_values(int64_t size) {
+  std::vector<E> values(size);
+  for (E& value : values) value = round_to<E>(static_cast<Widened<E>>(between(-1000, 1000)) / 1000);
   return values;
 }
 
-template <class T>
-std::vector<T> unwritten(int64_t size) {
-  return std::vector<T>(size, std::numeric_limits<T>::quiet_NaN());
+template <class E>
+std::vector<E> unwritten(int64_t size) {
+  return std::vector<E>(size, round_to<E>(std::numeric_limits<Widened<E>>::quiet_NaN()));
 }
 
-template <class T>
-bool all_written(const std::vector<T>& values, const char* name) {
-  for (const T value : values) {
-    if (std::isnan(value)) {
+template <class E>
+std::vector<Widened<E>> widened(const std::vector<E>& values) {
+  std::vector<Widened<E>> wide;
+  for (const E value : values) wide.push_back(widen(value));
+  return wide;
+}
+
+template <class E>
+bool all_written(const std::vector<E>& values, const char* name) {
+  for (const E value : values) {
+    if (std::isnan(widen(value))) {
       std::printf("%s has an element that was not written\n", name);
       return false;
     }
@@ -66,6 +83,10 @@ bool draw_geometry(Geometry& g) {
   g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
   g.synapses = between(1, 9);
   g.stride = {between(1, 4), between(1, 4)};
+  if (!depthwise && one_in(4)) {
+    // One or three channels at stride 1 take a path of their own.
+    g.groups = 1, g.channels = one_in(2) ? 1 : 3, g.stride.w = 1;
+  }
   g.padding = {between(-4, 4), between(-4, 4), between(-4, 4), between(-4, 4)};
   const int64_t rows = g.height + g.padding.top + g.padding.bottom - 1;
   const int64_t columns = g.width + g.padding.left + g.padding.right - 1;
@@ -89,8 +110,10 @@ std::vector<T> draw_positions(const Geometry& g) {
   return positions;
 }
 
-template <class T>
+// E: what images, weight and bias hold.
+template <class E>
 bool run_one() {
+  using T = Widened<E>;
   Geometry g{};
   if (!draw_geometry(g)) return true;
   const std::vector<T> positions = draw_positions<T>(g);
@@ -100,56 +123,64 @@ bool run_one() {
   const int64_t slots = between(1, plan.tile_count + 2);
   const bool channels_last = one_in(2);
   const int64_t image_size = g.images * g.channels * g.height * g.width, output_size = g.images * g.outputs * g.out_pixels();
-  const auto image = random_values<T>(image_size), gradient = random_values<T>(output_size);
-  const auto weight = random_values<T>(g.outputs * g.channels_per_group() * g.synapses), bias = random_values<T>(g.outputs);
+  const Layout layout{channels_last, kElement<E>};
+  const auto image = random_values<E>(image_size), gradient = random_values<E>(output_size);
+  const auto weight = random_values<E>(g.outputs * g.channels_per_group() * g.synapses);
+  const auto bias = widened(random_values<E>(g.outputs));
 
   const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
-  auto output = unwritten<T>(output_size);
+  auto output = unwritten<E>(output_size);
   Buffer<T> packed(plan.packed_size), transposed(plan.transposed_size);
   std::optional<Cells<T>> cells;
   if (g.depthwise()) cells.emplace(plan, synapses.data(), weight.data());
   pack_weight(plan, weight.data(), packed.data(), in_turn);
   const bool has_bias = one_in(2);
   const ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), has_bias ? bias.data() : nullptr,
-                                  output.data(), channels_last, cells ? &*cells : nullptr};
+                                  output.data(), layout, cells ? &*cells : nullptr};
   for (int64_t slot = 0; slot < slots; ++slot) kernel.forward(forward, slot, slots);
   auto spread_output = output;
-  if (SpreadPlan::suits(g)) {
-    const SpreadPlan spread_plan(g, kernel.sizes, between(1, 9));
-    Buffer<T> spread_packed(spread_plan.packed_size());
-    pack_for_spread(spread_plan, weight.data(), spread_packed.data(), in_turn);
-    spread_output = unwritten<T>(output_size);
-    const SpreadProblem<T> spread{spread_plan, synapses.data(), image.data(), spread_packed.data(),
-                                  has_bias ? bias.data() : nullptr, spread_output.data(), channels_last};
-    for (int64_t portion = 0; portion < spread_plan.portions(); ++portion) kernel.spread(spread, portion);
+  if constexpr (!kHas16Bits<E>) {
+    if (SpreadPlan::suits(g)) {
+      const SpreadPlan spread_plan(g, kernel.sizes, between(1, 9));
+      Buffer<T> spread_packed(spread_plan.packed_size());
+      pack_for_spread(spread_plan, weight.data(), spread_packed.data(), in_turn);
+      spread_output = unwritten<E>(output_size);
+      const SpreadProblem<T> spread{spread_plan, synapses.data(), image.data(), spread_packed.data(),
+                                    has_bias ? bias.data() : nullptr, spread_output.data(), channels_last};
+      for (int64_t portion = 0; portion < spread_plan.portions(); ++portion) kernel.spread(spread, portion);
+    }
   }
 
-  auto grad_image = unwritten<T>(image_size), grad_weight = unwritten<T>(static_cast<int64_t>(weight.size()));
-  auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size())), grad_bias = unwritten<T>(g.outputs);
+  auto grad_image = unwritten<E>(image_size), grad_weight = unwritten<E>(static_cast<int64_t>(weight.size()));
+  auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size()));
+  auto grad_bias = unwritten<E>(g.outputs);
   pack_transposed_weight(plan, weight.data(), transposed.data(), in_turn);
   const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
   const BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
                                     need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
-                                    channels_last, cells ? &*cells : nullptr};
+                                    layout, cells ? &*cells : nullptr};
   std::vector<SlotSums<T>> sums(slots);
   for (int64_t slot = slots - 1; slot >= 0; --slot) kernel.backward(backward, slot, slots, sums[slot]);
-  if (need_image) reduce_partial_images(plan, sums, channels_last, grad_image.data(), in_turn);
+  if (need_image) reduce_shared_rows(plan, sums, channels_last, grad_image.data(), in_turn);
   if (need_weight) reduce_weight(plan, sums, grad_weight.data(), in_turn);
   if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());
   if (need_bias) reduce_bias(sums, g.outputs, grad_bias.data());
   if (products(g) > kMostProducts) {
-    return all_written(output, "output") && all_written(spread_output, "output by spreading") && (!need_image || all_written(grad_image, "grad_input")) &&
+    return all_written(output, "output") && all_written(spread_output, "output by spreading") &&
+           (!need_image || all_written(grad_image, "grad_input")) &&
            (!need_weight || all_written(grad_weight, "grad_weight")) &&
            (!need_positions || all_written(grad_positions, "grad_positions")) &&
            (!need_bias || all_written(grad_bias, "grad_bias"));
   }
   ++compared;
-  const Expected expected = gather(g, image, weight, positions, has_bias ? &bias : nullptr, gradient, channels_last);
-  return near(output, expected.output, "output") && near(spread_output, expected.output, "output by spreading") &&
-         (!need_image || near(grad_image, expected.grad_input, "grad_input")) &&
-         (!need_weight || near(grad_weight, expected.grad_weight, "grad_weight")) &&
+  const Expected expected = gather(g, widened(image), widened(weight), positions, has_bias ? &bias : nullptr,
+                                   widened(gradient), channels_last);
+  return near(widened(output), expected.output, "output", kLastRounding<E>) &&
+         near(widened(spread_output), expected.output, "output by spreading", kLastRounding<E>) &&
+         (!need_image || near(widened(grad_image), expected.grad_input, "grad_input", kLastRounding<E>)) &&
+         (!need_weight || near(widened(grad_weight), expected.grad_weight, "grad_weight", kLastRounding<E>)) &&
          (!need_positions || near(grad_positions, expected.grad_positions, "grad_positions")) &&
-         (!need_bias || near(grad_bias, expected.grad_bias, "grad_bias"));
+         (!need_bias || near(widened(grad_bias), expected.grad_bias, "grad_bias", kLastRounding<E>));
 }
 
 }  // namespace
@@ -161,7 +192,12 @@ int main(int count, char** arguments) {
     auto set = static_cast<InstructionSet>(between(0, 2));
     if (!is_supported(set)) set = InstructionSet::kBaseline;
     force_instruction_set(set);
-    if (!(one_in(2) ? run_one<float>() : run_one<double>())) {
+    const int64_t kind = between(0, 5);
+    const bool right = kind < 2    ? run_one<float>()
+                       : kind < 4  ? run_one<double>()
+                       : kind == 4 ? run_one<BFloat16>()
+                                   : run_one<Float16>();
+    if (!right) {
       std::printf("problem %lld failed, with instruction set %d\n", static_cast<long long>(i), static_cast<int>(set));
       return 1;
     }

@@ -93,13 +93,19 @@ Expected gather(const acu::Geometry& g, const std::vector<T>& image, const std::
   return e;
 }
 
+// What the last rounding to fewer bits may add: a part of the number, and a part of the smallest ones.
+struct Rounding {
+  double relative, absolute;
+};
+
 // Whether every element is what it should be, up to rounding; NaN never is.
 template <class T>
-bool near(const std::vector<T>& actual, const std::vector<Sum>& expected, const char* name) {
+bool near(const std::vector<T>& actual, const std::vector<Sum>& expected, const char* name, Rounding last = {0, 0}) {
   const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-13;
   constexpr double kRounding = 4.0 * std::numeric_limits<T>::epsilon();
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    const double allowed = tolerance * expected[i].terms + kRounding * expected[i].products;
+    const double allowed = tolerance * expected[i].terms + kRounding * expected[i].products +
+                           last.relative * std::abs(expected[i].value) + last.absolute;
     if (!(std::abs(actual[i] - expected[i].value) <= allowed)) {
       std::printf("%s[%lld] is %.9g and should be %.9g\n", name, static_cast<long long>(i),
                   static_cast<double>(actual[i]), expected[i].value);

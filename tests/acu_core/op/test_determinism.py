@@ -49,6 +49,8 @@ SHAPES = {
     "one image": Shape(1, 20, 24, (20, 17)),
     "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),
     "three channels": Shape(3, 3, 16, (15, 15)),
+    "three channels, one image": Shape(1, 3, 20, (40, 17), position_groups=2),
+    "one channel, float64": Shape(2, 1, 7, (9, 230), dtype=torch.float64),
     "blocks of channels": Shape(3, 500, 18, (7, 8), synapses=4),
     "blocks of synapses": Shape(3, 30, 18, (7, 8), synapses=25),
     "depthwise": Shape(3, 30, 30, (15, 14), groups=30),
@@ -57,7 +59,12 @@ SHAPES = {
     "depthwise, a shape a channel": Shape(3, 53, 53, (15, 14), groups=53, position_groups=53),
     "depthwise, stride 2": Shape(3, 37, 37, (31, 30), groups=37, stride=2, padding=Paddings(1, 1, 1, 1)),
     "groups": Shape(3, 30, 24, (14, 15), groups=3),
+    "depthwise, bfloat16": Shape(3, 61, 61, (21, 20), groups=61, dtype=torch.bfloat16),
+    "depthwise, a shape a channel, float16": Shape(
+        3, 53, 53, (31, 30), groups=53, position_groups=53, stride=2, padding=Paddings(1, 1, 1, 1), dtype=torch.float16
+    ),
     "position groups": Shape(3, 20, 24, (14, 15), position_groups=4),
+    "position groups, bfloat16": Shape(3, 20, 24, (14, 15), position_groups=4, dtype=torch.bfloat16),
     "both groups, float64": Shape(3, 20, 30, (14, 15), groups=2, position_groups=3, dtype=torch.float64),
     "stride 2": Shape(3, 20, 24, (31, 30), stride=2, padding=Paddings(1, 1, 1, 1)),
     "one image, stride 2": Shape(1, 20, 24, (41, 40), stride=2, padding=Paddings(top=-1, bottom=2, left=3, right=-2)),
@@ -86,6 +93,7 @@ def draw(shape: Shape, channels_last: bool) -> list[Tensor]:
     image = normal(shape.images, shape.channels, *shape.size)
     weight = normal(shape.outputs, shape.channels // shape.groups, shape.synapses)
     positions = 1.5 * normal(shape.position_groups, shape.synapses, 2)
+    positions = positions if shape.dtype == torch.float64 else positions.float()
     positions[:, ::3] = positions[:, ::3].round()
     bias = normal(shape.outputs)
     height = shape.size[0] + shape.padding.top + shape.padding.bottom
@@ -105,8 +113,7 @@ def call(shape: Shape, tensors: list[Tensor]) -> list[Tensor]:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    integer = torch.int32 if a.dtype == torch.float32 else torch.int64
-    return a.shape == b.shape and torch.equal(a.contiguous().view(integer), b.contiguous().view(integer))
+    return a.shape == b.shape and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
 
 
 def different(results: list[Tensor], first: list[Tensor]) -> list[str]:
@@ -190,7 +197,7 @@ def digests() -> dict[str, str]:
                 with threads(count):
                     for part, result in zip(NAMES, call(shape, tensors), strict=True):
                         key = f"{name}, channels_last={channels_last}, {count} threads: {part}"
-                        found[key] = hashlib.sha256(result.contiguous().numpy().tobytes()).hexdigest()
+                        found[key] = hashlib.sha256(result.contiguous().view(torch.uint8).numpy()).hexdigest()
     return found
 
 

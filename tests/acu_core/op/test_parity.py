@@ -198,6 +198,10 @@ LARGE = [
     Case(1, 1, 11, 87, 3, 9, (50, 9), (1, 1), Paddings(2, -1, 1, 0), "near", "contiguous", torch.float32, 16),
     Case(1, 1, 20, 24, 4, 9, (40, 250), (1, 1), Paddings(-2, 1, -3, 2), "integer", "channels_last", torch.float64, 17),
     Case(2, 1, 30, 20, 1, 25, (8, 250), (3, 2), Paddings(-1, 2, 2, -2), "integer", "contiguous", torch.float32, 7),
+    Case(5, 1, 3, 16, 1, 9, (32, 32), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 10),
+    Case(1, 1, 3, 21, 3, 9, (30, 250), (1, 1), Paddings(2, -1, 0, 3), "near", "contiguous", torch.float32, 11),
+    Case(9, 1, 3, 40, 2, 25, (7, 6), (2, 1), Paddings(1, 1, 1, 1), "one axis", "channels_last", torch.float64, 12),
+    Case(2, 1, 1, 5, 1, 9, (40, 33), (1, 1), Paddings(0, 0, 0, 0), "integer", "contiguous", torch.float32, 13),
 ]
 
 

@@ -142,6 +142,44 @@ def test_16_bits_are_rounded_once(dtype: torch.dtype) -> None:
         assert bool((error <= half * right.abs() + summed).all())
 
 
+@pytest.mark.parametrize("instruction_set", library.supported_instruction_sets())
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_number_of_16_bits_is_read_and_written(
+    dtype: torch.dtype, layout: torch.memory_format, instruction_set: str
+) -> None:
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    image = every.reshape(1, 32, 32, 64).contiguous(memory_format=layout)
+    with library.with_instruction_set(instruction_set):
+        # Each output sees one channel: inf times the zeros of the others would be NaN.
+        actual = active_conv2d(image, torch.ones(32, 1, 1, dtype=dtype), torch.zeros(1, 1, 2), groups=32)
+        torch.testing.assert_close(actual, image, rtol=0, atol=0, equal_nan=True)
+        # The gradient of the input, likewise.
+        leaf = torch.zeros_like(image).requires_grad_()
+        output = active_conv2d(leaf, torch.ones(32, 1, 1, dtype=dtype), torch.zeros(1, 1, 2), groups=32)
+        finite = torch.where(image.isfinite(), image, 0)
+        (gradient,) = torch.autograd.grad(output, leaf, finite)
+        torch.testing.assert_close(gradient, finite, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("instruction_set", library.supported_instruction_sets())
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_rounded_as_pytorch_does(
+    dtype: torch.dtype, layout: torch.memory_format, instruction_set: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(-(2**15), 2**15, (2, 3, 20, 20), generator=generator).to(torch.int16)
+    image = bits.view(dtype).contiguous(memory_format=layout)
+    # Beyond the largest number, and below the smallest that has a leading one; both signs.
+    for scale in (1.0, 3.14, 1e-4, -3e4):
+        weight = torch.full((1, 1, 1), scale).to(dtype).expand(3, 1, 1)
+        with library.with_instruction_set(instruction_set):
+            actual = active_conv2d(image, weight, torch.zeros(1, 1, 2), groups=3)
+        expected = (image.float() * weight.float().reshape(1, 3, 1, 1)).to(dtype)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
+
+
 def test_autocast_casts_as_it_does_for_a_convolution() -> None:
     image, weight, positions, bias = draw()
     square = weight.unflatten(2, (3, 3))

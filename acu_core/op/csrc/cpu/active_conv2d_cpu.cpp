@@ -31,10 +31,13 @@ Geometry check_and_measure(const Tensor& input, const Tensor& weight, const Tens
   STD_TORCH_CHECK(input.dim() == 4, "active_conv2d: input must be (N, C, H, W), not ", input.dim(), "-dimensional");
   STD_TORCH_CHECK(weight.dim() == 3, "active_conv2d: weight must be (O, C/groups, K), not ", weight.dim(), "-dimensional");
   STD_TORCH_CHECK(positions.dim() == 3 && positions.size(2) == 2, "active_conv2d: positions must be (G, K, 2)");
-  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Float || input.scalar_type() == ScalarType::Double,
-                  "active_conv2d: the CPU kernel takes float32 and float64");
-  STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type() && positions.scalar_type() == input.scalar_type(),
-                  "active_conv2d: weight and positions must have the dtype of input");
+  const ScalarType type = input.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::Half ||
+                      type == ScalarType::BFloat16,
+                  "active_conv2d: the CPU kernel takes float32, float64, float16 and bfloat16");
+  STD_TORCH_CHECK(weight.scalar_type() == type, "active_conv2d: weight must have the dtype of input");
+  STD_TORCH_CHECK(positions.scalar_type() == (type == ScalarType::Double ? type : ScalarType::Float),
+                  "active_conv2d: positions must be float32, or float64 with float64 input");
   // Far beyond any image, and far from the end of the integers.
   constexpr int64_t kLargest = int64_t{1} << 40;
   STD_TORCH_CHECK(stride.h > 0 && stride.w > 0 && std::max(stride.h, stride.w) < kLargest,
@@ -71,6 +74,11 @@ std::vector<Synapse<T>> read_positions(const Tensor& positions) {
   return split_positions(values, plain.numel() / 2);
 }
 
+Element element_of(const Tensor& tensor) {
+  if (tensor.scalar_type() == ScalarType::BFloat16) return Element::kBFloat16;
+  return tensor.scalar_type() == ScalarType::Half ? Element::kFloat16 : Element::kOwn;
+}
+
 MemoryFormat format(bool channels_last) { return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous; }
 
 Tensor new_image(const Tensor& like, int64_t n, int64_t c, int64_t h, int64_t w, bool channels_last) {
@@ -84,15 +92,27 @@ int64_t slot_count(const Plan& plan) {
   return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(plan.tile_count, 1));
 }
 
+// Tensors of 16 bits are half as large, and so is what stands beside them: smaller tiles, for a few percent of the time.
+template <class T>
+Sizes sizes_for(Element element) {
+  Sizes sizes = kernels<T>().sizes;
+  if (element != Element::kOwn) sizes.tile_pixels = std::min<int64_t>(sizes.tile_pixels, 96);
+  return sizes;
+}
+
 const auto in_parallel = [](int64_t count, const auto& f) { torch::stable::parallel_for(0, count, 1, f); };
 
 template <class T>
-std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, const T* weight) {
-  if (!plan.geometry.depthwise()) return std::nullopt;
-  return std::optional<Cells<T>>(std::in_place, plan, synapses, weight);
+std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, const Tensor& weight) {
+  std::optional<Cells<T>> cells;
+  if (plan.geometry.depthwise()) {
+    with_elements<T>(element_of(weight), weight.const_data_ptr(),
+                     [&](const auto* values) { cells.emplace(plan, synapses, values); });
+  }
+  return cells;
 }
 
-// Whether all outputs are finite: if not, some may be NaN that should not.
+// Whether all outputs are finite: if not, some may be NaN that should not. For tensors that hold T.
 template <class T>
 bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T* input, const T* weight, const T* bias,
                           T* output, bool channels_last) {
@@ -120,38 +140,43 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   const std::vector<Synapse<T>> synapses = read_positions<T>(positions);
   const Tensor image = torch::stable::contiguous(input, format(channels_last));
   const Tensor plain_weight = torch::stable::contiguous(weight);
-  std::optional<Tensor> plain_bias;
+  std::vector<T> wide_bias;
   if (bias.has_value()) {
     STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == g.outputs && bias->scalar_type() == input.scalar_type(),
                     "active_conv2d: bias must be (O,) with the dtype of input");
-    plain_bias = torch::stable::contiguous(*bias);
+    const Tensor plain_bias = torch::stable::contiguous(*bias);
+    with_elements<T>(element_of(*bias), plain_bias.const_data_ptr(), [&](const auto* values) {
+      for (int64_t o = 0; o < g.outputs; ++o) wide_bias.push_back(widen(values[o]));
+    });
   }
   Tensor output = new_image(input, g.images, g.outputs, g.out_height, g.out_width, channels_last);
   if (g.images == 0) return output;
 
   const Kernels<T>& kernel = kernels<T>();
-  const T* bias_data = plain_bias ? plain_bias->const_data_ptr<T>() : nullptr;
-  if (SpreadPlan::suits(g) &&
+  const Layout layout{channels_last, element_of(input)};
+  const T* bias_data = bias.has_value() ? wide_bias.data() : nullptr;
+  if (layout.element == Element::kOwn && SpreadPlan::suits(g) &&
       forward_by_spreading(g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(), bias_data,
                            output.mutable_data_ptr<T>(), channels_last)) {
     return output;
   }
-  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
+  const Plan plan(g, sizes_for<T>(layout.element), torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
-  const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight.const_data_ptr<T>());
+  const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
   Buffer<T> packed(plan.packed_size);
-  pack_weight(plan, plain_weight.const_data_ptr<T>(), packed.data(), in_parallel);
+  with_elements<T>(element_of(weight), plain_weight.const_data_ptr(),
+                   [&](const auto* values) { pack_weight(plan, values, packed.data(), in_parallel); });
   const ForwardProblem<T> problem{plan,
                                   synapses.data(),
-                                  image.const_data_ptr<T>(),
+                                  image.const_data_ptr(),
                                   packed.data(),
                                   bias_data,
-                                  output.mutable_data_ptr<T>(),
-                                  channels_last,
+                                  output.mutable_data_ptr(),
+                                  layout,
                                   cells ? &*cells : nullptr};
   // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
   // that a core which is slower, or busy with something else, does not hold up the others.
-  const int64_t portions = plan.portions(slots, channels_last);
+  const int64_t portions = plan.portions(slots, layout);
   std::atomic<int64_t> next_portion = 0;
   in_parallel(slots, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {
@@ -184,24 +209,26 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   if (g.images == 0) return {grad_input, zeros(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
 
   const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, kernel.sizes, torch::stable::get_num_threads());
+  const Plan plan(g, sizes_for<T>(element_of(input)), torch::stable::get_num_threads());
   const int64_t slots = slot_count(plan);
-  T* grad_input_data = needs.input ? grad_input.mutable_data_ptr<T>() : nullptr;
+  void* grad_input_data = needs.input ? grad_input.mutable_data_ptr() : nullptr;
+  const Layout layout{channels_last, element_of(input)};
   std::vector<SlotSums<T>> sums(slots);
   {
-    const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight.const_data_ptr<T>());
+    const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
     Buffer<T> transposed(plan.transposed_size);
-    pack_transposed_weight(plan, plain_weight.const_data_ptr<T>(), transposed.data(), in_parallel);
+    with_elements<T>(layout.element, plain_weight.const_data_ptr(),
+                     [&](const auto* values) { pack_transposed_weight(plan, values, transposed.data(), in_parallel); });
     const BackwardProblem<T> problem{plan,
                                      synapses.data(),
-                                     gradient.const_data_ptr<T>(),
-                                     image.const_data_ptr<T>(),
+                                     gradient.const_data_ptr(),
+                                     image.const_data_ptr(),
                                      transposed.data(),
                                      grad_input_data,
                                      needs.weight,
                                      needs.positions,
                                      needs.bias,
-                                     channels_last,
+                                     layout,
                                      cells ? &*cells : nullptr};
     in_parallel(slots, [&](int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
@@ -209,10 +236,18 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   }
   // Only now, in the memory that the transposed weight has left.
   Tensor grad_weight = zeros(needs.weight, weight, weight.sizes());
-  if (needs.input) reduce_partial_images(plan, sums, channels_last, grad_input_data, in_parallel);
-  if (needs.weight) reduce_weight(plan, sums, grad_weight.mutable_data_ptr<T>(), in_parallel);
+  if (needs.input) {
+    with_elements<T>(layout.element, grad_input_data,
+                     [&](auto* to) { reduce_shared_rows(plan, sums, channels_last, to, in_parallel); });
+  }
+  if (needs.weight) {
+    with_elements<T>(layout.element, grad_weight.mutable_data_ptr(),
+                     [&](auto* to) { reduce_weight(plan, sums, to, in_parallel); });
+  }
   if (needs.positions) reduce_positions(sums, positions.numel(), grad_positions.mutable_data_ptr<T>());
-  if (needs.bias) reduce_bias(sums, g.outputs, grad_bias.mutable_data_ptr<T>());
+  if (needs.bias) {
+    with_elements<T>(layout.element, grad_bias.mutable_data_ptr(), [&](auto* to) { reduce_bias(sums, g.outputs, to); });
+  }
   return {grad_input, grad_weight, grad_positions, grad_bias};
 }
 
@@ -220,7 +255,7 @@ Tensor active_conv2d(const Tensor& input, const Tensor& weight, const Tensor& po
                      const std::optional<Tensor>& bias, const std::vector<int64_t>& stride,
                      const std::vector<int64_t>& padding, int64_t groups, bool channels_last) {
   const Geometry g = check_and_measure(input, weight, positions, settings_of(stride, padding, groups));
-  return input.scalar_type() == ScalarType::Float
+  return input.scalar_type() != ScalarType::Double
              ? forward<float>(input, weight, positions, bias, g, channels_last)
              : forward<double>(input, weight, positions, bias, g, channels_last);
 }
@@ -235,7 +270,7 @@ Gradients active_conv2d_backward(const Tensor& grad_output, const Tensor& input,
                       grad_output.scalar_type() == input.scalar_type(),
                   "active_conv2d_backward: grad_output must have the shape and dtype of the output");
   const Needs needs{need_input, need_weight, need_positions, need_bias};
-  return input.scalar_type() == ScalarType::Float
+  return input.scalar_type() != ScalarType::Double
              ? backward<float>(grad_output, input, weight, positions, g, channels_last, needs)
              : backward<double>(grad_output, input, weight, positions, g, channels_last, needs);
 }

@@ -62,10 +62,12 @@ class Cells {
   std::vector<CellChunk> chunks;
   int64_t sums_size = 0;
 
-  // weight: (C, 1, K). Keeps the pointers.
-  Cells(const Plan& plan, const Synapse<T>* synapses, const T* weight)
-      : geometry_(plan.geometry), synapses_(synapses), weight_(weight) {
+  // weight: (C, 1, K), widened to a copy. Keeps the synapses' pointer.
+  template <class E>
+  Cells(const Plan& plan, const Synapse<T>* synapses, const E* weight)
+      : geometry_(plan.geometry), synapses_(synapses), weight_(plan.geometry.channels * plan.geometry.synapses) {
     const Geometry& g = geometry_;
+    for (int64_t i = 0; i < g.channels * g.synapses; ++i) weight_.data()[i] = widen(weight[i]);
     int64_t size = 0;
     for (int64_t c = 0; c < g.channels;) {
       int64_t channels = plan.sizes.vector;
@@ -85,7 +87,7 @@ class Cells {
 
   const T* weights(const CellChunk& chunk) const { return weights_.data() + chunk.weights; }
   const T* gradient_weights(const CellChunk& chunk) const { return weights_.data() + chunk.gradient_weights; }
-  const T* weight_of(int64_t channel) const { return weight_ + channel * geometry_.synapses; }
+  const T* weight_of(int64_t channel) const { return weight_.data() + channel * geometry_.synapses; }
   const Synapse<T>* synapses_of(int64_t channel) const { return synapses_ + group_of(channel) * geometry_.synapses; }
 
   // One of the four pixels around a position, for output pixel (0, 0).
@@ -262,8 +264,8 @@ class Cells {
 
   const Geometry& geometry_;
   const Synapse<T>* synapses_;
-  const T* weight_;
-  Buffer<T> weights_;
+  Buffer<T> weight_;   // (C, 1, K)
+  Buffer<T> weights_;  // of the cells
 };
 
 }  // namespace acu

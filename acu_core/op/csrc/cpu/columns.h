@@ -222,13 +222,12 @@ struct WalkBack {
 // With e the gradient of a blend of two rows (what the pixels that see it give it), the position's y gradient is e times
 // the step from row to row, and the input's gradient is e spread on the two rows: one e serves both.
 //
-// Shares of the upper row and of the left column are written as what the other one leaves, and VECTORS vectors of channels
-// go at a time, as many as registers hold what one pixel hands to the next.
+// VECTORS vectors of channels go at a time, as many as registers hold what one pixel hands to the next.
 template <class T, class S, int VECTORS, bool NEED_INPUT>
 struct BackwardStep {
   using V = typename S::Vector;
   const WalkBack<T> rows;
-  const T lower_share, right_share;
+  const T upper_share, lower_share, left_share, right_share;
   V sum_y[VECTORS]{}, sum_x[VECTORS]{};
 
   // Results by reference: GCC copies a structure of vectors through memory.
@@ -242,9 +241,8 @@ struct BackwardStep {
   ACU_INLINE void give(int i, int64_t where, V e) const {
     if constexpr (NEED_INPUT) {
       where += i * S::kLanes;
-      const V to_lower = lower_share * e;
-      store<S>(rows.upper_gradient + where, load<S>(rows.upper_gradient + where) + e - to_lower);
-      store<S>(rows.lower_gradient + where, load<S>(rows.lower_gradient + where) + to_lower);
+      store<S>(rows.upper_gradient + where, load<S>(rows.upper_gradient + where) + upper_share * e);
+      store<S>(rows.lower_gradient + where, load<S>(rows.lower_gradient + where) + lower_share * e);
     }
   }
 
@@ -262,7 +260,8 @@ struct BackwardStep {
 template <class T, class S, int VECTORS, bool NEED_INPUT>
 void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
-  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
+  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.upper_share, walk.lower_share, walk.left_share,
+                                                 walk.right_share};
   const Span left = walk.left, right = walk.right;
   const int64_t pixel_step = walk.pixel_step;
   int64_t j = std::min(left.begin, right.begin), at = (walk.first + left.begin) * pixel_step;
@@ -289,13 +288,13 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
     for (int i = 0; i < VECTORS; ++i) {
       V next, next_down;
       step.look(i, at + pixel_step, next, next_down);
-      const V d = load<S>(column + i * S::kLanes), across = next - here[i], to_right = step.right_share * d;
+      const V d = load<S>(column + i * S::kLanes), across = next - here[i];
       step.sum_x[i] += d * across;
       store<S>(column + i * S::kLanes, here[i] + step.right_share * across);
-      const V e = d - to_right + carry[i];
+      const V e = step.left_share * d + carry[i];
       step.sum_y[i] += e * down[i];
       step.give(i, at, e);
-      carry[i] = to_right;
+      carry[i] = step.right_share * d;
       here[i] = next;
       down[i] = next_down;
     }
@@ -308,7 +307,7 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
         const V d = load<S>(column + i * S::kLanes);
         step.sum_x[i] -= d * here[i];
         store<S>(column + i * S::kLanes, here[i] - step.right_share * here[i]);
-        e += d - step.right_share * d;
+        e += step.left_share * d;
       }
       step.sum_y[i] += e * down[i];
       step.give(i, at, e);
@@ -322,7 +321,8 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
 template <class T, class S, int VECTORS, bool NEED_INPUT>
 void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
-  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.lower_share, walk.right_share};
+  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.upper_share, walk.lower_share, walk.left_share,
+                                                 walk.right_share};
   const Span left = walk.left, right = walk.right;
   int64_t at = walk.first * walk.pixel_step;
   for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += kPanel<T>) {
@@ -334,7 +334,7 @@ void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
     }
 #pragma GCC unroll 4
     for (int i = 0; i < VECTORS; ++i) {
-      const V d = load<S>(columns + i * S::kLanes), to_right = step.right_share * d, to_left = d - to_right;
+      const V d = load<S>(columns + i * S::kLanes), to_right = step.right_share * d, to_left = step.left_share * d;
       V here{}, next{}, down;
       if (has_left) {
         step.look(i, at, here, down);

@@ -35,7 +35,7 @@ struct Region {
   bool empty() const { return row_begin >= row_end || column_begin >= column_end; }
 };
 
-// A chunk of channels of an image, or of a part of it: its elements for pixel p begin at data + (p - first) * step.
+// Chunks of channels of an image, or of a part of it: their elements for pixel p begin at data + (p - first) * step.
 template <class T>
 struct Plane {
   T* data;
@@ -44,16 +44,26 @@ struct Plane {
   T* at(int64_t pixel) const { return data + (pixel - first) * step; }
 };
 
-// The chunk at `channel` of pixels [first, first + count) of image n of a tensor, to read: in the contiguous layout a copy.
+// So many chunks from `channel` on of pixels [first, first + count) of image n of a tensor, to read: in the contiguous
+// layout, where it is one chunk, and of 16 bits a copy.
 template <class T, class S>
-Plane<const T> chunk_to_read(const T* tensor, int64_t n, int64_t channel, int64_t channels, int64_t pixels, bool channels_last,
-                             int64_t first, int64_t count, Scratch<T>& copy) {
-  if (channels_last) return {tensor + n * pixels * channels + channel, channels, 0};
-  const T* plane = tensor + (n * channels + channel) * pixels;
-  if (S::kLanes == 1) return {plane, 1, 0};
-  T* to = copy.at_least(count * S::kLanes);
-  transpose(S::kLanes, count, plane + first, pixels, to, S::kLanes);
-  return {to, S::kLanes, first};
+Plane<const T> chunks_to_read(const void* tensor, int64_t n, int64_t channel, int64_t chunks, int64_t channels,
+                              int64_t pixels, Layout layout, int64_t first, int64_t count, Scratch<T>& copy) {
+  const int64_t together = chunks * S::kLanes;
+  const int64_t begin = layout.channels_last ? n * pixels * channels + channel : (n * channels + channel) * pixels;
+  if (layout.element == Element::kOwn && (layout.channels_last || S::kLanes == 1)) {
+    return {static_cast<const T*>(tensor) + begin, layout.channels_last ? channels : 1, 0};
+  }
+  T* to = copy.at_least(count * together);
+  with_elements<T>(layout.element, tensor, [&](const auto* values) {
+    if (!layout.channels_last) {
+      transpose(S::kLanes, count, values + begin + first, pixels, to, S::kLanes);
+      return;
+    }
+    const auto* from = values + begin + first * channels;
+    for (int64_t p = 0; p < count; ++p) copy_elements(from + p * channels, together, to + p * together);
+  });
+  return {to, together, first};
 }
 
 // Rows of an image for a few chunks of channels, zeros beside them: [chunk][row][remainder][column][lane], where columns are

@@ -10,8 +10,13 @@
 namespace acu::ACU_INSTRUCTION_SET {
 
 // A tensor's element (n, channel, pixel).
-inline int64_t element(const Geometry& g, bool channels_last, int64_t n, int64_t channel, int64_t pixels, int64_t pixel) {
-  return channels_last ? (n * pixels + pixel) * g.channels + channel : (n * g.channels + channel) * pixels + pixel;
+template <class T>
+T element(const void* tensor, const Geometry& g, Layout layout, int64_t n, int64_t channel, int64_t pixels, int64_t pixel) {
+  const int64_t place = layout.channels_last ? (n * pixels + pixel) * g.channels + channel
+                                             : (n * g.channels + channel) * pixels + pixel;
+  T value{};
+  with_elements<T>(layout.element, tensor, [&](const auto* values) { value = widen(values[place]); });
+  return value;
 }
 
 // Calls f(weight, corner) for the corners that have a share.
@@ -32,7 +37,7 @@ T exact_output(const ForwardProblem<T>& problem, int64_t n, int64_t channel, int
   over_corners(*problem.cells, g, channel, [&](T weight, const auto& corner) {
     const int64_t y = i * g.stride.h + corner.row, x = j * g.stride.w + corner.column;
     if (y < 0 || y >= g.height || x < 0 || x >= g.width) return;
-    const T value = problem.input[element(g, problem.channels_last, n, channel, g.height * g.width, y * g.width + x)];
+    const T value = element<T>(problem.input, g, problem.layout, n, channel, g.height * g.width, y * g.width + x);
     sum += weight * (corner.share_x * (corner.share_y * value));
   });
   return sum;
@@ -47,7 +52,7 @@ T exact_input_gradient(const BackwardProblem<T>& problem, int64_t n, int64_t cha
     if (down < 0 || down % g.stride.h != 0 || right < 0 || right % g.stride.w != 0) return;
     const int64_t i = down / g.stride.h, j = right / g.stride.w;
     if (i >= g.out_height || j >= g.out_width) return;
-    const T d = problem.grad_output[element(g, problem.channels_last, n, channel, g.out_pixels(), i * g.out_width + j)];
+    const T d = element<T>(problem.grad_output, g, problem.layout, n, channel, g.out_pixels(), i * g.out_width + j);
     sum += corner.share_x * (corner.share_y * (weight * d));
   });
   return sum;

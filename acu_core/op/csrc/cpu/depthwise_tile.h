@@ -80,37 +80,36 @@ inline Region owned_by(const Geometry& g, const Tile& tile) {
 
 // A region of image n of a tensor for a group of chunks.
 template <class T, class S>
-void fill_rows(const T* tensor, const Geometry& g, int64_t n, int64_t height, int64_t width, bool channels_last,
+void fill_rows(const void* tensor, const Geometry& g, int64_t n, int64_t height, int64_t width, Layout layout,
                const ChunkGroup& group, const Region& region, int64_t stride, Scratch<T>& copy, PaddedRows<T>& rows) {
   rows.lay_out(region, stride, group.count, S::kLanes);
   const int64_t first = region.row_begin * width, count = (region.row_end - region.row_begin) * width;
-  for (int64_t i = 0; i < (channels_last ? 1 : group.count); ++i) {
-    const auto plane = chunk_to_read<T, S>(tensor, n, group[i].channel, g.channels, height * width, channels_last, first,
-                                           count, copy);
-    rows.template fill<S>(plane, width, i, channels_last ? group.count : 1);
+  const int64_t together = layout.channels_last ? group.count : 1;
+  for (int64_t i = 0; i < group.count; i += together) {
+    const auto plane = chunks_to_read<T, S>(tensor, n, group[i].channel, together, g.channels, height * width, layout,
+                                            first, count, copy);
+    rows.template fill<S>(plane, width, i, together);
   }
 }
 
 template <class T, class S>
-void fill_image(const Plan& plan, const T* input, bool channels_last, const Tile& tile, int64_t n, const Cells<T>& cells,
+void fill_image(const Plan& plan, const void* input, Layout layout, const Tile& tile, int64_t n, const Cells<T>& cells,
                 const ChunkGroup& group, DepthwiseScratch<T>& scratch) {
   const Geometry& g = plan.geometry;
-  fill_rows<T, S>(input, g, n, g.height, g.width, channels_last, group, seen_by(g, tile, cells, group), g.stride.w,
-                  scratch.copy, scratch.image);
+  fill_rows<T, S>(input, g, n, g.height, g.width, layout, group, seen_by(g, tile, cells, group), g.stride.w, scratch.copy,
+                  scratch.image);
 }
 
-// Where the chunks of a group are written.
+// Where the chunks of a group are written: pixels [first, first + count) of image n, straight or by way of a copy.
 template <class T, class S>
 class GroupOutput {
  public:
-  GroupOutput(T* tensor, const Geometry& g, int64_t n, int64_t pixels, bool channels_last, const ChunkGroup& group,
+  GroupOutput(void* tensor, const Geometry& g, int64_t n, int64_t pixels, Layout layout, const ChunkGroup& group,
               int64_t first, int64_t count, Scratch<T>& results)
-      : tensor_(tensor), channels_(g.channels), n_(n), pixels_(pixels), group_(group), first_(first), count_(count),
-        copies_(!channels_last && S::kLanes > 1),
-        data_(copies_ ? results.at_least(group.count * count * S::kLanes)
-                      : tensor + (channels_last ? n * pixels * g.channels + group[0].channel
-                                                : (n * g.channels + group[0].channel) * pixels)),
-        step_(copies_ ? S::kLanes : channels_last ? g.channels : 1) {}
+      : tensor_(tensor), layout_(layout), channels_(g.channels), n_(n), pixels_(pixels), group_(group), first_(first),
+        count_(count), copies_(layout.element != Element::kOwn || (!layout.channels_last && S::kLanes > 1)),
+        data_(copies_ ? results.at_least(group.count * count * S::kLanes) : static_cast<T*>(tensor) + place_of(0)),
+        step_(copies_ ? S::kLanes : layout.channels_last ? g.channels : 1) {}
 
   int64_t step() const { return step_; }
 
@@ -120,14 +119,29 @@ class GroupOutput {
 
   // Sends pixels [first, first + count) to where they belong, if they are not there.
   void finish(int64_t first, int64_t count) const {
-    for (int64_t i = 0; copies_ && i < group_.count; ++i) {
-      transpose(count, S::kLanes, at(i, first), S::kLanes, tensor_ + (n_ * channels_ + group_[i].channel) * pixels_ + first,
-                pixels_);
-    }
+    if (!copies_) return;
+    with_elements<T>(layout_.element, tensor_, [&](auto* to) {
+      if (!layout_.channels_last) {
+        for (int64_t i = 0; i < group_.count; ++i) {
+          transpose(count, S::kLanes, at(i, first), S::kLanes, to + place_of(i) + first, pixels_);
+        }
+        return;
+      }
+      for (int64_t p = first; p < first + count; ++p) {
+        for (int64_t i = 0; i < group_.count; ++i) copy_elements(at(i, p), S::kLanes, to + place_of(i) + p * channels_);
+      }
+    });
   }
 
  private:
-  T* tensor_;
+  // Of a chunk's first element in the tensor.
+  int64_t place_of(int64_t chunk) const {
+    const int64_t channel = group_[chunk].channel;
+    return layout_.channels_last ? n_ * pixels_ * channels_ + channel : (n_ * channels_ + channel) * pixels_;
+  }
+
+  void* tensor_;
+  Layout layout_;
   int64_t channels_, n_, pixels_;
   ChunkGroup group_;
   int64_t first_, count_;
@@ -143,10 +157,9 @@ void forward_group(const ForwardProblem<T>& problem, const Tile& tile, int64_t n
                    DepthwiseScratch<T>& scratch) {
   const Geometry& g = problem.plan.geometry;
   const Cells<T>& cells = *problem.cells;
-  fill_image<T, S>(problem.plan, problem.input, problem.channels_last, tile, n, cells, group, scratch);
+  fill_image<T, S>(problem.plan, problem.input, problem.layout, tile, n, cells, group, scratch);
   const int64_t first = tile.row * g.out_width + tile.column, count = tile.rows * tile.width;
-  const GroupOutput<T, S> out(problem.output, g, n, g.out_pixels(), problem.channels_last, group, first, count,
-                              scratch.results);
+  const GroupOutput<T, S> out(problem.output, g, n, g.out_pixels(), problem.layout, group, first, count, scratch.results);
   const int64_t together = pixels_together<T, S>(tile.width);
   for (int64_t i = 0; i < group.count; ++i) scratch.check.start(i);
   for (int64_t i = tile.row; i < tile.row + tile.rows; ++i) {
@@ -180,12 +193,10 @@ void forward_group(const ForwardProblem<T>& problem, const Tile& tile, int64_t n
 }
 
 template <class T>
-void forward_depthwise(const ForwardProblem<T>& problem, int64_t portion, int64_t portions) {
-  const Plan& plan = problem.plan;
-  const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
+void forward_depthwise(const ForwardProblem<T>& problem, int64_t begin, int64_t end) {
   DepthwiseScratch<T> scratch;
   for (int64_t index = begin; index < end; ++index) {
-    const Tile tile = plan.tile(index);
+    const Tile tile = problem.plan.tile(index);
     for (int64_t n = tile.image; n < tile.image + tile.images; ++n) {
       over_chunk_groups(*problem.cells, [&](auto kind, const ChunkGroup& group) {
         forward_group<T, decltype(kind)>(problem, tile, n, group, scratch);
@@ -211,8 +222,8 @@ void fill_gradient(const BackwardProblem<T>& problem, const Tile& tile, const Re
     region.column_begin = std::min(region.column_begin, owned.column_begin / g.stride.w - map.first_end + 1);
     region.column_end = std::max(region.column_end, (owned.column_end - 1) / g.stride.w - map.first_begin + 1);
   }
-  fill_rows<T, S>(problem.grad_output, g, n, g.out_height, g.out_width, problem.channels_last, group, region, 1,
-                  scratch.copy, scratch.gradient);
+  fill_rows<T, S>(problem.grad_output, g, n, g.out_height, g.out_width, problem.layout, group, region, 1, scratch.copy,
+                  scratch.gradient);
 }
 
 // For each cell the sum over the tile's pixels of their gradient times what they see there.
@@ -220,7 +231,7 @@ template <class T, class S>
 void sum_group(const BackwardProblem<T>& problem, const Tile& tile, int64_t n, const ChunkGroup& group,
                DepthwiseScratch<T>& scratch, T* sums) {
   const Geometry& g = problem.plan.geometry;
-  fill_image<T, S>(problem.plan, problem.input, problem.channels_last, tile, n, *problem.cells, group, scratch);
+  fill_image<T, S>(problem.plan, problem.input, problem.layout, tile, n, *problem.cells, group, scratch);
   for (int64_t c = 0, alike; c < group.count; c = alike) {
     alike = c + 1;
     while (alike < group.count && group[alike].map == group[c].map) ++alike;
@@ -262,7 +273,7 @@ void give_to_input(const BackwardProblem<T>& problem, const Region& owned, int64
   const Geometry& g = problem.plan.geometry;
   const Cells<T>& cells = *problem.cells;
   const int64_t first = owned.row_begin * g.width, count = (owned.row_end - owned.row_begin) * g.width;
-  const GroupOutput<T, S> out(problem.grad_input, g, n, g.height * g.width, problem.channels_last, group, first, count,
+  const GroupOutput<T, S> out(problem.grad_input, g, n, g.height * g.width, problem.layout, group, first, count,
                               scratch.results);
   alignas(64) constexpr T kNothing[S::kLanes]{};
   int64_t pixels = 0, together = 0;
@@ -312,14 +323,13 @@ void give_to_input(const BackwardProblem<T>& problem, const Region& owned, int64
 
 // Everything that a slot sums is in sums.weight and sums.positions at its end; no image is shared between slots.
 template <class T>
-void backward_depthwise(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, SlotSums<T>& sums) {
+void backward_depthwise(const BackwardProblem<T>& problem, int64_t begin, int64_t end, SlotSums<T>& sums) {
   const Plan& plan = problem.plan;
   const Cells<T>& cells = *problem.cells;
   const bool sums_cells = problem.need_weight || problem.need_positions;
   DepthwiseScratch<T> scratch;
   Buffer<T> cell_sums(cells.sums_size);
   std::fill_n(cell_sums.data(), cells.sums_size, T(0));
-  const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
     const Region owned = owned_by(plan.geometry, tile);

@@ -14,18 +14,18 @@ namespace acu::ACU_INSTRUCTION_SET {
 
 enum class Result { kStore, kAdd };
 
-// The accumulators: ROWS x kPanel elements of the result.
-template <class T, int ROWS>
+// The accumulators: ROWS rows of the result, of a panel or of the first vectors of one.
+template <class T, int ROWS, int VECTORS = kPanelVectors>
 struct Accumulators {
   using S = Wide<T>;
-  typename S::Vector sum[ROWS][kPanelVectors];
+  typename S::Vector sum[ROWS][VECTORS];
 
   template <Result RESULT>
   ACU_INLINE void start(const T* c, int64_t c_row) {
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) {
+      for (int v = 0; v < VECTORS; ++v) {
         if constexpr (RESULT == Result::kAdd) {
           sum[r][v] = load<S>(c + r * c_row + v * S::kLanes);
         } else {
@@ -51,14 +51,14 @@ struct Accumulators {
   }
 
   ACU_INLINE void add_one(const T* a, int64_t a_row, const T* b) {
-    typename S::Vector vectors[kPanelVectors];
+    typename S::Vector vectors[VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanelVectors; ++v) vectors[v] = load<S>(b + v * S::kLanes);
+    for (int v = 0; v < VECTORS; ++v) vectors[v] = load<S>(b + v * S::kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
       const T factor = a[r * a_row];
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) sum[r][v] += factor * vectors[v];
+      for (int v = 0; v < VECTORS; ++v) sum[r][v] += factor * vectors[v];
     }
   }
 
@@ -66,7 +66,7 @@ struct Accumulators {
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) store<S>(c + r * c_row + v * S::kLanes, sum[r][v]);
+      for (int v = 0; v < VECTORS; ++v) store<S>(c + r * c_row + v * S::kLanes, sum[r][v]);
     }
   }
 };
@@ -91,40 +91,64 @@ ACU_INLINE void over_micro_rows(int64_t rows, const F& f) {
   last_rows<kRows - 1>(rows - r, r, f);
 }
 
+// A panel of outputs, of which `lanes` are present: no more than VECTORS vectors. See multiply_columns.
+template <class T, Result RESULT, int VECTORS>
+void multiply_panel(int64_t pixels, int64_t lanes, int64_t depth, const Sight& sight, const T* columns, int64_t panel_step,
+                    const T* weight, T* out, int64_t out_step) {
+  constexpr int64_t kWidth = VECTORS * Wide<T>::kLanes;
+  over_micro_rows(pixels, [&](auto rows, int64_t p) {
+    const T *a = columns + p * kPanel<T>, *b = weight;
+    T part[rows * kWidth];  // in place of a last vector of which not all are present
+    T* c = out + p * out_step;
+    int64_t c_row = out_step;
+    if (lanes < kWidth) {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t l = 0; l < kWidth; ++l) {
+          part[r * kWidth + l] = RESULT == Result::kAdd && l < lanes ? c[r * out_step + l] : T(0);
+        }
+      }
+      c = part;
+      c_row = kWidth;
+    }
+    Accumulators<T, rows, VECTORS> sums;
+    sums.template start<RESULT>(c, c_row);
+    int64_t left = depth;
+    for (int64_t i = 0; left >= kPanel<T>; ++i, left -= kPanel<T>, a += panel_step, b += kPanel<T> * kPanel<T>) {
+      if (!sight.sees(i, p)) continue;
+      if constexpr (VECTORS == kPanelVectors) {
+        sums.add_panel(a, kPanel<T>, b);
+      } else {
+        sums.add(kPanel<T>, a, kPanel<T>, 1, b);  // seldom enough not to be unrolled as far
+      }
+    }
+    sums.add(left, a, kPanel<T>, 1, b);
+    sums.finish(c, c_row);
+    if (lanes < kWidth) {
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(part + r * kWidth, lanes, out + (p + r) * out_step);
+    }
+  });
+}
+
+template <class T, Result RESULT, int VECTORS, class... Arguments>
+ACU_INLINE void multiply_part_of_panel(int64_t pixels, int64_t lanes, const Arguments&... arguments) {
+  if constexpr (VECTORS < kPanelVectors) {
+    if (lanes <= VECTORS * Wide<T>::kLanes) return multiply_panel<T, RESULT, VECTORS>(pixels, lanes, arguments...);
+    multiply_part_of_panel<T, RESULT, VECTORS + 1>(pixels, lanes, arguments...);
+  } else {
+    multiply_panel<T, RESULT, VECTORS>(pixels, lanes, arguments...);
+  }
+}
+
 // Forward: out (pixels x outputs) (+)= columns (pixels x depth) * weight (depth x outputs).
 // columns: [panel][pixel][kPanel], panel_step apart; weight: [panel of outputs][depth][kPanel].
-// Panel by panel of outputs, so that the panel of the weight stays in the first-level cache while the pixels pass.
+// Panel by panel of outputs, so that the panel of the weight stays in the first-level cache while the pixels pass. Of the
+// last only the vectors in use: 64 outputs are a panel of three vectors and one more vector.
 template <class T, Result RESULT>
 void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const Sight& sight, const T* columns,
                       int64_t panel_step, const T* weight, T* out, int64_t out_step) {
   for (int64_t o = 0; o < outputs; o += kPanel<T>, weight += depth * kPanel<T>) {
-    const int64_t lanes = std::min(kPanel<T>, outputs - o);
-    over_micro_rows(pixels, [&](auto rows, int64_t p) {
-      const T *a = columns + p * kPanel<T>, *b = weight;
-      T part[rows * kPanel<T>];  // in place of a last panel of which only `lanes` are present
-      T* c = out + p * out_step + o;
-      int64_t c_row = out_step;
-      if (lanes < kPanel<T>) {
-        for (int64_t r = 0; r < rows; ++r) {
-          for (int64_t l = 0; l < kPanel<T>; ++l) {
-            part[r * kPanel<T> + l] = RESULT == Result::kAdd && l < lanes ? c[r * out_step + l] : T(0);
-          }
-        }
-        c = part;
-        c_row = kPanel<T>;
-      }
-      Accumulators<T, rows> sums;
-      sums.template start<RESULT>(c, c_row);
-      int64_t left = depth;
-      for (int64_t i = 0; left >= kPanel<T>; ++i, left -= kPanel<T>, a += panel_step, b += kPanel<T> * kPanel<T>) {
-        if (sight.sees(i, p)) sums.add_panel(a, kPanel<T>, b);
-      }
-      sums.add(left, a, kPanel<T>, 1, b);
-      sums.finish(c, c_row);
-      if (lanes < kPanel<T>) {
-        for (int64_t r = 0; r < rows; ++r) std::copy_n(part + r * kPanel<T>, lanes, out + (p + r) * out_step + o);
-      }
-    });
+    multiply_part_of_panel<T, RESULT, 1>(pixels, std::min(kPanel<T>, outputs - o), depth, sight, columns, panel_step,
+                                         weight, out + o, out_step);
   }
 }
 

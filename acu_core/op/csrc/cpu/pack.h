@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "element.h"
 #include "plan.h"
 
 namespace acu {
@@ -57,9 +58,51 @@ inline std::vector<int64_t> columns_by_channel(const Plan& plan, const Block& bl
   return order;
 }
 
+// Calls f(place in the packed weight, place in the weight) for every column and output where there are few channels; -1: there
+// is none. [vector of outputs][synapse, channel][lane].
+template <class F>
+void for_each_of_few_channels(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
+  const Geometry& g = plan.geometry;
+  const int64_t lanes = plan.sizes.vector;
+  int64_t place = block.weight_offset;
+  for (int64_t first = 0; first < part.outputs(); first += lanes) {
+    for (int64_t k = 0; k < g.synapses; ++k) {
+      for (int64_t c = 0; c < g.channels; ++c) {
+        for (int64_t o = first; o < first + lanes; ++o, ++place) {
+          f(place, o < part.outputs() ? ((part.segment.out_begin + o) * g.channels + c) * g.synapses + k : -1);
+        }
+      }
+    }
+  }
+}
+
+// The same for the transposed weight: [vector of synapses and channels][output][lane].
+template <class F>
+void for_each_transposed_of_few_channels(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
+  const Geometry& g = plan.geometry;
+  const int64_t lanes = plan.sizes.vector;
+  int64_t place = block.transposed_offset;
+  for (int64_t first = 0; first < block.columns(); first += lanes) {
+    for (int64_t o = part.segment.out_begin; o < part.segment.out_end; ++o) {
+      for (int64_t i = first; i < first + lanes; ++i, ++place) {
+        const int64_t k = i / g.channels, c = i % g.channels;
+        f(place, i < block.columns() ? (o * g.channels + c) * g.synapses + k : -1);
+      }
+    }
+  }
+}
+
 // [panel of outputs][column][lane].
-template <class T, class Parallel>
-void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& parallel) {
+template <class T, class E, class Parallel>
+void pack_weight(const Plan& plan, const E* weight, T* packed, const Parallel& parallel) {
+  if (plan.few_channels) {
+    over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
+      for_each_of_few_channels(plan, part, block, [&](int64_t to, int64_t from) {
+        packed[to] = from < 0 ? T(0) : widen(weight[from]);
+      });
+    });
+    return;
+  }
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
     const std::vector<int64_t> places = columns_in_weight(plan, part, block);
@@ -71,7 +114,7 @@ void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& p
       for (const int64_t i : order) {
         T* lane = to + i * panel;
         const int64_t present = places[i] >= 0 ? lanes : 0;
-        for (int64_t o = 0; o < present; ++o) lane[o] = weight[places[i] + (first + o) * output_step];
+        for (int64_t o = 0; o < present; ++o) lane[o] = widen(weight[places[i] + (first + o) * output_step]);
         std::fill(lane + present, lane + panel, T(0));
       }
     }
@@ -82,6 +125,7 @@ void pack_weight(const Plan& plan, const T* weight, T* packed, const Parallel& p
 // [panel of columns][output][lane].
 template <class F>
 void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
+  if (plan.few_channels) return for_each_transposed_of_few_channels(plan, part, block, f);
   const std::vector<int64_t> places = columns_in_weight(plan, part, block);
   const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
   const int64_t columns = block.columns();
@@ -98,10 +142,19 @@ void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block&
   }
 }
 
-template <class T, class Parallel>
-void pack_transposed_weight(const Plan& plan, const T* weight, T* packed, const Parallel& parallel) {
+// The same for the gradient of the weight as the slots sum it.
+template <class F>
+void for_each_summed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
+  if (plan.few_channels) return for_each_of_few_channels(plan, part, block, f);
+  for_each_transposed(plan, part, block, f);
+}
+
+template <class T, class E, class Parallel>
+void pack_transposed_weight(const Plan& plan, const E* weight, T* packed, const Parallel& parallel) {
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    for_each_transposed(plan, part, block, [&](int64_t to, int64_t from) { packed[to] = from < 0 ? T(0) : weight[from]; });
+    for_each_transposed(plan, part, block, [&](int64_t to, int64_t from) {
+      packed[to] = from < 0 ? T(0) : widen(weight[from]);
+    });
   });
 }
 

@@ -7,6 +7,7 @@
 //   tile     output pixels whose columns are in the buffer at once: whole images, whole rows, or a part of one row
 //   panel    columns or outputs that the matrix product takes together, two vectors or with AVX-512 three: buffer and
 //            packed weights are cut into panels, the last of them padded
+//   strip    columns of one synapse along a row of output pixels, of all channels: where there are few (few_channels.h)
 //   chunk    channels that the column pass takes together: a panel, a vector, four, or one; never across two panels
 //   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
 //   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
@@ -33,6 +34,7 @@
 
 #pragma once
 
+#include "element.h"
 #include "geometry.h"
 
 namespace acu {
@@ -96,7 +98,9 @@ struct Plan {
   Geometry geometry;
   Sizes sizes;
   int64_t panel;            // columns or outputs in a panel
+  bool few_channels;        // whether vectors run along rows of pixels, not along channels (few_channels.h)
   int64_t padded_channels;  // of an image as the kernels see it
+  int64_t row_margin = 0;   // zeros before and behind each image row, where there are few channels: elements
   std::vector<SegmentPlan> segments;
   int64_t packed_size = 0, transposed_size = 0;  // elements of the packed weight and of its transpose
   int64_t widest_block = 0;                      // columns of the widest block
@@ -105,13 +109,30 @@ struct Plan {
 
   Plan(const Geometry& g, const Sizes& of_instruction_set, int64_t slots)
       : geometry(g), sizes(of_instruction_set), panel(of_instruction_set.panel) {
+    few_channels = g.groups == 1 && (g.channels == 1 || g.channels == 3) && g.stride.w == 1 &&
+                   g.synapses * g.channels <= sizes.block_columns;
     // Three channels would go one by one, four go together. Each group would need padding of its own.
-    padded_channels = g.groups == 1 ? round_up(g.channels, 4) : g.channels;
+    padded_channels = g.groups == 1 && !few_channels ? round_up(g.channels, 4) : g.channels;
     for (const Segment& segment : cut_into_segments(g)) {
       segments.push_back({segment, {}});
       cut_into_blocks(segments.back());
     }
     cut_into_tiles(slots);
+    // A strip that sees anything begins a width before the image at the earliest, and at its last pixel at the latest.
+    if (few_channels) row_margin = round_up((pixels_per_tile_row + 2) * g.channels, sizes.vector) + sizes.vector;
+  }
+
+  // Elements of an image row as the kernels see it.
+  int64_t row_size() const {
+    const int64_t size = geometry.width * padded_channels;
+    return few_channels ? round_up(size, sizes.vector) + 2 * row_margin : size;
+  }
+
+  // Elements of the weight's gradient as a slot sums it: in the order of the transposed weight, of the packed one, or, of a
+  // depthwise convolution, of the weight itself.
+  int64_t gradient_size() const {
+    if (geometry.depthwise()) return geometry.channels * geometry.synapses;
+    return few_channels ? packed_size : transposed_size;
   }
 
   Tile tile(int64_t index) const {
@@ -148,15 +169,20 @@ struct Plan {
   int64_t first_tile(int64_t part, int64_t parts) const { return tile_count * part / parts; }
 
   // Whether the kernels work on copies of the images, in channels_last and with padded channels.
-  bool copies_images(bool channels_last) const { return !channels_last || padded_channels != geometry.channels; }
+  bool copies_images(Layout layout) const {
+    return copies_outputs(layout) || few_channels || padded_channels != geometry.channels;
+  }
+
+  // Whether output and its gradient pass through a copy: they have no padding.
+  static bool copies_outputs(Layout layout) { return !layout.channels_last || layout.element != Element::kOwn; }
 
   // Portions of forward for `slots` threads: enough for an even end. Where images are copied a portion is whole images,
-  // since each one copies all rows that its tiles can touch.
-  int64_t portions(int64_t slots, bool channels_last) const {
+  // since the first tile of each copies rows that the tile before it has copied too.
+  int64_t portions(int64_t slots, Layout layout) const {
     if (slots == 1) return 1;
     // Each one has its own scratch, of which a depthwise one has much for little work.
     if (geometry.depthwise()) return std::min(tile_count, slots * 8);
-    if (copies_images(channels_last)) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
+    if (copies_images(layout)) return std::clamp(geometry.images, slots, std::max(slots, tile_count));
     return std::min(tile_count, slots * 32);
   }
 
@@ -164,14 +190,23 @@ struct Plan {
   // Few channels with all their synapses before more channels: the columns of a block then come from few lines of the
   // image, which stay in the first-level cache.
   void cut_into_blocks(SegmentPlan& plan) {
+    if (few_channels) {
+      const int64_t columns = geometry.synapses * geometry.channels;
+      plan.blocks.push_back({0, geometry.synapses, 0, geometry.channels, packed_size, transposed_size});
+      packed_size += round_up(plan.outputs(), sizes.vector) * columns;
+      transposed_size += round_up(columns, sizes.vector) * plan.outputs();
+      widest_block = columns;
+      return;
+    }
     const int64_t begin = plan.segment.in_begin;
     const int64_t end = geometry.groups == 1 ? padded_channels : plan.segment.in_end, channels = end - begin;
     const int64_t synapses = geometry.synapses;
     const int64_t most_channels = std::max(panel, sizes.block_columns / synapses / panel * panel);
     const int64_t channels_at_once = round_up(ceil_div(channels, ceil_div(channels, most_channels)), panel);
-    const int64_t most_synapses = std::max<int64_t>(1, sizes.block_columns / std::min(channels, channels_at_once));
-    const int64_t synapses_at_once = ceil_div(synapses, ceil_div(synapses, most_synapses));
     for (int64_t c = begin; c < end; c += channels_at_once) {
+      // The last channels may be fewer, and then more of their synapses go together.
+      const int64_t most_synapses = std::max<int64_t>(1, sizes.block_columns / std::min(channels_at_once, end - c));
+      const int64_t synapses_at_once = ceil_div(synapses, ceil_div(synapses, most_synapses));
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
         Block block{k, std::min(k + synapses_at_once, synapses), c, std::min(c + channels_at_once, end), packed_size,
                     transposed_size};

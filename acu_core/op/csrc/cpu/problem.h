@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "element.h"
 #include "plan.h"
 
 namespace acu {
@@ -39,11 +40,11 @@ template <class T>
 struct ForwardProblem {
   const Plan& plan;
   const Synapse<T>* synapses;  // [position group][synapse]
-  const T* input;
+  const void* input;           // as the layout says, and so for the other images
   const T* packed_weight;
   const T* bias;  // or null
-  T* output;
-  bool channels_last;
+  void* output;
+  Layout layout;
   const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
@@ -51,28 +52,29 @@ template <class T>
 struct BackwardProblem {
   const Plan& plan;
   const Synapse<T>* synapses;
-  const T* grad_output;
-  const T* input;
+  const void* grad_output;
+  const void* input;
   const T* transposed_weight;
-  T* grad_input;  // or null when not needed; every element is written
-  bool need_weight, need_positions, need_bias, channels_last;
+  void* grad_input;  // or null when not needed; every element is written
+  bool need_weight, need_positions, need_bias;
+  Layout layout;
   const Cells<T>* cells = nullptr;  // of a depthwise convolution
 };
 
-// Rows of the input's gradient of the image that the previous slot had begun: kept apart, so that no two slots write
-// one place, and added in the order of the slots at the end.
+// Rows of an image's gradient that more than one slot adds to, where a slot begins or ends within an image: kept apart, so
+// that no two slots write one place, and added in the order of the slots at the end.
 template <class T>
-struct PartialImage {
-  int64_t image = -1, row_begin = 0, row_end = 0;
-  Buffer<T> rows;  // channels_last
+struct SharedRows {
+  int64_t image, begin, end;
+  Buffer<T> rows;  // as the kernels see an image: channels_last, with padded channels and margins
 };
 
 template <class T>
 struct SlotSums {
-  Buffer<T> weight;               // in the layout of the transposed weight; depthwise (C, 1, K)
+  Buffer<T> weight;               // in the order of for_each_summed (pack.h); depthwise (C, 1, K)
   std::vector<double> positions;  // [position group][synapse][y, x]
   std::vector<double> bias;
-  PartialImage<T> partial;
+  std::vector<SharedRows<T>> shared;  // by image and row
 };
 
 // The kernels of one instruction set.

@@ -8,20 +8,20 @@
 
 namespace acu {
 
-template <class T, class Parallel>
-void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, T* grad_weight, const Parallel& parallel) {
+template <class T, class E, class Parallel>
+void reduce_weight(const Plan& plan, const std::vector<SlotSums<T>>& sums, E* grad_weight, const Parallel& parallel) {
   const auto add_up = [&](int64_t from, int64_t to) {
     if (to < 0) return;
     T sum = sums[0].weight.data()[from];
     for (std::size_t slot = 1; slot < sums.size(); ++slot) sum += sums[slot].weight.data()[from];
-    grad_weight[to] = sum;
+    grad_weight[to] = round_to<E>(sum);
   };
   if (plan.geometry.depthwise()) {
-    for (int64_t i = 0; i < plan.geometry.channels * plan.geometry.synapses; ++i) add_up(i, i);
+    for (int64_t i = 0; i < plan.gradient_size(); ++i) add_up(i, i);
     return;
   }
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
-    for_each_transposed(plan, part, block, add_up);
+    for_each_summed(plan, part, block, add_up);
   });
 }
 
@@ -34,32 +34,46 @@ void reduce_positions(const std::vector<SlotSums<T>>& sums, int64_t count, T* gr
   }
 }
 
-template <class T>
-void reduce_bias(const std::vector<SlotSums<T>>& sums, int64_t count, T* grad_bias) {
+template <class T, class E>
+void reduce_bias(const std::vector<SlotSums<T>>& sums, int64_t count, E* grad_bias) {
   for (int64_t i = 0; i < count; ++i) {
     double sum = 0;
     for (const SlotSums<T>& slot : sums) sum += slot.bias[i];
-    grad_bias[i] = static_cast<T>(sum);
+    grad_bias[i] = round_to<E>(static_cast<T>(sum));
   }
 }
 
-// Adds the rows of images that more than one slot worked on.
-template <class T, class Parallel>
-void reduce_partial_images(const Plan& plan, const std::vector<SlotSums<T>>& sums, bool channels_last, T* grad_input,
-                           const Parallel& parallel) {
+// Adds up and writes the rows of images to which more than one slot has added.
+template <class T, class E, class Parallel>
+void reduce_shared_rows(const Plan& plan, const std::vector<SlotSums<T>>& sums, bool channels_last, E* grad_input,
+                        const Parallel& parallel) {
   const Geometry& g = plan.geometry;
-  const int64_t row_size = g.width * plan.padded_channels, pixels = g.height * g.width;
+  const int64_t pixels = g.height * g.width;
+  const int64_t channel_step = channels_last ? 1 : pixels, pixel_step = channels_last ? g.channels : 1;
+  std::vector<const SharedRows<T>*> all;
   for (const SlotSums<T>& slot : sums) {
-    const PartialImage<T>& partial = slot.partial;
-    if (partial.image < 0) continue;
-    T* image = grad_input + partial.image * g.channels * pixels;
-    const int64_t channel_step = channels_last ? 1 : pixels, pixel_step = channels_last ? g.channels : 1;
-    parallel(partial.row_end - partial.row_begin, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const T* from = partial.rows.data() + r * row_size;
-        T* to = image + (partial.row_begin + r) * g.width * pixel_step;
+    for (const SharedRows<T>& shared : slot.shared) all.push_back(&shared);
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    parallel(all[i]->end - all[i]->begin, [&](int64_t begin, int64_t end) {
+      std::vector<const T*> parts;
+      for (int64_t y = all[i]->begin + begin; y < all[i]->begin + end; ++y) {
+        parts.clear();
+        bool is_first = true;
+        for (std::size_t j = 0; j < all.size(); ++j) {
+          const SharedRows<T>& other = *all[j];
+          if (other.image != all[i]->image || y < other.begin || y >= other.end) continue;
+          is_first = is_first && j >= i;
+          parts.push_back(other.rows.data() + (y - other.begin) * plan.row_size() + plan.row_margin);
+        }
+        if (!is_first) continue;  // written with the first that has it
+        E* to = grad_input + all[i]->image * g.channels * pixels + y * g.width * pixel_step;
         for (int64_t x = 0; x < g.width; ++x) {
-          for (int64_t c = 0; c < g.channels; ++c) to[x * pixel_step + c * channel_step] += from[x * plan.padded_channels + c];
+          for (int64_t c = 0; c < g.channels; ++c) {
+            T sum = parts[0][x * plan.padded_channels + c];
+            for (std::size_t j = 1; j < parts.size(); ++j) sum += parts[j][x * plan.padded_channels + c];
+            to[x * pixel_step + c * channel_step] = round_to<E>(sum);
+          }
         }
       }
     });

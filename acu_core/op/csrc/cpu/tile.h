@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "depthwise_tile.h"
 #include "micro_kernel.h"
 #include "problem.h"
 #include "transpose.h"
@@ -18,37 +17,91 @@ struct RowRange {
   int64_t begin, end;
 };
 
-// Image rows that output rows [begin, end) can touch at these synapses.
+// Image rows from the first to the last that output rows [begin, end) can touch at these synapses. From one tile of an image
+// to the next neither end goes back.
 template <class T>
 RowRange touched_rows(const Geometry& g, const Synapse<T>* synapses, int64_t begin, int64_t end) {
   RowRange rows{g.height, 0};
   for (int64_t t = 0; t < g.position_groups * g.synapses; ++t) {
     const int64_t first = begin * g.stride.h - g.padding.top + synapses[t].row;
     const int64_t last = (end - 1) * g.stride.h - g.padding.top + synapses[t].row + 1;
-    if (last < 0 || first >= g.height) continue;
-    rows.begin = std::min(rows.begin, std::max<int64_t>(first, 0));
-    rows.end = std::max(rows.end, std::min(last + 1, g.height));
+    rows.begin = std::min(rows.begin, std::clamp<int64_t>(first, 0, g.height));
+    rows.end = std::max(rows.end, std::clamp<int64_t>(last + 1, 0, g.height));
   }
-  return rows.begin < rows.end ? rows : RowRange{0, 0};
+  return rows;
 }
 
-// The output rows of `image` that belong to the tiles [begin, end), when a tile is a part of one image.
-inline RowRange rows_of_image(const Plan& plan, int64_t image, int64_t begin, int64_t end) {
-  const int64_t first = std::max(begin, image * plan.tiles_per_image_group);
-  const int64_t last = std::min(end, (image + 1) * plan.tiles_per_image_group) - 1;
-  const Tile a = plan.tile(first), b = plan.tile(last);
-  return {a.row, b.row + b.rows};
-}
-
-// `count` pixels of a plain tensor, from `pixel` of an image on, to channels_last with padded channels.
+// The same for a tile. Whole images, in whole.
 template <class T>
-void copy_in(const Plan& plan, bool channels_last, const T* image, int64_t pixel, int64_t count, T* to) {
+RowRange touched_rows(const Plan& plan, const Synapse<T>* synapses, const Tile& tile) {
+  if (plan.tiles_per_image_group == 1) return {0, plan.geometry.height};
+  return touched_rows(plan.geometry, synapses, tile.row, tile.row + tile.rows);
+}
+
+// A copy of the image rows that the current tile touches, in channels_last and with padded channels; of whole images where
+// the tile is. It moves on from tile to tile, so that little of an image is in the copy at once.
+template <class T>
+class Window {
+ public:
+  Window() = default;
+  Window(const Plan& plan, const Synapse<T>* synapses)
+      : height_(plan.geometry.height), row_size_(plan.row_size()), margin_(plan.row_margin) {
+    if (plan.tiles_per_image_group > 1) {
+      int64_t lowest = synapses[0].row, highest = synapses[0].row;
+      for (int64_t t = 1; t < plan.geometry.position_groups * plan.geometry.synapses; ++t) {
+        lowest = std::min(lowest, synapses[t].row);
+        highest = std::max(highest, synapses[t].row);
+      }
+      height_ = std::min(height_, (plan.rows_per_tile - 1) * plan.geometry.stride.h + highest - lowest + 2);
+    }
+    const int64_t size = plan.images_per_tile * height_ * row_size_;
+    rows_ = Buffer<T>(size);
+    if (margin_ > 0) std::fill_n(rows_.data(), size, T(0));
+  }
+
+  RowRange rows() const { return in_use_; }
+  int64_t height() const { return height_; }
+
+  T* row(int64_t image_in_tile, int64_t y) const {
+    return rows_.data() + (image_in_tile * height_ + y - in_use_.begin) * row_size_ + margin_;
+  }
+
+  void start_image() { in_use_ = {0, 0}; }
+
+  // Makes the window [rows.begin, rows.end), keeps what it has of these, and returns which ones are new.
+  RowRange move_to(RowRange rows) {
+    const RowRange kept{rows.begin, std::max(rows.begin, in_use_.end)};
+    if (kept.begin < kept.end && kept.begin > in_use_.begin) {
+      std::copy(row(0, kept.begin) - margin_, row(0, kept.end) - margin_, rows_.data());  // towards the front
+    }
+    in_use_ = rows;
+    return {kept.end, rows.end};
+  }
+
+ private:
+  int64_t height_ = 0, row_size_ = 0, margin_ = 0;  // of each image
+  RowRange in_use_{0, 0};
+  Buffer<T> rows_;
+};
+
+// Rows of an image in any layout to channels_last with padded channels. `image` and `to`: the first pixel of the first.
+template <class T, class E>
+void copy_in(const Plan& plan, bool channels_last, const E* image, int64_t rows, T* to) {
   const Geometry& g = plan.geometry;
-  const int64_t step = plan.padded_channels;
+  const int64_t step = plan.padded_channels, row_size = g.width * step;
+  if (plan.row_size() != row_size && rows > 1) {
+    for (int64_t y = 0; y < rows; ++y, image += g.width * (channels_last ? g.channels : 1), to += plan.row_size()) {
+      copy_in(plan, channels_last, image, 1, to);
+    }
+    return;
+  }
+  const int64_t count = rows * g.width;
   if (!channels_last) {
-    transpose(g.channels, count, image + pixel, g.height * g.width, to, step);
+    transpose(g.channels, count, image, g.height * g.width, to, step);
+  } else if (step == g.channels) {
+    copy_elements(image, count * step, to);
   } else {
-    for (int64_t p = 0; p < count; ++p) std::copy_n(image + (pixel + p) * g.channels, g.channels, to + p * step);
+    for (int64_t p = 0; p < count; ++p) copy_elements(image + p * g.channels, g.channels, to + p * step);
   }
   for (int64_t c = g.channels; c < step; ++c) {
     for (int64_t p = 0; p < count; ++p) to[p * step + c] = T(0);
@@ -59,42 +112,46 @@ void copy_in(const Plan& plan, bool channels_last, const T* image, int64_t pixel
 template <class T>
 class Images {
  public:
-  Images(const Plan& plan, const Synapse<T>* synapses, const T* input, bool channels_last)
-      : plan_(plan), synapses_(synapses), input_(input), channels_last_(channels_last),
-        copies_(plan.copies_images(channels_last)) {
-    if (copies_) copy_ = Buffer<T>(plan.images_per_tile * image_size());
+  Images(const Plan& plan, const Synapse<T>* synapses, const void* input, Layout layout)
+      : plan_(plan), synapses_(synapses), input_(input), layout_(layout), copies_(plan.copies_images(layout)),
+        row_size_(plan.row_size()), height_(plan.geometry.height) {
+    if (!copies_) return;
+    window_ = Window<T>(plan, synapses);
+    height_ = window_.height();
   }
 
-  // Makes the images of `tile` ready; [begin, end) are the tiles of the slot or portion.
-  void prepare(const Tile& tile, int64_t begin, int64_t end) {
-    if (!copies_) base_ = input_ + tile.image * image_size();
-    if (!copies_ || tile.image == prepared_) return;
+  void prepare(const Tile& tile) {
     const Geometry& g = plan_.geometry;
-    prepared_ = tile.image;
-    base_ = copy_.data();
-    RowRange out{0, g.out_height};
-    if (plan_.tiles_per_image_group > 1) out = rows_of_image(plan_, tile.image, begin, end);
-    const RowRange rows = touched_rows(g, synapses_, out.begin, out.end);
-    for (int64_t n = 0; n < tile.images; ++n) {
-      copy_in(plan_, channels_last_, input_ + (tile.image + n) * g.channels * g.height * g.width,
-              rows.begin * g.width, (rows.end - rows.begin) * g.width,
-              copy_.data() + n * image_size() + rows.begin * g.width * plan_.padded_channels);
+    const int64_t image_size = g.height * g.width * g.channels;
+    if (!copies_) {
+      first_ = static_cast<const T*>(input_) + tile.image * image_size;
+      return;
     }
+    if (tile.image != prepared_) window_.start_image();
+    prepared_ = tile.image;
+    const RowRange rows = window_.move_to(touched_rows(plan_, synapses_, tile));
+    const int64_t first = rows.begin * g.width * (layout_.channels_last ? g.channels : 1);
+    with_elements<T>(layout_.element, input_, [&](const auto* input) {
+      for (int64_t n = 0; n < tile.images && rows.begin < rows.end; ++n) {
+        copy_in(plan_, layout_.channels_last, input + (tile.image + n) * image_size + first, rows.end - rows.begin,
+                window_.row(n, rows.begin));
+      }
+    });
+    first_ = window_.row(0, window_.rows().begin) - window_.rows().begin * row_size_;
   }
 
-  const T* row(int64_t image_in_tile, int64_t y) const {
-    return base_ + image_in_tile * image_size() + y * plan_.geometry.width * plan_.padded_channels;
-  }
+  const T* row(int64_t image_in_tile, int64_t y) const { return first_ + (image_in_tile * height_ + y) * row_size_; }
 
  private:
-  int64_t image_size() const { return plan_.geometry.height * plan_.geometry.width * plan_.padded_channels; }
-
   const Plan& plan_;
   const Synapse<T>* synapses_;
-  const T* input_;
-  const bool channels_last_, copies_;
-  Buffer<T> copy_;
-  const T* base_ = nullptr;
+  const void* input_;
+  const Layout layout_;
+  const bool copies_;
+  const int64_t row_size_;
+  int64_t height_;  // rows from one image to the next
+  Window<T> window_;
+  const T* first_ = nullptr;  // where row 0 of the tile's first image is, or would be
   int64_t prepared_ = -1;
 };
 
@@ -176,28 +233,60 @@ void start_with_bias(const Plan& plan, const SegmentPlan& part, const T* bias, i
   for (int64_t p = 0; p < pixels; ++p) std::copy(bias + part.segment.out_begin, bias + part.segment.out_end, out + p * step);
 }
 
+// The tile's first output pixel, counted over all images.
+inline int64_t first_pixel(const Geometry& g, const Tile& tile) {
+  return tile.image * g.out_pixels() + tile.row * g.out_width + tile.column;
+}
+
+// The gradient of the tile's output pixels, in channels_last.
+template <class T>
+void fetch_gradient(const Geometry& g, const Tile& tile, const void* grad_output, Layout layout, T* to) {
+  const int64_t per_image = tile.rows * tile.width, in_image = tile.row * g.out_width + tile.column;
+  with_elements<T>(layout.element, grad_output, [&](const auto* from) {
+    if (layout.channels_last) {
+      copy_elements(from + first_pixel(g, tile) * g.outputs, tile.pixels() * g.outputs, to);
+      return;
+    }
+    for (int64_t n = 0; n < tile.images; ++n) {
+      transpose(g.outputs, per_image, from + (tile.image + n) * g.outputs * g.out_pixels() + in_image, g.out_pixels(),
+                to + n * per_image * g.outputs, g.outputs);
+    }
+  });
+}
+
+template <class T>
+void send_outputs(const Geometry& g, const Tile& tile, const T* from, void* output, Layout layout) {
+  const int64_t per_image = tile.rows * tile.width, in_image = tile.row * g.out_width + tile.column;
+  with_elements<T>(layout.element, output, [&](auto* to) {
+    if (layout.channels_last) {
+      copy_elements(from, tile.pixels() * g.outputs, to + first_pixel(g, tile) * g.outputs);
+      return;
+    }
+    for (int64_t n = 0; n < tile.images; ++n) {
+      transpose(per_image, g.outputs, from + n * per_image * g.outputs, g.outputs,
+                to + (tile.image + n) * g.outputs * g.out_pixels() + in_image, g.out_pixels());
+    }
+  });
+}
+
 // ---------------------------------------------------------------------------------------------------- forward
 
 template <class T>
-void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions) {
+void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end) {
   const Plan& plan = problem.plan;
   const Geometry& g = plan.geometry;
-  const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
-  if (begin == end) return;
-  if (g.depthwise()) return forward_depthwise(problem, portion, portions);
-  Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
+  Images<T> images(plan, problem.synapses, problem.input, problem.layout);
   Buffer<T> columns(plan.buffer_size());
-  Buffer<T> out_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
+  const bool copies = plan.copies_outputs(problem.layout);
+  Buffer<T> out_copy(copies ? plan.largest_tile() * g.outputs : 0);
   std::vector<Walk<T>> walks;
   Sight sight;
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
     const int64_t pixels = tile.pixels();
-    images.prepare(tile, begin, end);
-    const int64_t in_image = tile.row * g.out_width + tile.column;
-    T* out = problem.channels_last ? problem.output + (tile.image * g.out_pixels() + in_image) * g.outputs
-                                   : out_copy.data();
+    images.prepare(tile);
+    T* out = copies ? out_copy.data() : static_cast<T*>(problem.output) + first_pixel(g, tile) * g.outputs;
     for (const SegmentPlan& part : plan.segments) {
       T* part_out = out + part.segment.out_begin;
       if (problem.bias != nullptr) start_with_bias(plan, part, problem.bias, pixels, part_out);
@@ -216,13 +305,7 @@ void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions
         started = true;
       }
     }
-    if (!problem.channels_last) {
-      const int64_t per_image = tile.rows * tile.width;
-      for (int64_t n = 0; n < tile.images; ++n) {
-        transpose(per_image, g.outputs, out + n * per_image * g.outputs, g.outputs,
-                  problem.output + (tile.image + n) * g.outputs * g.out_pixels() + in_image, g.out_pixels());
-      }
-    }
+    if (copies) send_outputs(g, tile, out, problem.output, problem.layout);
   }
 }
 

@@ -7,75 +7,147 @@
 
 namespace acu::ACU_INSTRUCTION_SET {
 
-// The gradient of the images of the current tile in channels_last, and where it goes when the image is complete.
+// The gradient of the images of the current tile in channels_last, and where it goes. Rows that other slots add to as well
+// stay with the slot's sums; the others are written here, each once, when no tile is left that touches it.
 template <class T>
 class ImageGradients {
  public:
-  ImageGradients(const BackwardProblem<T>& problem, int64_t begin, int64_t end, PartialImage<T>& partial)
-      : problem_(problem), plan_(problem.plan), begin_(begin), end_(end), partial_(partial) {
-    if (problem.grad_input == nullptr) return;
-    const Geometry& g = plan_.geometry;
-    row_size_ = g.width * plan_.padded_channels;
-    copies_ = plan_.copies_images(problem.channels_last);
-    if (copies_) copy_ = Buffer<T>(plan_.images_per_tile * g.height * row_size_);
-    if (plan_.tiles_per_image_group > 1 && begin % plan_.tiles_per_image_group != 0) {
-      partial_.image = begin / plan_.tiles_per_image_group;
-      const RowRange out = rows_of_image(plan_, partial_.image, begin, end);
-      const RowRange rows = touched_rows(g, problem.synapses, out.begin, out.end);
-      partial_.row_begin = rows.begin;
-      partial_.row_end = rows.end;
-      partial_.rows = Buffer<T>((rows.end - rows.begin) * row_size_);
-      std::fill_n(partial_.rows.data(), (rows.end - rows.begin) * row_size_, T(0));
-    }
+  ImageGradients(const BackwardProblem<T>& problem, int64_t begin, int64_t end, std::vector<SharedRows<T>>& shared)
+      : problem_(problem), plan_(problem.plan), end_(end), shared_(shared),
+        row_size_(plan_.row_size()) {
+    if (needed() && (copies() || is_cut(begin) || is_cut(end))) window_ = Window<T>(plan_, problem.synapses);
   }
 
   bool needed() const { return problem_.grad_input != nullptr; }
 
-  void prepare(const Tile& tile) {
-    if (!needed() || tile.image == prepared_) return;
-    prepared_ = tile.image;
-    const int64_t size = plan_.geometry.height * row_size_;
-    if (tile.image == partial_.image) {
-      base_ = partial_.rows.data();
-      first_row_ = partial_.row_begin;
-    } else {
-      base_ = copies_ ? copy_.data() : problem_.grad_input + tile.image * size;
-      first_row_ = 0;
-      std::fill_n(base_, tile.images * size, T(0));
-    }
-  }
-
-  // Called after a tile: the last one of an image sends a copy home.
-  void finish(const Tile& tile, int64_t index) {
-    if (!needed() || !copies_ || tile.image == partial_.image) return;
-    const bool image_goes_on = (index + 1) % plan_.tiles_per_image_group != 0 && index + 1 < end_;
-    if (image_goes_on) return;
+  void prepare(const Tile& tile, int64_t index) {
+    if (!needed()) return;
     const Geometry& g = plan_.geometry;
-    const int64_t pixels = g.height * g.width, step = plan_.padded_channels;
-    for (int64_t n = 0; n < tile.images; ++n) {
-      const T* from = copy_.data() + n * pixels * step;
-      T* to = problem_.grad_input + (tile.image + n) * pixels * g.channels;
-      if (problem_.channels_last) {
-        for (int64_t p = 0; p < pixels; ++p) std::copy_n(from + p * step, g.channels, to + p * g.channels);
-      } else {
-        transpose(pixels, g.channels, from, step, to, pixels);
+    if (tile.image != prepared_) {
+      prepared_ = tile.image;
+      start_image(tile.image, index);
+      window_.start_image();
+      height_ = in_place_ ? g.height : window_.height();
+      if (in_place_) {
+        first_ = static_cast<T*>(problem_.grad_input) + tile.image * g.height * row_size_;
+        std::fill_n(first_, tile.images * g.height * row_size_, T(0));
       }
     }
+    if (in_place_) return;
+    const RowRange rows = touched_rows(plan_, problem_.synapses, tile);
+    send(tile, rows.begin);
+    const RowRange fresh = window_.move_to(rows);
+    for (int64_t n = 0; n < tile.images && fresh.begin < fresh.end; ++n) {
+      std::fill_n(window_.row(n, fresh.begin) - plan_.row_margin, (fresh.end - fresh.begin) * row_size_, T(0));
+    }
+    first_ = window_.row(0, rows.begin) - rows.begin * row_size_;
   }
 
-  T* row(int64_t image_in_tile, int64_t y) const {
-    return base_ + (image_in_tile * plan_.geometry.height + y - first_row_) * row_size_;
+  // Called after a tile: with the slot's last one of an image, its rows are complete.
+  void finish(const Tile& tile, int64_t index) {
+    const bool image_goes_on = index + 1 < end_ && is_cut(index + 1);
+    if (!needed() || in_place_ || image_goes_on) return;
+    send(tile, std::max(own_.end, window_.rows().end));
   }
+
+  T* row(int64_t image_in_tile, int64_t y) const { return first_ + (image_in_tile * height_ + y) * row_size_; }
 
  private:
+  bool copies() const { return plan_.copies_images(problem_.layout); }
+
+  // Whether an image lies on both sides of where a tile begins.
+  bool is_cut(int64_t tile) const { return tile % plan_.tiles_per_image_group != 0; }
+
+  // Which rows of the image are this slot's alone. Those beside them that it touches are shared. Rows that no tile touches
+  // belong to the slot whose rows come before them.
+  void start_image(int64_t image, int64_t index) {
+    const int64_t per_image = plan_.tiles_per_image_group, height = plan_.geometry.height;
+    const int64_t image_end = (index / per_image + 1) * per_image, last = std::min(end_, image_end) - 1;
+    own_ = {0, height};
+    sent_ = 0;
+    const bool begins_within = is_cut(index), ends_within = last + 1 < image_end;
+    in_place_ = !copies() && !begins_within && !ends_within;
+    if (!begins_within && !ends_within) return;
+    const RowRange touched{tile_rows(index).begin, tile_rows(last).end};
+    if (begins_within) own_.begin = std::max(touched.begin, tile_rows(index - 1).end);
+    if (ends_within) own_.end = std::max(own_.begin, tile_rows(last + 1).begin);
+    if (begins_within) sent_ = touched.begin;
+    share(image, {touched.begin, begins_within ? own_.begin : 0});
+    share(image, {ends_within ? own_.end : touched.end, touched.end});
+  }
+
+  RowRange tile_rows(int64_t index) const { return touched_rows(plan_, problem_.synapses, plan_.tile(index)); }
+
+  void share(int64_t image, RowRange rows) {
+    if (rows.begin >= rows.end) return;
+    shared_.push_back({image, rows.begin, rows.end, Buffer<T>((rows.end - rows.begin) * row_size_)});
+  }
+
+  // No tile to come touches the rows up to `end`. Those that the window has not held are zero.
+  void send(const Tile& tile, int64_t end) {
+    const RowRange held{window_.rows().begin, std::min(window_.rows().end, end)};
+    if (held.begin < held.end) {
+      write(tile, {std::max(held.begin, own_.begin), std::min(held.end, own_.end)});
+      for (const SharedRows<T>& shared : shared_) {
+        const int64_t first = std::max(held.begin, shared.begin), last = std::min(held.end, shared.end);
+        if (shared.image != tile.image || first >= last) continue;
+        const T* from = window_.row(0, first) - plan_.row_margin;
+        std::copy_n(from, (last - first) * row_size_, shared.rows.data() + (first - shared.begin) * row_size_);
+      }
+    }
+    clear(tile, {std::max({held.end, sent_, own_.begin}), std::min(end, own_.end)});
+    sent_ = std::max(sent_, end);
+  }
+
+  void write(const Tile& tile, RowRange rows) {
+    if (rows.begin >= rows.end) return;
+    const Geometry& g = plan_.geometry;
+    const bool channels_last = problem_.layout.channels_last;
+    // Rows that have nothing between them go together.
+    const int64_t step = plan_.padded_channels, together = row_size_ == g.width * step ? rows.end - rows.begin : 1;
+    const int64_t pixels = together * g.width, all = g.height * g.width;
+    with_elements<T>(problem_.layout.element, problem_.grad_input, [&](auto* grad_input) {
+      for (int64_t n = 0; n < tile.images; ++n) {
+        for (int64_t y = rows.begin; y < rows.end; y += together) {
+          const T* from = window_.row(n, y);
+          auto* to = grad_input + (tile.image + n) * g.channels * all + y * g.width * (channels_last ? g.channels : 1);
+          if (!channels_last) {
+            transpose(pixels, g.channels, from, step, to, all);
+          } else if (step == g.channels) {
+            copy_elements(from, pixels * step, to);
+          } else {
+            for (int64_t p = 0; p < pixels; ++p) copy_elements(from + p * step, g.channels, to + p * g.channels);
+          }
+        }
+      }
+    });
+  }
+
+  void clear(const Tile& tile, RowRange rows) {
+    if (rows.begin >= rows.end) return;
+    const Geometry& g = plan_.geometry;
+    const int64_t all = g.height * g.width, pixels = (rows.end - rows.begin) * g.width;
+    with_elements<T>(problem_.layout.element, problem_.grad_input, [&](auto* grad_input) {
+      using E = std::remove_reference_t<decltype(*grad_input)>;
+      const int64_t runs = problem_.layout.channels_last ? 1 : g.channels, run = pixels * (g.channels / runs);
+      for (int64_t n = 0; n < tile.images; ++n) {
+        E* to = grad_input + (tile.image + n) * g.channels * all + rows.begin * g.width * (g.channels / runs);
+        for (int64_t i = 0; i < runs; ++i, to += all) std::fill_n(to, run, E{});
+      }
+    });
+  }
+
   const BackwardProblem<T>& problem_;
   const Plan& plan_;
-  const int64_t begin_, end_;
-  PartialImage<T>& partial_;
-  Buffer<T> copy_;
-  T* base_ = nullptr;
-  bool copies_ = false;
-  int64_t row_size_ = 0, first_row_ = 0, prepared_ = -1;
+  const int64_t end_;  // of the slot's tiles
+  std::vector<SharedRows<T>>& shared_;
+  const int64_t row_size_;
+  Window<T> window_;
+  T* first_ = nullptr;  // where row 0 of the tile's first image is, or would be
+  bool in_place_ = false;
+  int64_t height_ = 0;  // rows from one image to the next
+  int64_t prepared_ = -1, sent_ = 0;
+  RowRange own_{0, 0};
 };
 
 // What a walk back over a block needs beside tensors: the walks, a row of zeros to read and a row that nobody reads to
@@ -180,44 +252,57 @@ void add_bias_gradient(int64_t pixels, int64_t outputs, const T* gradient, std::
   for (int64_t o = 0; o < outputs; ++o) sums[o] += row[o];
 }
 
+// The gradient of the current tile's output pixels in channels_last, and that of the bias.
 template <class T>
-void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, SlotSums<T>& sums) {
+class GradientTile {
+ public:
+  explicit GradientTile(const BackwardProblem<T>& problem)
+      : problem_(problem), copies_(problem.plan.copies_outputs(problem.layout)),
+        copy_(copies_ ? problem.plan.largest_tile() * problem.plan.geometry.outputs : 0),
+        bias_row_(problem.plan.geometry.outputs) {}
+
+  // Adds to the sums of the bias where these are needed.
+  const T* fetch(const Tile& tile, std::vector<double>& bias_sums) {
+    const Geometry& g = problem_.plan.geometry;
+    const T* gradient = copy_.data();
+    if (copies_) {
+      fetch_gradient(g, tile, problem_.grad_output, problem_.layout, copy_.data());
+    } else {
+      gradient = static_cast<const T*>(problem_.grad_output) + first_pixel(g, tile) * g.outputs;
+    }
+    if (problem_.need_bias) add_bias_gradient(tile.pixels(), g.outputs, gradient, bias_row_, bias_sums.data());
+    return gradient;
+  }
+
+ private:
+  const BackwardProblem<T>& problem_;
+  const bool copies_;
+  Buffer<T> copy_;
+  std::vector<T> bias_row_;
+};
+
+template <class T>
+bool needs_columns(const BackwardProblem<T>& problem) {
+  return problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
+}
+
+template <class T>
+void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t end, SlotSums<T>& sums) {
   const Plan& plan = problem.plan;
   const Geometry& g = plan.geometry;
-  sums.positions.assign(2 * g.position_groups * g.synapses, 0.0);
-  sums.bias.assign(problem.need_bias ? g.outputs : 0, 0.0);
-  if (problem.need_weight) {
-    const int64_t size = g.depthwise() ? g.channels * g.synapses : plan.transposed_size;
-    sums.weight = Buffer<T>(size);
-    std::fill_n(sums.weight.data(), size, T(0));
-  }
-  const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
-  if (begin == end) return;
-  if (g.depthwise()) return backward_depthwise(problem, slot, slots, sums);
-  const bool need_columns = problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
-  Images<T> images(plan, problem.synapses, problem.input, problem.channels_last);
-  ImageGradients<T> gradients(problem, begin, end, sums.partial);
+  Images<T> images(plan, problem.synapses, problem.input, problem.layout);
+  ImageGradients<T> gradients(problem, begin, end, sums.shared);
+  GradientTile<T> gradient_tile(problem);
   WalkScratch<T> scratch(plan);
   Buffer<T> columns(plan.buffer_size());
-  Buffer<T> gradient_copy(problem.channels_last ? 0 : plan.largest_tile() * g.outputs);
-  std::vector<T> bias_row(g.outputs);
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
-    const int64_t pixels = tile.pixels(), per_image = tile.rows * tile.width;
-    const int64_t in_image = tile.row * g.out_width + tile.column;
-    const T* gradient = problem.grad_output + (tile.image * g.out_pixels() + in_image) * g.outputs;
-    if (!problem.channels_last) {
-      for (int64_t n = 0; n < tile.images; ++n) {
-        transpose(g.outputs, per_image, problem.grad_output + (tile.image + n) * g.outputs * g.out_pixels() + in_image,
-                  g.out_pixels(), gradient_copy.data() + n * per_image * g.outputs, g.outputs);
-      }
-      gradient = gradient_copy.data();
-    }
-    if (problem.need_bias) add_bias_gradient(pixels, g.outputs, gradient, bias_row, sums.bias.data());
-    if (!need_columns) continue;
-    images.prepare(tile, begin, end);
-    gradients.prepare(tile);
+    const int64_t pixels = tile.pixels();
+    const T* gradient = gradient_tile.fetch(tile, sums.bias);
+    if (!needs_columns(problem)) continue;
+    images.prepare(tile);
+    gradients.prepare(tile, index);
     for (const SegmentPlan& part : plan.segments) {
       const T* part_gradient = gradient + part.segment.out_begin;
       const int64_t group = part.segment.position_group * g.synapses;

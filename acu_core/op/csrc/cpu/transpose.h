@@ -37,14 +37,14 @@ ACU_INLINE void transpose_in_registers(typename S::Vector (&v)[S::kLanes]) {
   }
 }
 
-// to[c * to_step + r] = from[r * from_step + c] for r < rows, c < columns.
+// to[c * to_step + r] = from[r * from_step + c] for r < rows, c < columns, widened or rounded where one has 16 bits.
 //
 // 512 bytes of a few rows before the next: planes of 32 x 32 pixels are 4 KiB apart, so that lines of more than eight of
 // them throw each other out of the cache; and along a row the processor fetches ahead. (64 bytes took twice as long.)
-template <class T>
-void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_step, T* to, int64_t to_step) {
-  using S = Wide<T>;
-  constexpr int64_t kSide = S::kLanes, kRun = 512 / sizeof(T);
+template <class From, class To>
+void transpose(int64_t rows, int64_t columns, const From* from, int64_t from_step, To* to, int64_t to_step) {
+  using S = Wide<Widened<From>>;
+  constexpr int64_t kSide = S::kLanes, kRun = 512 / sizeof(From);
   const int64_t whole_rows = rows / kSide * kSide, whole_columns = columns / kSide * kSide;
   for (int64_t run = 0; run < whole_columns; run += kRun) {
     const int64_t run_end = std::min(run + kRun, whole_columns);
@@ -52,15 +52,17 @@ void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_step, 
       for (int64_t c = run; c < run_end; c += kSide) {
         typename S::Vector square[kSide];
 #pragma GCC unroll 16
-        for (int64_t i = 0; i < kSide; ++i) square[i] = load<S>(from + (r + i) * from_step + c);
+        for (int64_t i = 0; i < kSide; ++i) square[i] = load_widened<S>(from + (r + i) * from_step + c);
         transpose_in_registers<S>(square);
 #pragma GCC unroll 16
-        for (int64_t i = 0; i < kSide; ++i) store<S>(to + (c + i) * to_step + r, square[i]);
+        for (int64_t i = 0; i < kSide; ++i) store_rounded<S>(to + (c + i) * to_step + r, square[i]);
       }
     }
   }
   for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) to[c * to_step + r] = from[r * from_step + c];
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r) {
+      to[c * to_step + r] = round_to<To>(widen(from[r * from_step + c]));
+    }
   }
 }
 

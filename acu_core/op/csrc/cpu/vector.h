@@ -4,11 +4,14 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
-#define ACU_INLINE inline __attribute__((always_inline))
+#include "element.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
+
+#include "bits16.h"
 
 template <class T>
 struct Wide;
@@ -17,6 +20,10 @@ template <>
 struct Wide<float> {
   typedef float Vector __attribute__((vector_size(ACU_VECTOR_BYTES)));
   typedef float Unaligned __attribute__((vector_size(ACU_VECTOR_BYTES), aligned(4), may_alias));
+  typedef uint32_t Bits __attribute__((vector_size(ACU_VECTOR_BYTES)));
+  typedef uint32_t Mask __attribute__((vector_size(ACU_VECTOR_BYTES), may_alias));
+  typedef uint16_t Bits16 __attribute__((vector_size(ACU_VECTOR_BYTES / 2)));
+  typedef uint16_t Unaligned16 __attribute__((vector_size(ACU_VECTOR_BYTES / 2), aligned(2), may_alias));
   static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 4;
 };
 
@@ -24,6 +31,8 @@ template <>
 struct Wide<double> {
   typedef double Vector __attribute__((vector_size(ACU_VECTOR_BYTES)));
   typedef double Unaligned __attribute__((vector_size(ACU_VECTOR_BYTES), aligned(8), may_alias));
+  typedef uint64_t Bits __attribute__((vector_size(ACU_VECTOR_BYTES)));
+  typedef uint64_t Mask __attribute__((vector_size(ACU_VECTOR_BYTES), may_alias));
   static constexpr int64_t kLanes = ACU_VECTOR_BYTES / 8;
 };
 
@@ -88,9 +97,43 @@ ACU_INLINE void store(T* to, typename S::Vector value) {
   *reinterpret_cast<typename S::Unaligned*>(to) = value;
 }
 
+// As many 16-bit elements as a vector of floats has lanes, widened.
+template <class S, class E>
+ACU_INLINE typename S::Vector load_widened(const E* from) {
+  if constexpr (kHas16Bits<E>) {
+    const typename S::Bits16 bits = *reinterpret_cast<const typename S::Unaligned16*>(from);
+    return ACU_INSTRUCTION_SET::widen_bits<typename S::Vector>(E{}, __builtin_convertvector(bits, typename S::Bits));
+  } else {
+    return load<S>(from);
+  }
+}
+
+template <class S, class E>
+ACU_INLINE void store_rounded(E* to, typename S::Vector value) {
+  if constexpr (kHas16Bits<E>) {
+    const auto bits = ACU_INSTRUCTION_SET::round_bits<typename S::Bits>(E{}, value);
+    *reinterpret_cast<typename S::Unaligned16*>(to) = __builtin_convertvector(bits, typename S::Bits16);
+  } else {
+    store<S>(to, value);
+  }
+}
+
 template <class S, class T>
 ACU_INLINE void add_to(T* to, typename S::Vector value) {
   store<S>(to, load<S>(to) + value);
+}
+
+// to[i] = from[i], widened or rounded where one of them has 16 bits.
+template <class From, class To>
+void copy_elements(const From* from, int64_t count, To* to) {
+  using S = Wide<Widened<From>>;
+  if constexpr (std::is_same_v<From, To>) {
+    std::copy_n(from, count, to);
+  } else {
+    int64_t i = 0;
+    for (; i + S::kLanes <= count; i += S::kLanes) store_rounded<S>(to + i, load_widened<S>(from + i));
+    for (; i < count; ++i) to[i] = round_to<To>(widen(from[i]));
+  }
 }
 
 }  // namespace acu::ACU_INSTRUCTION_SET
