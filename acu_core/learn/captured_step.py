@@ -131,6 +131,7 @@ class CapturedUpdate:
             try:
                 self._graph.capture(update)
             except Exception as error:
+                # An optimizer can fail in a capture in any way of its own, and goes on without one.
                 self._refused, self._graph = True, None
                 _warn_of("the optimizer's part of the training step", error)
                 update()

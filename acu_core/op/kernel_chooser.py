@@ -136,6 +136,7 @@ class KernelChooser:
                 self._warn(f"the fused CUDA kernels are not used for {call}: {difference}")
                 return COLUMNS
             except Exception as error:
+                # Whatever an untried kernel raises: the columns' have just computed the same call.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 self._warn(f"the fused CUDA kernels are not used for {call}: {lines[0]}")
                 return COLUMNS
