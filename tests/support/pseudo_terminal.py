@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import os
 import pty
@@ -13,8 +14,28 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyte
+
+
+class _Screen(pyte.Screen):
+    """A screen with the other one that full-screen programs use: leaving that brings back text and cursor."""
+
+    _OTHER_SCREEN = 1049
+    _before: tuple[Any, Any] | None = None
+
+    def set_mode(self, *modes: int, **options: bool) -> None:
+        if self._OTHER_SCREEN in modes and options.get("private") and self._before is None:
+            self._before = copy.deepcopy(self.buffer), copy.copy(self.cursor)
+            self.erase_in_display(2)
+        super().set_mode(*modes, **options)
+
+    def reset_mode(self, *modes: int, **options: bool) -> None:
+        super().reset_mode(*modes, **options)
+        if self._OTHER_SCREEN in modes and options.get("private") and self._before is not None:
+            (self.buffer, self.cursor), self._before = self._before, None
+            self.dirty.update(range(self.lines))
 
 
 class PseudoTerminal:
@@ -46,7 +67,7 @@ class PseudoTerminal:
             preexec_fn=_own_terminal,
         )
         self.written = b""
-        self.screen = pyte.Screen(columns, rows)
+        self.screen = _Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
 
     def __enter__(self) -> PseudoTerminal:
