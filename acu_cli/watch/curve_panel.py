@@ -95,7 +95,8 @@ def _range(values: npt.NDArray[np.float64], bounds: tuple[float, float], smalles
     low, high = float(values.min()), float(values.max())
     # A few wild values at the start must not press the rest flat.
     if len(values) > 20:
-        high = min(high, max(float(np.quantile(values, 0.95)) * 1.25, low))
+        usual = float(np.sort(values)[math.ceil(0.95 * (len(values) - 1))])
+        high = min(high, max(usual * 1.25, low))
     if high > low:
         return low, high
     around = max(0.5 * abs(low), smallest)

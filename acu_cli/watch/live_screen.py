@@ -6,11 +6,12 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
 from acu_cli.watch.echo import Echo
-from acu_cli.watch.page import Page, Style, palette
+from acu_cli.watch.page import Page, palette
 
 # The other screen, no cursor, no wrapping at the right edge; and back.
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
@@ -24,8 +25,18 @@ class TerminalGoneError(Exception):
     """Nobody can see the terminal any more."""
 
 
+@dataclass(frozen=True)
+class PageChange:
+    """What turns the page that a screen was given before into another one."""
+
+    text: str
+    is_whole: bool
+    """Whether it does not matter what is on the screen."""
+    version: int
+
+
 class LiveScreen:
-    """The terminal at a descriptor. While entered it shows what `show` is given, and only changes are written.
+    """The terminal at a descriptor. While entered it shows pages; only what changes from one to the next is written.
 
     Keys that are typed meanwhile are not seen. Ctrl-Z leaves the screen and stops; going on in the foreground enters it
     again. SIGTERM and SIGHUP raise SystemExit.
@@ -34,7 +45,8 @@ class LiveScreen:
     def __init__(self, descriptor: int, *, encoding: str | None) -> None:
         self._descriptor = descriptor
         self.attributes, self.ascii_only = _abilities(descriptor, encoding)
-        self._shown: Page | None = None
+        self._given: Page | None = None
+        self._version = 0
         self._is_active = self._entered = False
         self._echo: Echo | None = None
         self._previous: dict[int, Any] = {}
@@ -76,35 +88,49 @@ class LiveScreen:
             min(max(columns, _LEAST_COLUMNS), _MOST_COLUMNS),
         )
 
-    def show(self, page: Page, *, anew: bool = False) -> None:
-        """Writes what differs from what is shown; all of it with `anew`, in case somebody else wrote there."""
-        if not self._is_active or self._is_in_background():
-            return
+    def change_to(self, page: Page, *, anew: bool = False) -> PageChange:
+        """What is to be written when `page` shall follow the one given before; all with `anew`, if others wrote there.
+
+        Pages can be given ahead of their time: `write` their changes in the same order.
+        """
+        # Asked for first: a signal may come between any two lines.
+        version = self._version
+        before, self._given = self._given, page
+        if before is None or (before.rows, before.columns) != (page.rows, page.columns):
+            text = "\x1b[0m\x1b[2J" + page.changes(None, self.attributes)
+            return PageChange(text, True, version)
+        if anew:
+            before = Page(page.rows, page.columns).filled()
+        return PageChange(page.changes(before, self.attributes), False, version)
+
+    def write(self, change: PageChange) -> bool:
+        """Writes it; False where the screen is no longer as it was supposed to be, and nothing was written."""
+        if change.version != self._version or not self._is_active or self._is_in_background():
+            self._forget()
+            return False
         if not self._entered:
             self._enter()
-        before = self._shown
-        if before is None and self._echo is not None:
+        if change.is_whole and self._echo is not None:
             # A shell may have changed it while this process was stopped.
             self._echo.switch_off()
-        if before is None or (before.rows, before.columns) != (page.rows, page.columns):
-            before = None
-            text = "\x1b[0m\x1b[2J" + page.changes(None, self.attributes)
-        elif anew:
-            text = page.changes(Page(page.rows, page.columns).filled(), self.attributes)
-        else:
-            text = page.changes(before, self.attributes)
-        self._shown = page
-        if text:
-            self._write(text)
+        if change.text:
+            self._write(change.text)
+        return True
+
+    def _forget(self) -> None:
+        """The next page is drawn as a whole, and the changes up to now are void."""
+        self._given = None
+        self._version += 1
 
     def _enter(self) -> None:
-        self._entered, self._shown = True, None
+        self._entered = True
         self._echo = Echo(self._descriptor)
         self._write(_ENTER)
 
     def _leave(self) -> None:
         if self._entered:
             self._entered = False
+            self._forget()
             if self._echo is not None:
                 self._echo.restore()
             with suppress(TerminalGoneError):
@@ -135,10 +161,10 @@ class LiveScreen:
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:
         # Entered again by the next page, unless it went on in the background.
-        self._shown = None
+        self._forget()
 
 
-def _abilities(descriptor: int, encoding: str | None) -> tuple[Mapping[Style, str], bool]:
+def _abilities(descriptor: int, encoding: str | None) -> tuple[Mapping[int, str], bool]:
     """Attributes by style, and whether nothing but ASCII can be shown."""
     from rich.console import Console
 

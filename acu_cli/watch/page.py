@@ -74,9 +74,10 @@ _MONOCHROME = {
 _GAP = 4
 
 
-def palette(colours: str | None) -> Mapping[Style, str]:
+def palette(colours: str | None) -> Mapping[int, str]:
     """Attributes by style for what Rich calls a colour system; None has no colours."""
-    return _MONOCHROME if colours is None else _16 if colours in ("standard", "windows") else _256
+    chosen = _MONOCHROME if colours is None else _16 if colours in ("standard", "windows") else _256
+    return {int(style): attributes for style, attributes in chosen.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -146,7 +147,7 @@ class Page:
         self.characters[:] = 0
         return self
 
-    def lines(self, attributes: Mapping[Style, str] | None = None) -> list[str]:
+    def lines(self, attributes: Mapping[int, str] | None = None) -> list[str]:
         """The page as lines without blanks at their ends; with escape sequences where attributes are given."""
         found = []
         for row in range(self.rows):
@@ -156,10 +157,10 @@ class Page:
                 found.append(_text(self.characters[row, :length]))
             else:
                 pieces, style = _styled(self.characters[row, :length], self.styles[row, :length], attributes, 0)
-                found.append("".join(pieces) + ("\x1b[0m" if attributes.get(Style(style)) else ""))
+                found.append("".join(pieces) + ("\x1b[0m" if attributes.get(style) else ""))
         return found
 
-    def changes(self, before: Page | None, attributes: Mapping[Style, str]) -> str:
+    def changes(self, before: Page | None, attributes: Mapping[int, str]) -> str:
         """What turns a terminal that shows `before`, a page of this size, into this page; None is a cleared one."""
         if before is None:
             changed = (self.characters != ord(" ")) | (self.styles != 0)
@@ -173,7 +174,7 @@ class Page:
                 part = slice(first, last + 1)
                 found, style = _styled(self.characters[row, part], self.styles[row, part], attributes, style)
                 pieces += found
-        if attributes.get(Style(style)):
+        if attributes.get(style):
             pieces.append("\x1b[0m")
         return "".join(pieces)
 
@@ -191,7 +192,7 @@ def _stretches(columns: list[int]) -> list[tuple[int, int]]:
 
 
 def _styled(
-    characters: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], attributes: Mapping[Style, str], style: int
+    characters: npt.NDArray[np.uint32], styles: npt.NDArray[np.uint8], attributes: Mapping[int, str], style: int
 ) -> tuple[list[str], int]:
     """Text with the sequences that change the style, from `style` on; and the style at its end."""
     pieces: list[str] = []
@@ -199,8 +200,8 @@ def _styled(
     ends = [*(np.flatnonzero(np.diff(styles)) + 1).tolist(), len(styles)] if len(styles) else []
     for end in ends:
         wanted = int(styles[begin])
-        if attributes.get(Style(wanted)) != attributes.get(Style(style)):
-            pieces.append(f"\x1b[0;{attributes[Style(wanted)]}m" if Style(wanted) in attributes else "\x1b[0m")
+        if attributes.get(wanted) != attributes.get(style):
+            pieces.append(f"\x1b[0;{attributes[wanted]}m" if wanted in attributes else "\x1b[0m")
             style = wanted
         pieces.append(_text(characters[begin:end]))
         begin = end

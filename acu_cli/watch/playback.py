@@ -21,6 +21,7 @@ _REFINEMENTS, _REFINED = 3, 64
 _FINE, _COARSEST = 0.02, 100.0
 """Pixels between two snapshots of a path."""
 _SHORTEST, _LONGEST = 0.1, 2.0
+_ROUNDING = 1e-6
 
 
 class Playback:
@@ -32,8 +33,7 @@ class Playback:
 
     def restart(self) -> None:
         """Forgets what was shown: the file has begun again."""
-        self.iterations: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self.positions: npt.NDArray[np.float32] = np.empty((0, 0, 2), np.float32)
+        self._keep(np.empty(0, np.int64), np.empty((0, 0, 2), np.float32))
         self.version = 0
         """Changes when earlier snapshots do, other than by one that is added."""
         self._step = _FINE
@@ -70,8 +70,8 @@ class Playback:
         if not self.is_playing:
             return False
         share = min(1.0, (now - self._begun) / self._takes)
-        # At least one at once: a slow training's only one is not held back.
-        return self._show(max(self._from + 1, self._from + int(share * (self._to - self._from))))
+        # At least one at once: a slow training's only one is not held back. Rounding must not make one late.
+        return self._show(max(self._from + 1, self._from + int(share * (self._to - self._from) + _ROUNDING)))
 
     def _open(self, last: int, now: float) -> bool:
         if last < 0:
@@ -80,7 +80,7 @@ class Playback:
         found = self._source.read(numbers.tolist())
         for _ in range(_REFINEMENTS):
             found, numbers = self._refined(found, numbers)
-        self.iterations, self.positions = found.iterations, found.positions
+        self._keep(found.iterations, found.positions)
         self._shown = self._from = self._to = last
         self._begun = now
         self.version += 1
@@ -115,8 +115,7 @@ class Playback:
             # Too near to the one before for a path: it was worth showing and is not worth keeping.
             self.iterations[-1], self.positions[-1] = found.iterations[0], found.positions[0]
             return True
-        self.iterations = np.concatenate([self.iterations, found.iterations])
-        self.positions = np.concatenate([self.positions, found.positions]) if len(self.positions) else found.positions
+        self._add(found)
         if len(self.iterations) > _MOST_KEPT:
             self._thin()
         return True
@@ -133,8 +132,24 @@ class Playback:
                 break
         kept = kept[-_MOST_KEPT // 2 :] if len(kept) > _MOST_KEPT else kept
         kept = [*dict.fromkeys([0, *kept, len(self.iterations) - 1])]
-        self.iterations, self.positions = self.iterations[kept], self.positions[kept]
+        self._keep(self.iterations[kept], self.positions[kept])
         self.version += 1
+
+    def _keep(self, iterations: npt.NDArray[np.int64], positions: npt.NDArray[np.float32]) -> None:
+        count, room = len(iterations), max(len(iterations), _MOST_KEPT) + 1
+        # Room for all that will be added: a frame that copies everything before it costs page faults.
+        self._iterations = np.empty(room, np.int64)
+        self._positions = np.empty((room, *positions.shape[1:]), np.float32)
+        self.iterations, self.positions = self._iterations[:count], self._positions[:count]
+        self.iterations[:], self.positions[:] = iterations, positions
+
+    def _add(self, found: Snapshots) -> None:
+        if not len(self.iterations):
+            self._keep(found.iterations, found.positions)
+            return
+        count = len(self.iterations)
+        self._iterations[count], self._positions[count] = found.iterations[0], found.positions[0]
+        self.iterations, self.positions = self._iterations[: count + 1], self._positions[: count + 1]
 
 
 def _steps(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

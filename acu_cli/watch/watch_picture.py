@@ -23,7 +23,7 @@ from acu_core.render.layer_names import short_names
 _HEAD = 4
 _CHOOSE_SECONDS = 20.0
 _CURVE_ROWS = 4
-_CURVE_SECONDS = 1.0
+_CURVE_SECONDS = 2.0
 _NARROWEST_CURVE = 26
 _BESIDE = 1.3
 """Curves stand beside the shapes where those become so much larger by it."""
@@ -282,7 +282,7 @@ class WatchPicture:
         log, errors = self._shown_log()
         key = (row, column, rows, columns, stacked, page.ascii_only, errors, id(log))
         now = time.monotonic()
-        # A batch's loss moves a curve by less than a dot: once a second is enough while more are to come.
+        # A batch's loss moves a curve by less than a dot: every two seconds is enough while more are to come.
         is_due = now - self._curves_at >= _CURVE_SECONDS or self.run.condition is not Condition.TRAINING
         if self._curves is None or key != self._curves_key or (is_due and len(log.losses) != self._curve_losses):
             self._curves_key, self._curve_losses, self._curves_at = key, len(log.losses), now

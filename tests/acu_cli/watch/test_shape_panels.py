@@ -115,3 +115,18 @@ def test_panels_fit(count: int, height: int, width: int) -> None:
 def test_there_may_be_no_room() -> None:
     assert PanelGrid.fit(3, 5, 80) is None
     assert PanelGrid.fit(3, 20, 9) is None
+
+
+def test_what_cannot_be_seen_is_not_drawn_anew_and_what_can_be_is() -> None:
+    panels = ShapePanels([LayerEntry("layer", 1, 9)], [0], None, rows=ROWS, columns=COLUMNS, ascii_only=False)
+    drawn = panels.draw(np.stack([START, START]), 1)
+    # Dots here are a ninth of a pixel or larger.
+    assert panels.draw(np.stack([START, START + np.float32(0.01)]), 1) is drawn
+    # Small steps add up: compared is with what is on the screen.
+    for step in range(2, 80):
+        now = START + np.float32(0.01 * step)
+        found = panels.draw(np.stack([START, now]), 1)
+    alone = draw(START, now)
+    assert ((found[1] == Style.SYNAPSE) == (alone[1] == Style.SYNAPSE)).mean() > 0.97
+    # Another history: all of it is new.
+    assert panels.draw(np.stack([START, now]), 2) is not found
