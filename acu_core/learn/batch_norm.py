@@ -25,7 +25,8 @@ class CorrectedAverage:
     So compiled graphs read it from a tensor; without compilation the layers compute what they always do, to the bit.
     Layers of another kind than BatchNorm2d, which compute in a way of their own, have a momentum of 1 where they are
     compiled, so that what they leave is the statistics of the batch alone; `finish` averages these. So have all layers
-    where the forward pass may be captured as a graph, in which a number of Python stays what it was.
+    where the forward pass may be captured as a graph, in which a number of Python stays what it was. A layer that such
+    a pass calls more than once is averaged call by call, BatchNorm2d and SyncBatchNorm only and not where compiled.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class CorrectedAverage:
         self._apart = apart
         self._averages: list[Tensor] = []
         for layer in apart:
-            self._averages += [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
+            self._averages += _statistics(layer)
+        self._repeatable = [] if compiled else [found for found in map(_repeatable, apart) if found is not None]
         self._before: list[Tensor] = []
         self._newest = 1.0
         self._momentum = torch.ones((), dtype=torch.float64)
@@ -74,6 +76,8 @@ class CorrectedAverage:
             layer.momentum = momentum
         for layer in self._apart:
             layer.momentum = 1.0
+        for repeatable in self._repeatable:
+            repeatable.calls.begin()
         if self._averages:
             # One kernel on a GPU, where a clone of each would be many.
             self._before = [torch.empty_like(average) for average in self._averages]
@@ -83,12 +87,87 @@ class CorrectedAverage:
     def finish(self) -> None:
         """Averages what the forward pass of the iteration left to it; nothing where there is no such layer."""
         if self._before:
+            self._finish_earlier_calls()
             torch._foreach_lerp_(self._before, self._averages, self._newest)
             torch._foreach_copy_(self._averages, self._before)
             self._before = []
         # What they have outside a step is the momentum that they were averaged with.
         for layer in self._apart:
             layer.momentum = self._newest
+
+    def _finish_earlier_calls(self) -> None:
+        before = dict(zip(map(id, self._averages), self._before, strict=True))
+        calls = [(layer, layer.calls.earlier()) for layer in self._repeatable]
+        for number in range(max((len(earlier) for _, earlier in calls), default=0)):
+            averages: list[Tensor] = []
+            left: list[Tensor] = []
+            for layer, earlier in calls:
+                if number < len(earlier):
+                    averages += [before[id(average)] for average in _statistics(layer)]
+                    left += earlier[number]
+            torch._foreach_lerp_(averages, left, self._newest)
+
+
+class _Calls:
+    """What each but the last of a layer's calls in one forward pass left, in memory that stays the same for a graph."""
+
+    def __init__(self) -> None:
+        self._count = self._last_count = 0
+        self._left: list[list[Tensor]] = []
+
+    def begin(self) -> None:
+        """A forward pass begins."""
+        self._count = 0
+
+    def note(self, statistics: list[Tensor]) -> None:
+        """The layer is called; its statistics are those that the call before left, where there was one."""
+        if self._count:
+            if len(self._left) < self._count:
+                self._left.append([torch.empty_like(tensor) for tensor in statistics])
+            torch._foreach_copy_(self._left[self._count - 1], statistics)
+        self._count += 1
+
+    def earlier(self) -> list[list[Tensor]]:
+        """What the calls of this forward pass left, without the last one."""
+        # A graph that is replayed calls nothing, and does what it did when it was captured.
+        self._last_count = self._count or self._last_count
+        return self._left[: max(0, self._last_count - 1)]
+
+
+class _RepeatableBatchNorm2d(nn.BatchNorm2d):
+    calls: _Calls
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            self.calls.note(_statistics(self))
+        return super().forward(input)
+
+
+class _RepeatableSyncBatchNorm(nn.SyncBatchNorm):
+    calls: _Calls
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            self.calls.note(_statistics(self))
+        return super().forward(input)
+
+
+def _repeatable(layer: _BatchNorm) -> _RepeatableBatchNorm2d | _RepeatableSyncBatchNorm | None:
+    """The layer itself, which from now on notes its calls; None for one of another kind or without statistics."""
+    if not _statistics(layer):
+        return None
+    if type(layer) is nn.BatchNorm2d:
+        layer.__class__ = _RepeatableBatchNorm2d
+    elif type(layer) is nn.SyncBatchNorm:
+        layer.__class__ = _RepeatableSyncBatchNorm
+    if not isinstance(layer, _RepeatableBatchNorm2d | _RepeatableSyncBatchNorm):
+        return None
+    layer.calls = _Calls()
+    return layer
+
+
+def _statistics(layer: _BatchNorm) -> list[Tensor]:
+    return [tensor for tensor in (layer.running_mean, layer.running_var) if tensor is not None]
 
 
 class _CompilableBatchNorm2d(nn.BatchNorm2d):

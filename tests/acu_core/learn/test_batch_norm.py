@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from replayed_graph import ReplayedGraph
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -112,3 +113,40 @@ def test_layers_that_are_averaged_afterwards_keep_a_momentum_of_their_own() -> N
     torch.testing.assert_close(model.state_dict(), expected.state_dict())
     # Whoever goes on with it would else forget all statistics in every step.
     assert model[0].momentum == pytest.approx(expected[0].momentum)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_layer_that_is_called_more_than_once_is_averaged_call_by_call(
+    captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReplayedGraph, "made", [], raising=False)
+    torch.manual_seed(0)
+    shared, other = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    model = nn.Sequential(shared, nn.ReLU(), shared, other, nn.ReLU(), shared)
+    expected = copy.deepcopy(model)
+    average, plain = CorrectedAverage(model, 0.1, afterwards=True), CorrectedAverage(expected, 0.1)
+    images = torch.randn(4, 2, 3, 3)
+    graph = ReplayedGraph(torch.device("cpu"))
+    for iteration in range(1, 7):
+        images.copy_(torch.randn(4, 2, 3, 3) + iteration)
+        plain.set(iteration)
+        expected(images)
+        average.set(iteration)
+        if not captured or iteration <= 2:
+            model(images)
+        else:
+            if iteration == 3:
+                graph.capture(lambda: model(images))
+            graph.replay()
+        average.finish()
+        torch.testing.assert_close(model.state_dict(), expected.state_dict())
+    # An evaluation is no call that leaves anything.
+    before = copy.deepcopy(model.state_dict())
+    average.set(7)
+    model.eval()(images)
+    model.train()(images)
+    average.finish()
+    plain.set(7)
+    expected(images)
+    assert any((before[name] != value).any() for name, value in model.state_dict().items())
+    torch.testing.assert_close(model.state_dict(), expected.state_dict())

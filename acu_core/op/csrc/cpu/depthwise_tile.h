@@ -51,7 +51,10 @@ void over_chunk_groups(const Cells<T>& cells, const F& f) {
   for (int64_t i = 0; i < count;) {
     const int64_t lanes = cells.chunks[i].channels;
     int64_t end = i + 1;
-    while (end < count && end - i < kChunksTogether<T> && lanes == Wide<T>::kLanes && cells.chunks[end].channels == lanes) ++end;
+    while (end < count && end - i < kChunksTogether<T> && lanes == Wide<T>::kLanes &&
+           cells.chunks[end].channels == lanes) {
+      ++end;
+    }
     with_lanes<T>(lanes, [&](auto kind) { f(kind, ChunkGroup{cells.chunks.data() + i, end - i}); });
     i = end;
   }

@@ -15,8 +15,8 @@ int64_t cuda_scratch_bytes(int64_t choice) {
 
 void check_kernels(int64_t choice, Kernels last) {
   STD_TORCH_CHECK(choice >= 0 && choice <= static_cast<int64_t>(last),
-                  "set_cuda_kernels: 0 stands for columns, 1 for the fused kernels and 2 for what is decided by call, not ",
-                  choice);
+                  "CUDA kernels: 0 stands for columns, 1 for the fused ones",
+                  last == Kernels::kByCall ? " and 2 for what is decided by call" : "", ", not ", choice);
 }
 
 void set_cuda_kernels(int64_t choice) {

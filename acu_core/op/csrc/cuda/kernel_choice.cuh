@@ -1,5 +1,5 @@
-// Which kernels a call takes: columns and cuBLAS, or the fused ones. Decided anew at every call from two settings, so that
-// both can be run and compared on the same tensors. The fused kernels are compiled on their own (fused.cu); whoever calls
+// Which kernels a call takes: columns and cuBLAS, or the fused ones. Decided anew at every call, so that both can be run
+// and compared on the same tensors. The fused kernels are compiled on their own (fused.cu); whoever calls
 // them sees only what is declared here.
 #pragma once
 
@@ -19,7 +19,7 @@ using torch::stable::Tensor;
 // By call: those that were decided for a call of its kind, else columns.
 enum class Kernels : int64_t { kColumns = 0, kFused = 1, kByCall = 2 };
 
-// Columns until the fused kernels have been seen to be right and faster on a GPU.
+// Columns until Python names others (library.py): by call, unless ACU_CUDA_KERNELS says otherwise.
 C10_HIDDEN inline std::atomic<int64_t> chosen_kernels{static_cast<int64_t>(Kernels::kColumns)};
 
 // Whether products of float32 may round what they multiply to TF32. The products of the column path ask torch, whose
