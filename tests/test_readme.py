@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -282,3 +283,30 @@ def test_links_lead_somewhere(page: str, link: str) -> None:
 
 def test_the_readme_is_for_five_minutes() -> None:
     assert len(README.splitlines()) <= 150
+
+
+def test_a_log_goes_to_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]
+) -> None:
+    train(tiny("schedule.iterations=4", "schedule.evaluate_every=2"), tmp_path / "runs" / "planted-1")
+    monkeypatch.chdir(tmp_path)
+    logged: dict[int, dict[str, float]] = {}
+
+    class StandIn:
+        """Of `wandb.Run`, where a step's values come together."""
+
+        def __enter__(self) -> StandIn:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            assert step >= max(logged, default=0)
+            logged.setdefault(step, {}).update(values)
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: StandIn()))  # type: ignore[arg-type]
+    (code,) = blocks("docs/comparing.md", "python")
+    exec(compile(code, "comparing.md", "exec"), {})
+    assert list(logged) == [1, 2, 3, 4]
+    assert {"loss", "accuracy", "learning_rate", "test_errors"} <= logged[4].keys()
+    assert "crc32" not in logged[4]
