@@ -70,7 +70,7 @@ bool all_written(const std::vector<E>& values, const char* name) {
 // Sizes around the borders of tiles, blocks, panels and vectors; depthwise, grouped and wide problems among them.
 bool draw_geometry(Geometry& g) {
   const bool depthwise = one_in(5), deep = one_in(6), wide = one_in(6);
-  g.images = between(1, 7);
+  g.images = one_in(3) ? between(8, 20) : between(1, 7);
   g.groups = depthwise ? between(2, 600) : one_in(3) ? between(2, 4) : 1;
   g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
   g.outputs = depthwise ? g.groups : g.groups * between(1, 20);

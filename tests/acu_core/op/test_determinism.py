@@ -45,6 +45,11 @@ class Shape:
 SHAPES = {
     "tiles of rows": Shape(3, 20, 24, (16, 15)),
     "tiles of images": Shape(30, 20, 24, (5, 6)),
+    "tiles of interleaved images": Shape(30, 60, 40, (8, 7)),
+    "interleaved images, float64": Shape(
+        26, 30, 24, (9, 8), stride=2, padding=Paddings(0, 1, 0, 1), dtype=torch.float64
+    ),
+    "interleaved images, float16": Shape(26, 60, 24, (5, 6), dtype=torch.float16),
     "parts of a row": Shape(2, 11, 20, (3, 450)),
     "one image": Shape(1, 20, 24, (20, 17)),
     "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),

@@ -18,15 +18,22 @@ from acu_core.op.reference import active_conv2d_reference
 @pytest.mark.parametrize("kind", ["integer", "row", "column", "fraction", "just below"])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("channels", [1, 9, 19])
+@pytest.mark.parametrize(("images", "channels"), [(1, 1), (1, 9), (1, 19), (17, 50)])
 @pytest.mark.parametrize("position_groups", [1, 2])
 def test_it_reaches_the_outputs_that_see_it(
-    value: float, kind: str, stride: tuple[int, int], layout: torch.memory_format, channels: int, position_groups: int
+    value: float,
+    kind: str,
+    stride: tuple[int, int],
+    layout: torch.memory_format,
+    images: int,
+    channels: int,
+    position_groups: int,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, channels, 7, 8, generator=generator)
+    # Many images small enough that kernels take the same pixel of several together.
+    image = torch.randn(images, channels, *((7, 8) if images == 1 else (5, 6)), generator=generator)
     image[0, channels // 2, 3, 5] = value  # a pixel that the centre of an output sees with both strides
-    image[0, 0, 0, 7] = value
+    image[0, 0, 0, -1] = value
     image = image.contiguous(memory_format=layout)
     weight = torch.randn(2, channels, 4, generator=generator)
     positions = 1.5 * torch.randn(position_groups, 4, 2, generator=generator)

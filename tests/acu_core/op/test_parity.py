@@ -48,7 +48,7 @@ def cases(draw: st.DrawFn) -> Case:
     # At least one output pixel: H + top + bottom >= 1.
     bottom, right = draw(st.integers(max(-3, 1 - height - top), 4)), draw(st.integers(max(-3, 1 - width - left), 4))
     return Case(
-        images=draw(st.sampled_from([0, 1, 2, 3, 5])),
+        images=draw(st.sampled_from([0, 1, 2, 3, 5, 17])),
         groups=groups,
         channels=groups * draw(st.sampled_from([1, 2, 3, 8, 17, 27])),
         outputs=least * draw(st.sampled_from([1, 2, 3, 16])),
@@ -201,6 +201,10 @@ LARGE = [
     Case(5, 1, 3, 16, 1, 9, (32, 32), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 10),
     Case(1, 1, 3, 21, 3, 9, (30, 250), (1, 1), Paddings(2, -1, 0, 3), "near", "contiguous", torch.float32, 11),
     Case(9, 1, 3, 40, 2, 25, (7, 6), (2, 1), Paddings(1, 1, 1, 1), "one axis", "channels_last", torch.float64, 12),
+    # Small images, as many together as the micro-kernel has rows and fewer: panels and parts of them.
+    Case(17, 1, 100, 50, 1, 9, (8, 8), (1, 1), Paddings(0, 0, 0, 0), "near", "channels_last", torch.float32, 18),
+    Case(18, 1, 60, 48, 3, 9, (7, 6), (1, 1), Paddings(1, 0, -1, 2), "far", "contiguous", torch.float32, 19),
+    Case(20, 2, 96, 40, 1, 9, (9, 12), (2, 2), Paddings(0, 1, 0, 1), "integer", "channels_last", torch.float64, 20),
     Case(2, 1, 1, 5, 1, 9, (40, 33), (1, 1), Paddings(0, 0, 0, 0), "integer", "contiguous", torch.float32, 13),
 ]
 

@@ -29,6 +29,7 @@ struct Walk {
   T upper_share, lower_share, left_share, right_share;
   int64_t first, stride, pixels;  // pixels: of the output row
   int64_t width, pixel_step;      // of the image row: columns, and elements from one to the next
+  int64_t buffer_step;            // of the column buffer: elements from one pixel to the next
   Span left, right;               // pixels whose left and whose right column are inside the image
 
   void find_spans() {
@@ -85,8 +86,8 @@ ACU_INLINE void write_column(T* to, T share, const Pack<S, VECTORS>& value) {
 }
 
 template <class T, class S, int VECTORS>
-ACU_INLINE void clear_columns(T* to, int64_t begin, int64_t end) {
-  for (int64_t j = begin; j < end; ++j) write_column<T, S, VECTORS>(to + j * kPanel<T>, T(0), {});
+ACU_INLINE void clear_columns(T* to, int64_t step, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) write_column<T, S, VECTORS>(to + j * step, T(0), {});
 }
 
 // ---------------------------------------------------------------------------------------------------- forward
@@ -136,22 +137,23 @@ ACU_INLINE void build_row(const Walk<T>& walk, const RowPair<T>& rows, T* to) {
     return out;
   };
   const Span left = walk.left, right = walk.right;
+  const int64_t step = walk.buffer_step;
   if (walk.right_share == T(0)) {
-    clear_columns<T, S, VECTORS>(to, 0, left.begin);
+    clear_columns<T, S, VECTORS>(to, step, 0, left.begin);
     for (int64_t j = left.begin; j < left.end; ++j) {
-      write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
+      write_column<T, S, VECTORS>(to + j * step, walk.left_share, blend(at(j)));
     }
-    clear_columns<T, S, VECTORS>(to, left.end, walk.pixels);
+    clear_columns<T, S, VECTORS>(to, step, left.end, walk.pixels);
     return;
   }
   // From left to right: pixels that see nothing, only a right column, both, only a left one, nothing.
-  clear_columns<T, S, VECTORS>(to, 0, right.begin);
+  clear_columns<T, S, VECTORS>(to, step, 0, right.begin);
   for (int64_t j = right.begin; j < left.begin; ++j) {
-    write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.right_share, blend(at(j) + walk.pixel_step));
+    write_column<T, S, VECTORS>(to + j * step, walk.right_share, blend(at(j) + walk.pixel_step));
   }
   const auto write = [&](int64_t j, const Pack<S, VECTORS>& here, const Pack<S, VECTORS>& next) {
     for (int i = 0; i < VECTORS; ++i) {
-      store<S>(to + j * kPanel<T> + i * S::kLanes, walk.left_share * here.v[i] + walk.right_share * next.v[i]);
+      store<S>(to + j * step + i * S::kLanes, walk.left_share * here.v[i] + walk.right_share * next.v[i]);
     }
   };
   int64_t j = left.begin;
@@ -170,9 +172,9 @@ ACU_INLINE void build_row(const Walk<T>& walk, const RowPair<T>& rows, T* to) {
     for (; j < right.end; ++j) write(j, blend(at(j)), blend(at(j) + walk.pixel_step));
   }
   for (int64_t j = right.end; j < left.end; ++j) {
-    write_column<T, S, VECTORS>(to + j * kPanel<T>, walk.left_share, blend(at(j)));
+    write_column<T, S, VECTORS>(to + j * step, walk.left_share, blend(at(j)));
   }
-  clear_columns<T, S, VECTORS>(to, left.end, walk.pixels);
+  clear_columns<T, S, VECTORS>(to, step, left.end, walk.pixels);
 }
 
 // `count` rows of pixels that look at image rows `image_step` elements apart: what a walk has to work out beforehand takes
@@ -181,7 +183,7 @@ template <class T, class S, int VECTORS, int ROWS, bool SLIDES>
 void build_rows(const Walk<T>& shared_walk, RowPair<T> rows, int64_t count, int64_t image_step, T* to) {
   // A copy of our own: for all the compiler knows, a store could change the shared one.
   const Walk<T> walk = shared_walk;
-  for (; count > 0; --count, to += walk.pixels * kPanel<T>) {
+  for (; count > 0; --count, to += walk.pixels * walk.buffer_step) {
     build_row<T, S, VECTORS, ROWS, SLIDES>(walk, rows, to);
     rows.upper += image_step;
     if constexpr (ROWS == 2) rows.lower += image_step;
@@ -194,7 +196,7 @@ ACU_INLINE void build_columns(Chunk<S, VECTORS>, const Walk<T>& walk, const RowP
                               int64_t image_step, T* to) {
   const bool slides = walk.stride == 1;
   if (rows.upper == nullptr) {
-    clear_columns<T, S, VECTORS>(to, 0, count * walk.pixels);
+    clear_columns<T, S, VECTORS>(to, walk.buffer_step, 0, count * walk.pixels);
   } else if (rows.lower != nullptr) {
     slides ? build_rows<T, S, VECTORS, 2, true>(walk, rows, count, image_step, to)
            : build_rows<T, S, VECTORS, 2, false>(walk, rows, count, image_step, to);
@@ -263,10 +265,10 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.upper_share, walk.lower_share, walk.left_share,
                                                  walk.right_share};
   const Span left = walk.left, right = walk.right;
-  const int64_t pixel_step = walk.pixel_step;
+  const int64_t pixel_step = walk.pixel_step, buffer_step = walk.buffer_step;
   int64_t j = std::min(left.begin, right.begin), at = (walk.first + left.begin) * pixel_step;
-  clear_columns<T, S, VECTORS>(columns, 0, j);
-  T* column = columns + j * kPanel<T>;
+  clear_columns<T, S, VECTORS>(columns, walk.buffer_step, 0, j);
+  T* column = columns + j * walk.buffer_step;
   // Of the column that is the next pixel's left one, and what the pixel before gave it.
   V here[VECTORS]{}, down[VECTORS]{}, carry[VECTORS]{};
   if (right.begin < left.begin) {
@@ -278,12 +280,12 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
       carry[i] = step.right_share * d;
       store<S>(column + i * S::kLanes, step.right_share * here[i]);
     }
-    ++j, column += kPanel<T>;
+    ++j, column += buffer_step;
   } else if (left.begin < left.end) {
 #pragma GCC unroll 4
     for (int i = 0; i < VECTORS; ++i) step.look(i, at, here[i], down[i]);
   }
-  for (; j < right.end; ++j, column += kPanel<T>, at += pixel_step) {
+  for (; j < right.end; ++j, column += buffer_step, at += pixel_step) {
 #pragma GCC unroll 4
     for (int i = 0; i < VECTORS; ++i) {
       V next, next_down;
@@ -313,7 +315,7 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
       step.give(i, at, e);
     }
   }
-  clear_columns<T, S, VECTORS>(columns, std::max(left.end, right.end), walk.pixels);
+  clear_columns<T, S, VECTORS>(columns, walk.buffer_step, std::max(left.end, right.end), walk.pixels);
   step.finish();
 }
 
@@ -325,11 +327,11 @@ void stride_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
                                                  walk.right_share};
   const Span left = walk.left, right = walk.right;
   int64_t at = walk.first * walk.pixel_step;
-  for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += kPanel<T>) {
+  for (int64_t j = 0; j < walk.pixels; ++j, at += walk.stride * walk.pixel_step, columns += walk.buffer_step) {
     const bool has_left = j >= left.begin && j < left.end, has_right = j >= right.begin && j < right.end;
     if (!has_left && !has_right) {
       // Not read: where a tile sees nothing, no product was written.
-      clear_columns<T, S, VECTORS>(columns, 0, 1);
+      clear_columns<T, S, VECTORS>(columns, walk.buffer_step, 0, 1);
       continue;
     }
 #pragma GCC unroll 4

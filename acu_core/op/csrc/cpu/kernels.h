@@ -1,6 +1,6 @@
 // Everything that is compiled once for each instruction set. The file that includes this one sets the target and
-// defines ACU_INSTRUCTION_SET, ACU_VECTOR_BYTES, ACU_PANEL_VECTORS, ACU_WALK_VECTORS, ACU_MICRO_ROWS, ACU_TILE_PIXELS and
-// ACU_BLOCK_COLUMNS.
+// defines ACU_INSTRUCTION_SET, ACU_VECTOR_BYTES, ACU_PANEL_VECTORS, ACU_WALK_VECTORS, ACU_MICRO_ROWS, ACU_TILE_PIXELS,
+// ACU_BLOCK_COLUMNS and ACU_INTERLEAVED_IMAGES.
 
 #pragma once
 
@@ -39,8 +39,8 @@ void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
 
 template <class T>
 const Kernels<T>& table() {
-  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS}, &forward<T>, &backward<T>,
-                                  &forward_by_spreading<T>};
+  static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS, ACU_INTERLEAVED_IMAGES},
+                                  &forward<T>, &backward<T>, &forward_by_spreading<T>};
   return kernels;
 }
 

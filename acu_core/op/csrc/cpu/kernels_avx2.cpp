@@ -26,6 +26,7 @@
 // speed differs by a few percent.
 #define ACU_TILE_PIXELS 96
 #define ACU_BLOCK_COLUMNS 288
+#define ACU_INTERLEAVED_IMAGES 1
 
 #include "kernels.h"
 

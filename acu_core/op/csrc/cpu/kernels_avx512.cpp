@@ -25,6 +25,8 @@
 // Processors that have it have a second-level cache of 1 to 2 MiB: three images of 8 x 8 together are 5 % faster than one.
 #define ACU_TILE_PIXELS 192
 #define ACU_BLOCK_COLUMNS 288
+// 192 channels at 8 x 8: 3 % in forward and 6 % in backward.
+#define ACU_INTERLEAVED_IMAGES ACU_MICRO_ROWS
 
 #include "kernels.h"
 

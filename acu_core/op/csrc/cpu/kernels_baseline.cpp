@@ -8,6 +8,7 @@
 #define ACU_WALK_VECTORS 1
 #define ACU_TILE_PIXELS 96
 #define ACU_BLOCK_COLUMNS 288
+#define ACU_INTERLEAVED_IMAGES 1
 #if defined(__aarch64__)
 #define ACU_MICRO_ROWS 12  // 32 registers
 #else

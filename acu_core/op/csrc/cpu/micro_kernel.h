@@ -91,20 +91,38 @@ ACU_INLINE void over_micro_rows(int64_t rows, const F& f) {
   last_rows<kRows - 1>(rows - r, r, f);
 }
 
+// Where the pixels of a tile lie in an image or its gradient, group by group (sight.h): elements from one pixel of a group to
+// the next, and from one group to the next.
+struct PixelRows {
+  int64_t step, group_step;
+};
+
+// Calls f(rows, group, first pixel) for the groups of a tile's pixels; `rows` is a constant as above.
+template <class F>
+ACU_INLINE void over_groups(int64_t pixels, int64_t group, const F& f) {
+  int64_t g = 0, p = 0;
+  if (group == kRows) {
+    for (; p + kRows <= pixels; ++g, p += kRows) f(std::integral_constant<int, kRows>{}, g, p);
+  }
+  for (; p < pixels; ++g, p += group) {
+    last_rows<kRows>(std::min(group, pixels - p), p, [&](auto rows, int64_t first) { f(rows, g, first); });
+  }
+}
+
 // A panel of outputs, of which `lanes` are present: no more than VECTORS vectors. See multiply_columns.
 template <class T, Result RESULT, int VECTORS>
 void multiply_panel(int64_t pixels, int64_t lanes, int64_t depth, const Sight& sight, const T* columns, int64_t panel_step,
-                    const T* weight, T* out, int64_t out_step) {
+                    const T* weight, T* out, PixelRows place) {
   constexpr int64_t kWidth = VECTORS * Wide<T>::kLanes;
-  over_micro_rows(pixels, [&](auto rows, int64_t p) {
+  over_groups(pixels, sight.group(), [&](auto rows, int64_t group, int64_t p) {
     const T *a = columns + p * kPanel<T>, *b = weight;
     T part[rows * kWidth];  // in place of a last vector of which not all are present
-    T* c = out + p * out_step;
-    int64_t c_row = out_step;
+    T *first = out + group * place.group_step, *c = first;
+    int64_t c_row = place.step;
     if (lanes < kWidth) {
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t l = 0; l < kWidth; ++l) {
-          part[r * kWidth + l] = RESULT == Result::kAdd && l < lanes ? c[r * out_step + l] : T(0);
+          part[r * kWidth + l] = RESULT == Result::kAdd && l < lanes ? first[r * place.step + l] : T(0);
         }
       }
       c = part;
@@ -114,7 +132,7 @@ void multiply_panel(int64_t pixels, int64_t lanes, int64_t depth, const Sight& s
     sums.template start<RESULT>(c, c_row);
     int64_t left = depth;
     for (int64_t i = 0; left >= kPanel<T>; ++i, left -= kPanel<T>, a += panel_step, b += kPanel<T> * kPanel<T>) {
-      if (!sight.sees(i, p)) continue;
+      if (!sight.sees(i, group)) continue;
       if constexpr (VECTORS == kPanelVectors) {
         sums.add_panel(a, kPanel<T>, b);
       } else {
@@ -124,7 +142,7 @@ void multiply_panel(int64_t pixels, int64_t lanes, int64_t depth, const Sight& s
     sums.add(left, a, kPanel<T>, 1, b);
     sums.finish(c, c_row);
     if (lanes < kWidth) {
-      for (int64_t r = 0; r < rows; ++r) std::copy_n(part + r * kWidth, lanes, out + (p + r) * out_step);
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(part + r * kWidth, lanes, first + r * place.step);
     }
   });
 }
@@ -145,11 +163,21 @@ ACU_INLINE void multiply_part_of_panel(int64_t pixels, int64_t lanes, const Argu
 // last only the vectors in use: 64 outputs are a panel of three vectors and one more vector.
 template <class T, Result RESULT>
 void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const Sight& sight, const T* columns,
-                      int64_t panel_step, const T* weight, T* out, int64_t out_step) {
+                      int64_t panel_step, const T* weight, T* out, PixelRows place) {
   for (int64_t o = 0; o < outputs; o += kPanel<T>, weight += depth * kPanel<T>) {
     multiply_part_of_panel<T, RESULT, 1>(pixels, std::min(kPanel<T>, outputs - o), depth, sight, columns, panel_step,
-                                         weight, out + o, out_step);
+                                         weight, out + o, place);
   }
+}
+
+// A function of its own: where GCC puts several of them into one, the loop of the most rows becomes a twentieth slower.
+template <class T, int ROWS>
+__attribute__((noinline)) void multiply_gradient_rows(int64_t outputs, const T* gradient, int64_t step, const T* weight,
+                                                      T* to) {
+  Accumulators<T, ROWS> sums;
+  sums.template start<Result::kStore>(nullptr, 0);
+  sums.add(outputs, gradient, step, 1, weight);
+  sums.finish(to, kPanel<T>);
 }
 
 // Backward, before the walk: gradient of the columns (pixels x columns) = gradient (pixels x outputs) * weight^T.
@@ -157,31 +185,46 @@ void multiply_columns(int64_t pixels, int64_t outputs, int64_t depth, const Sigh
 // walk does not read there.
 template <class T>
 void multiply_gradient(int64_t pixels, int64_t columns, int64_t outputs, const Sight& sight, const T* gradient,
-                       int64_t gradient_step, const T* weight, T* buffer, int64_t panel_step) {
+                       PixelRows place, const T* weight, T* buffer, int64_t panel_step) {
   for (int64_t i = 0; i * kPanel<T> < columns; ++i, weight += outputs * kPanel<T>, buffer += panel_step) {
-    over_micro_rows(pixels, [&](auto rows, int64_t p) {
-      if (!sight.sees(i, p)) return;
-      Accumulators<T, rows> sums;
-      sums.template start<Result::kStore>(nullptr, 0);
-      sums.add(outputs, gradient + p * gradient_step, gradient_step, 1, weight);
-      sums.finish(buffer + p * kPanel<T>, kPanel<T>);
+    over_groups(pixels, sight.group(), [&](auto rows, int64_t group, int64_t p) {
+      if (!sight.sees(i, group)) return;
+      multiply_gradient_rows<T, rows>(outputs, gradient + group * place.group_step, place.step, weight,
+                                      buffer + p * kPanel<T>);
     });
   }
+}
+
+template <class T, bool INTERLEAVED, int ROWS>
+__attribute__((noinline)) void multiply_transposed_rows(const Sight& sight, int64_t panel, const T* gradient, PixelRows place,
+                                                        const T* buffer, T* grad_weight) {
+  const int64_t group = sight.group();
+  Accumulators<T, ROWS> sums;
+  sums.template start<Result::kAdd>(grad_weight, kPanel<T>);
+  sight.over_runs(panel, [&](int64_t first_group, int64_t first, int64_t pixels) {
+    const T *a = gradient + first_group * place.group_step, *b = buffer + first * kPanel<T>;
+    if constexpr (INTERLEAVED) {
+      for (; pixels > 0; pixels -= group, a += place.group_step, b += group * kPanel<T>) {
+        sums.add(group, a, 1, place.step, b);
+      }
+    } else {
+      sums.add(pixels, a, 1, place.step, b);
+    }
+  });
+  sums.finish(grad_weight, kPanel<T>);
 }
 
 // Backward, after the walk: gradient of the weight (outputs x columns) += gradient^T * columns, in the layout of the
 // transposed weight.
 template <class T>
-void multiply_transposed(int64_t columns, int64_t outputs, const Sight& sight, const T* gradient, int64_t gradient_step,
+void multiply_transposed(int64_t columns, int64_t outputs, const Sight& sight, const T* gradient, PixelRows place,
                          const T* buffer, int64_t panel_step, T* grad_weight) {
+  const bool interleaved = place.group_step != sight.group() * place.step;
   for (int64_t i = 0; i * kPanel<T> < columns; ++i, buffer += panel_step) {
     over_micro_rows(outputs, [&](auto rows, int64_t o) {
-      Accumulators<T, rows> sums;
-      sums.template start<Result::kAdd>(grad_weight + o * kPanel<T>, kPanel<T>);
-      sight.over_runs(i, [&](int64_t first, int64_t pixels) {
-        sums.add(pixels, gradient + first * gradient_step + o, 1, gradient_step, buffer + first * kPanel<T>);
-      });
-      sums.finish(grad_weight + o * kPanel<T>, kPanel<T>);
+      T* to = grad_weight + o * kPanel<T>;
+      interleaved ? multiply_transposed_rows<T, true, rows>(sight, i, gradient + o, place, buffer, to)
+                  : multiply_transposed_rows<T, false, rows>(sight, i, gradient + o, place, buffer, to);
     });
     grad_weight += outputs * kPanel<T>;
   }

@@ -62,8 +62,13 @@ struct SegmentPlan {
 // part of one row.
 struct Tile {
   int64_t image, images, row, rows, column, width;
+  bool interleaved = false;  // in the column buffer the same pixel of all images stands together
 
   int64_t pixels() const { return images * rows * width; }
+
+  // Pixels of the buffer from a pixel to the next of its row, and from an image to the next.
+  int64_t pixel_step() const { return interleaved ? images : 1; }
+  int64_t image_step() const { return interleaved ? 1 : rows * width; }
 };
 
 constexpr int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -79,6 +84,9 @@ struct Sizes {
   int64_t tile_pixels;
   // Columns of a block, at most. A panel of the packed weight and the pixels that pass it share the first-level cache.
   int64_t block_columns;
+  // Small images go as many together, the same pixel of each beside the other: as many as the micro-kernel has rows, so that
+  // each synapse is seen or not seen by all of a product's pixels alike. 1: they do not.
+  int64_t interleaved_images;
 };
 
 // How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
@@ -94,10 +102,14 @@ constexpr int64_t chunk_channels(const Sizes& sizes, int64_t left) {
 // together fit a first-level cache.
 constexpr int64_t kDepthwiseTilePixels = 320;
 
+// Output pixels of an image, at most, whose images are interleaved: its border is little of a larger one.
+constexpr int64_t kInterleavedPixels = 64;
+
 struct Plan {
   Geometry geometry;
   Sizes sizes;
   int64_t panel;            // columns or outputs in a panel
+  bool interleaves = false;  // whether the images of a tile are interleaved
   bool few_channels;        // whether vectors run along rows of pixels, not along channels (few_channels.h)
   int64_t padded_channels;  // of an image as the kernels see it
   int64_t row_margin = 0;   // zeros before and behind each image row, where there are few channels: elements
@@ -113,11 +125,11 @@ struct Plan {
                    g.synapses * g.channels <= sizes.block_columns;
     // Three channels would go one by one, four go together. Each group would need padding of its own.
     padded_channels = g.groups == 1 && !few_channels ? round_up(g.channels, 4) : g.channels;
+    cut_into_tiles(slots);
     for (const Segment& segment : cut_into_segments(g)) {
       segments.push_back({segment, {}});
       cut_into_blocks(segments.back());
     }
-    cut_into_tiles(slots);
     // A strip that sees anything begins a width before the image at the earliest, and at its last pixel at the latest.
     if (few_channels) row_margin = round_up((pixels_per_tile_row + 2) * g.channels, sizes.vector) + sizes.vector;
   }
@@ -140,8 +152,8 @@ struct Plan {
     if (tiles_per_image_group == 1) {
       const int64_t quota = index / tiles_per_quota, image = index % tiles_per_quota * images_per_tile;
       const int64_t quota_images = std::min(images_per_quota, g.images - quota * images_per_quota);
-      return {quota * images_per_quota + image, std::min(images_per_tile, quota_images - image), 0, g.out_height, 0,
-              g.out_width};
+      const int64_t images = std::min(images_per_tile, quota_images - image);
+      return {quota * images_per_quota + image, images, 0, g.out_height, 0, g.out_width, interleaves && images > 1};
     }
     const int64_t within = index % tiles_per_image_group;
     Tile tile{index / tiles_per_image_group, 1, 0, g.out_height, 0, g.out_width};
@@ -201,11 +213,13 @@ struct Plan {
     const int64_t begin = plan.segment.in_begin;
     const int64_t end = geometry.groups == 1 ? padded_channels : plan.segment.in_end, channels = end - begin;
     const int64_t synapses = geometry.synapses;
-    const int64_t most_channels = std::max(panel, sizes.block_columns / synapses / panel * panel);
+    // A tile of interleaved images has more pixels, and the buffer should not be larger.
+    const int64_t most_columns = interleaves ? sizes.block_columns / 2 : sizes.block_columns;
+    const int64_t most_channels = std::max(panel, most_columns / synapses / panel * panel);
     const int64_t channels_at_once = round_up(ceil_div(channels, ceil_div(channels, most_channels)), panel);
     for (int64_t c = begin; c < end; c += channels_at_once) {
       // The last channels may be fewer, and then more of their synapses go together.
-      const int64_t most_synapses = std::max<int64_t>(1, sizes.block_columns / std::min(channels_at_once, end - c));
+      const int64_t most_synapses = std::max<int64_t>(1, most_columns / std::min(channels_at_once, end - c));
       const int64_t synapses_at_once = ceil_div(synapses, ceil_div(synapses, most_synapses));
       for (int64_t k = 0; k < synapses; k += synapses_at_once) {
         Block block{k, std::min(k + synapses_at_once, synapses), c, std::min(c + channels_at_once, end), packed_size,
@@ -239,6 +253,10 @@ struct Plan {
     }
     // Each quota ends with a short tile rather than that one slot has a tile more than the others.
     images_per_quota = std::max<int64_t>(ceil_div(g.images, slots), 1);
+    interleaves = tiles_per_image_group == 1 && !few_channels && !g.depthwise() && sizes.interleaved_images > 1 &&
+                  g.out_pixels() <= kInterleavedPixels && images_per_quota >= sizes.interleaved_images;
+    // As many in each tile, for the products of few images are slower.
+    if (interleaves) images_per_tile = ceil_div(images_per_quota, ceil_div(images_per_quota, sizes.interleaved_images));
     tiles_per_quota = ceil_div(images_per_quota, images_per_tile);
     tile_count = g.images * tiles_per_image_group;
     if (tiles_per_image_group == 1) {

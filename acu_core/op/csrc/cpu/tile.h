@@ -160,7 +160,7 @@ Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse)
   const Geometry& g = plan.geometry;
   Walk<T> walk{T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x, synapse.fraction_x,
                tile.column * g.stride.w - g.padding.left + synapse.column, g.stride.w, tile.width,
-               g.width, plan.padded_channels, {}, {}};
+               g.width, plan.padded_channels, tile.pixel_step() * kPanel<T>, {}, {}};
   walk.find_spans();
   return walk;
 }
@@ -178,7 +178,7 @@ template <class T>
 void look_around(const Plan& plan, const Tile& tile, const Synapse<T>* synapses, const Block& block,
                  const std::vector<Walk<T>>& walks, bool shares_count, Sight& sight) {
   const Geometry& g = plan.geometry;
-  sight.start(block.synapses(), block.channels(), kPanel<T>, tile.pixels());
+  sight.start(block.synapses(), block.channels(), kPanel<T>, tile.pixels(), tile.interleaved ? tile.images : kRows);
   for (int64_t k = 0; k < block.synapses(); ++k) {
     const Walk<T>& walk = walks[k];
     Span span = walk.left;
@@ -186,10 +186,12 @@ void look_around(const Plan& plan, const Tile& tile, const Synapse<T>* synapses,
       span = {std::min(span.begin, walk.right.begin), std::max(span.end, walk.right.end)};
     }
     const bool upper = !shares_count || walk.upper_share != T(0), lower = !shares_count || walk.lower_share != T(0);
-    for (int64_t row = 0; row < tile.images * tile.rows; ++row) {
+    // Where images are interleaved, all alike.
+    const int64_t step = tile.pixel_step();
+    for (int64_t row = 0; row < (tile.interleaved ? 1 : tile.images) * tile.rows; ++row) {
       const int64_t y = (tile.row + row % tile.rows) * g.stride.h - g.padding.top + synapses[k].row;
       if ((upper && y >= 0 && y < g.height) || (lower && y >= -1 && y + 1 < g.height)) {
-        sight.see(k, row * tile.width + span.begin, row * tile.width + span.end);
+        sight.see(k, (row * tile.width + span.begin) * step, (row * tile.width + span.end) * step);
       }
     }
   }
@@ -213,14 +215,15 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
     };
     for (int64_t k = 0; k < block.synapses(); ++k) {
       const Walk<T>& walk = walks[k];
-      T* to = columns_of(chunk, plan, block, c, k, columns);
+      T* first = columns_of(chunk, plan, block, c, k, columns);
       for (int64_t n = 0; n < tile.images; ++n) {
+        T* to = first + n * tile.image_step() * kPanel<T>;
         for (int64_t i = 0; i < tile.rows;) {
           const int64_t y = (tile.row + i) * g.stride.h - g.padding.top + synapses[block.synapse_begin + k].row;
           const int64_t count = std::min(rows_alike(g, y), tile.rows - i);
           build_columns(chunk, walk, RowPair<T>(walk, row_at(n, y), row_at(n, y + 1)), count, image_step, to);
           i += count;
-          to += count * tile.width * kPanel<T>;
+          to += count * tile.width * walk.buffer_step;
         }
       }
     }
@@ -231,6 +234,12 @@ template <class T>
 void start_with_bias(const Plan& plan, const SegmentPlan& part, const T* bias, int64_t pixels, T* out) {
   const int64_t step = plan.geometry.outputs;
   for (int64_t p = 0; p < pixels; ++p) std::copy(bias + part.segment.out_begin, bias + part.segment.out_end, out + p * step);
+}
+
+// Output pixels of a tile as rows of a product, in the order of the column buffer; `step` elements from one to the next.
+inline PixelRows pixel_rows(const Tile& tile, int64_t step) {
+  if (tile.interleaved) return {tile.rows * tile.width * step, step};
+  return {step, kRows * step};
 }
 
 // The tile's first output pixel, counted over all images.
@@ -285,6 +294,7 @@ void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end)
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
     const int64_t pixels = tile.pixels();
+    const PixelRows rows = pixel_rows(tile, g.outputs);
     images.prepare(tile);
     T* out = copies ? out_copy.data() : static_cast<T*>(problem.output) + first_pixel(g, tile) * g.outputs;
     for (const SegmentPlan& part : plan.segments) {
@@ -297,10 +307,10 @@ void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end)
         const T* weight = problem.packed_weight + block.weight_offset;
         if (started) {
           multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), sight, columns.data(),
-                                            plan.panel_step(), weight, part_out, g.outputs);
+                                            plan.panel_step(), weight, part_out, rows);
         } else {
           multiply_columns<T, Result::kStore>(pixels, part.outputs(), block.columns(), sight, columns.data(),
-                                              plan.panel_step(), weight, part_out, g.outputs);
+                                              plan.panel_step(), weight, part_out, rows);
         }
         started = true;
       }

@@ -194,15 +194,14 @@ class WalkScratch {
   Buffer<T> zeros_, nowhere_, sums_;
 };
 
-// Calls f(output row of the tile, image of the tile, image row above the synapse, synapse of the block) in the order in
+// Calls f(image of the tile, output row of the tile, image row above the synapse, synapse of the block) in the order in
 // which the image rows in use change least.
 template <class T, class F>
 ACU_INLINE void over_rows(const Geometry& g, const Tile& tile, const Synapse<T>* synapses, const Block& block, const F& f) {
-  int64_t row = 0;
   for (int64_t n = 0; n < tile.images; ++n) {
-    for (int64_t i = tile.row; i < tile.row + tile.rows; ++i, ++row) {
+    for (int64_t i = 0; i < tile.rows; ++i) {
       for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
-        f(row, n, i * g.stride.h - g.padding.top + synapses[k].row, k - block.synapse_begin);
+        f(n, i, (tile.row + i) * g.stride.h - g.padding.top + synapses[k].row, k - block.synapse_begin);
       }
     }
   }
@@ -215,11 +214,13 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
   const Geometry& g = plan.geometry;
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
     scratch.clear_sums();
-    over_rows(g, tile, synapses, block, [&](int64_t row, int64_t n, int64_t y, int64_t k) {
-      T* at = columns_of(chunk, plan, block, c, k, columns) + row * tile.width * kPanel<T>;
+    over_rows(g, tile, synapses, block, [&](int64_t n, int64_t i, int64_t y, int64_t k) {
+      const int64_t first = n * tile.image_step() + i * tile.width * tile.pixel_step();
+      T* at = columns_of(chunk, plan, block, c, k, columns) + first * kPanel<T>;
       const bool has_upper = y >= 0 && y < g.height, has_lower = y + 1 >= 0 && y + 1 < g.height;
       if (!has_upper && !has_lower) {
-        clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, 0, tile.width);
+        const int64_t step = scratch.walk(k).buffer_step;
+        clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, step, 0, tile.width);
         return;
       }
       const int64_t channel = block.channel_begin + c;
@@ -299,6 +300,7 @@ void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t en
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
     const int64_t pixels = tile.pixels();
+    const PixelRows rows = pixel_rows(tile, g.outputs);
     const T* gradient = gradient_tile.fetch(tile, sums.bias);
     if (!needs_columns(problem)) continue;
     images.prepare(tile);
@@ -309,13 +311,13 @@ void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t en
       for (const Block& block : part.blocks) {
         const T* weight = problem.transposed_weight + block.transposed_offset;
         scratch.start(plan, tile, problem.synapses + group, block);
-        multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, weight,
+        multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, rows, weight,
                           columns.data(), plan.panel_step());
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
         if (!problem.need_weight) continue;
         T* grad_weight = sums.weight.data() + block.transposed_offset;
-        multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, g.outputs, columns.data(),
+        multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, rows, columns.data(),
                             plan.panel_step(), grad_weight);
       }
     }
