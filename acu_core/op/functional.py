@@ -88,15 +88,21 @@ def active_conv2d(
     if not library.has_kernel(device_type):
         _warn_once(device_type)
         return active_conv2d_reference(input, weight, positions, bias, stride, padding, groups)
-    # Said here with its shape; the kernel, which alone is asked in a compiled graph, says it again.
-    compiling = torch.compiler.is_compiling()
-    if device_type == "cpu" and not compiling and not bool(torch.isfinite(positions.detach()).all()):
-        raise ValueError(f"positions {tuple(positions.shape)} must be finite")
     if input.dtype == torch.float64:
         positions = positions.to(torch.float64)
     channels_last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
     call = (input, weight, positions, bias, arguments.stride, arguments.padding, groups, channels_last)
-    if device_type == "cuda" and not compiling:
+    output: Tensor
+    if torch.compiler.is_compiling():
+        output = torch.ops.acu.active_conv2d(*call)
+        return output
+    if device_type == "cuda":
         KERNELS.before_forward(*call)
-    output: Tensor = torch.ops.acu.active_conv2d(*call)
+    try:
+        output = torch.ops.acu.active_conv2d(*call)
+    except RuntimeError as error:
+        # The kernel has looked, and knows no shape to say. A look before it would be a third of what a call takes.
+        if device_type == "cpu" and not bool(torch.isfinite(positions.detach()).all()):
+            raise ValueError(f"positions {tuple(positions.shape)} must be finite") from error
+        raise
     return output
