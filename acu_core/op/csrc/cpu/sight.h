@@ -36,7 +36,8 @@ class Sight {
   // Pixels [begin, end) of the tile see something through synapse k of the block.
   void see(int64_t k, int64_t begin, int64_t end) {
     if (begin >= end) return;
-    for (int64_t group = begin / group_; group <= (end - 1) / group_; ++group) seen_[k * groups_ + group] = 1;
+    const int64_t first = begin / group_, last = (end - 1) / group_;
+    std::fill_n(seen_.begin() + k * groups_ + first, last - first + 1, 1);
   }
 
   // Once all is seen: the runs of pixels of each synapse, and for each panel what its synapse sees.

@@ -186,12 +186,17 @@ void look_around(const Plan& plan, const Tile& tile, const Synapse<T>* synapses,
       span = {std::min(span.begin, walk.right.begin), std::max(span.end, walk.right.end)};
     }
     const bool upper = !shares_count || walk.upper_share != T(0), lower = !shares_count || walk.lower_share != T(0);
-    // Where images are interleaved, all alike.
-    const int64_t step = tile.pixel_step();
-    for (int64_t row = 0; row < (tile.interleaved ? 1 : tile.images) * tile.rows; ++row) {
-      const int64_t y = (tile.row + row % tile.rows) * g.stride.h - g.padding.top + synapses[k].row;
-      if ((upper && y >= 0 && y < g.height) || (lower && y >= -1 && y + 1 < g.height)) {
-        sight.see(k, (row * tile.width + span.begin) * step, (row * tile.width + span.end) * step);
+    // Rows of the tile that look at rows of the image from lower ? -1 : 0 on.
+    const int64_t y = tile.row * g.stride.h - g.padding.top + synapses[k].row;
+    const auto first_row = [&](int64_t at) { return std::clamp<int64_t>(ceil_div(at - y, g.stride.h), 0, tile.rows); };
+    const int64_t begin = y >= (lower ? -1 : 0) ? 0 : first_row(lower ? -1 : 0);
+    const int64_t last = upper ? g.height : g.height - 1, end = y >= last ? 0 : first_row(last);
+    // Whole rows together. Where images are interleaved, all are alike.
+    const bool whole = span.begin == 0 && span.end == tile.width;
+    const int64_t step = tile.pixel_step(), width = tile.width, together = whole ? end - begin : 1;
+    for (int64_t n = 0; n < (tile.interleaved ? 1 : tile.images); ++n) {
+      for (int64_t row = n * tile.rows + begin; row < n * tile.rows + end; row += together) {
+        sight.see(k, (row * width + span.begin) * step, ((row + together - 1) * width + span.end) * step);
       }
     }
   }
