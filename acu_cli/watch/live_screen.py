@@ -106,7 +106,7 @@ class LiveScreen:
     def write(self, change: PageChange) -> bool:
         """Writes it; False where the screen is no longer as it was supposed to be, and nothing was written."""
         if change.version != self._version or not self._is_active or self._is_in_background():
-            self._forget()
+            self.forget()
             return False
         if not self._entered:
             self._enter()
@@ -117,7 +117,7 @@ class LiveScreen:
             self._write(change.text)
         return True
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """The next page is drawn as a whole, and the changes up to now are void."""
         self._given = None
         self._version += 1
@@ -130,7 +130,7 @@ class LiveScreen:
     def _leave(self) -> None:
         if self._entered:
             self._entered = False
-            self._forget()
+            self.forget()
             if self._echo is not None:
                 self._echo.restore()
             with suppress(TerminalGoneError):
@@ -161,7 +161,7 @@ class LiveScreen:
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:
         # Entered again by the next page, unless it went on in the background.
-        self._forget()
+        self.forget()
 
 
 def _abilities(descriptor: int, encoding: str | None) -> tuple[Mapping[int, str], bool]:

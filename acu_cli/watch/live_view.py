@@ -82,7 +82,8 @@ def watch_run(picture: WatchPicture, screen: LiveScreen, pause: Callable[[float]
                 if pause(left):
                     return
             if picture.message != message or screen.size != size or not screen.write(change):
-                # What was drawn ahead is of a screen that is no more.
+                # What was drawn ahead is void, and none of what it changed is on the screen.
+                screen.forget()
                 size, look_at = (0, 0), time.monotonic() + TICK
                 break
         else:

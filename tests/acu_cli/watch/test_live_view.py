@@ -133,8 +133,8 @@ def test_something_that_is_said_does_not_wait_for_frames_drawn_ahead(session: Se
     assert session.now - said <= 4 * live_view.TICK
 
 
-@pytest.mark.parametrize("number", [signal.SIGCONT, None], ids=["stopped and gone on", "another size"])
-def test_a_screen_that_was_disturbed_is_drawn_as_a_whole(session: Session, number: int | None) -> None:
+@pytest.mark.parametrize("disturbance", ["stopped and gone on", "another size", "something said"])
+def test_a_screen_that_was_disturbed_is_drawn_as_a_whole(session: Session, disturbance: str) -> None:
     session.written.go_on(5)
     begun = session.now
     written = disturbed = False
@@ -146,24 +146,31 @@ def test_a_screen_that_was_disturbed_is_drawn_as_a_whole(session: Session, numbe
             written = True
         if not disturbed and session.seen and 5 < session.seen[-1][1] < 30:
             disturbed = True
-            if number is None:
+            if disturbance == "another size":
                 fcntl.ioctl(session.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
                 session.shown.resize(30, 90)
+            elif disturbance == "something said":
+                # Frames that were drawn ahead are not written: none of what they changed is on the screen.
+                session.picture.message = "mark this"
             else:
-                os.kill(os.getpid(), number)
-            session.shown.erase_in_display(2)
+                os.kill(os.getpid(), signal.SIGCONT)
+            if disturbance != "something said":
+                session.shown.erase_in_display(2)
         return session.now > begun + 4.0
 
     session.watch(step)
     assert disturbed
-    session.read()
     session.picture.playback.advance(session.now, to_end=True)
     rows, columns = session.screen.size
     expected = session.picture.draw(rows, columns).lines()
-    found = [line.rstrip() for line in session.shown.display]
-    assert found[:2] == expected[:2]
-    # The whole of it, the parts that did not change too.
-    assert [bool(line) for line in found] == [bool(line) for line in expected]
+    # As it was before the view left it.
+    found = session.text.splitlines()
+    if disturbance == "something said":
+        assert [line.rstrip() for line in found] == expected
+    else:
+        assert [line.rstrip() for line in found][:2] == expected[:2]
+        # The whole of it, the parts that did not change too.
+        assert [bool(line.strip()) for line in found] == [bool(line) for line in expected]
 
 
 def test_nobody_waits_busily_in_the_background(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
