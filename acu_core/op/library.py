@@ -13,7 +13,7 @@ import torch
 from acu_core.errors import UserError
 
 FOLDER = Path(__file__).parent
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512", "amx")
 CHOICE = "ACU_CPU_INSTRUCTION_SET"
 """The environment variable that names the instruction set of the CPU kernels, in place of the best one."""
 CUDA_CHOICE = "ACU_CUDA_KERNELS"
@@ -21,8 +21,9 @@ CUDA_CHOICE = "ACU_CUDA_KERNELS"
 CUDA_KERNELS = ("columns", "fused", "auto")
 """Columns and matrix products; the fused kernels where they can; for every call the faster one, where both agree."""
 # How often the order of the kernels' sums has changed. A run records that of its instruction set, so that one that goes
-# on with other bits says so. Raised with every change after which a kernel gives other bits.
-_REVISIONS = {"baseline": 3, "avx2": 3, "avx512": 5}
+# on with other bits says so. Raised with every change after which a kernel gives other bits; that of amx with avx512's,
+# too, which computes what amx leaves.
+_REVISIONS = {"baseline": 3, "avx2": 3, "avx512": 6, "amx": 1}
 
 
 @dataclass(frozen=True)

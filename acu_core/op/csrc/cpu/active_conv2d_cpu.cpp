@@ -3,6 +3,7 @@
 #include <atomic>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -12,6 +13,7 @@
 #include "../settings.h"
 #include "instruction_set.h"
 #include "reduction.h"
+#include "split_weight.h"
 
 namespace acu {
 
@@ -92,11 +94,12 @@ int64_t slot_count(const Plan& plan) {
   return std::clamp<int64_t>(torch::stable::get_num_threads(), 1, std::max<int64_t>(plan.tile_count, 1));
 }
 
-// Tensors of 16 bits are half as large, and so is what stands beside them: smaller tiles, for a few percent of the time.
-template <class T>
-Sizes sizes_for(Element element) {
-  Sizes sizes = kernels<T>().sizes;
-  if (element != Element::kOwn) sizes.tile_pixels = std::min<int64_t>(sizes.tile_pixels, 96);
+// Tensors of 16 bits are half as large, and so is what stands beside them: smaller tiles, of one image where they can be, for a
+// few percent of the time.
+Sizes sizes_for(Sizes sizes, Element element) {
+  if (element == Element::kOwn) return sizes;
+  sizes.tile_pixels = std::min<int64_t>(sizes.tile_pixels, 96);
+  sizes.interleaved_images = 1;
   return sizes;
 }
 
@@ -134,6 +137,49 @@ bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T
   return finite;
 }
 
+// The tensors of a forward call, checked and in the layout that the kernels take.
+template <class T>
+struct ForwardCall {
+  const Geometry& geometry;
+  const Synapse<T>* synapses;
+  const Tensor &input, &weight;
+  const T* bias;  // or null
+  Tensor& output;
+  Layout layout;
+
+  // Returns whether the output stands (see Kernels).
+  bool compute(const Kernels<T>& kernel) const {
+    const Plan plan(geometry, sizes_for(kernel.sizes, layout.element), torch::stable::get_num_threads());
+    const int64_t slots = slot_count(plan);
+    const std::optional<Cells<T>> cells = cells_of(plan, synapses, weight);
+    Buffer<T> packed(plan.packed_size);
+    with_elements<T>(layout.element, weight.const_data_ptr(),
+                     [&](const auto* values) { pack_weight(plan, values, packed.data(), in_parallel); });
+    ForwardProblem<T> problem{plan, synapses,     input.const_data_ptr(),    packed.data(),
+                              bias, output.mutable_data_ptr(), layout, cells ? &*cells : nullptr};
+    std::optional<Buffer<uint16_t>> split;
+    if (kernel.split_weight != nullptr) {
+      split = split_weight(kernel, plan, packed.data(), false, in_parallel);
+      if (!split) return false;
+      packed = Buffer<T>(0);
+      problem.split_weight = split->data();
+    }
+    // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
+    // that a core which is slower, or busy with something else, does not hold up the others.
+    const int64_t portions = plan.portions(slots, layout);
+    std::atomic<int64_t> next_portion = 0;
+    std::atomic<bool> stands = true;
+    in_parallel(slots, [&](int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) {
+        for (int64_t portion; (portion = next_portion++) < portions;) {
+          if (!kernel.forward(problem, portion, portions)) stands = false;
+        }
+      }
+    });
+    return stands;
+  }
+};
+
 template <class T>
 Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& positions, const std::optional<Tensor>& bias,
                const Geometry& g, bool channels_last) {
@@ -152,7 +198,6 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
   Tensor output = new_image(input, g.images, g.outputs, g.out_height, g.out_width, channels_last);
   if (g.images == 0) return output;
 
-  const Kernels<T>& kernel = kernels<T>();
   const Layout layout{channels_last, element_of(input)};
   const T* bias_data = bias.has_value() ? wide_bias.data() : nullptr;
   if (layout.element == Element::kOwn && SpreadPlan::suits(g) &&
@@ -160,29 +205,9 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
                            output.mutable_data_ptr<T>(), channels_last)) {
     return output;
   }
-  const Plan plan(g, sizes_for<T>(layout.element), torch::stable::get_num_threads());
-  const int64_t slots = slot_count(plan);
-  const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
-  Buffer<T> packed(plan.packed_size);
-  with_elements<T>(element_of(weight), plain_weight.const_data_ptr(),
-                   [&](const auto* values) { pack_weight(plan, values, packed.data(), in_parallel); });
-  const ForwardProblem<T> problem{plan,
-                                  synapses.data(),
-                                  image.const_data_ptr(),
-                                  packed.data(),
-                                  bias_data,
-                                  output.mutable_data_ptr(),
-                                  layout,
-                                  cells ? &*cells : nullptr};
-  // Outputs are sums within a tile, whoever computes it: each thread takes the next portion when it is done with one, so
-  // that a core which is slower, or busy with something else, does not hold up the others.
-  const int64_t portions = plan.portions(slots, layout);
-  std::atomic<int64_t> next_portion = 0;
-  in_parallel(slots, [&](int64_t begin, int64_t end) {
-    for (int64_t slot = begin; slot < end; ++slot) {
-      for (int64_t portion; (portion = next_portion++) < portions;) kernel.forward(problem, portion, portions);
-    }
-  });
+  const ForwardCall<T> call{g, synapses.data(), image, plain_weight, bias_data, output, layout};
+  const Kernels<T>& kernel = kernels_for<T>(g, layout.element);
+  if (!call.compute(kernel)) call.compute(*kernel.others);
   return output;
 }
 
@@ -192,6 +217,79 @@ struct Needs {
 
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
+Tensor zeros_if(bool needed, const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef sizes) {
+  return needed ? torch::stable::new_zeros(like, sizes) : torch::stable::new_empty(like, {0});
+}
+
+// The same of a backward call.
+template <class T>
+struct BackwardCall {
+  const Geometry& geometry;
+  const Synapse<T>* synapses;
+  const Tensor &gradient, &input, &weight;
+  Needs needs;
+  Tensor &grad_input, &grad_weight, &grad_positions, &grad_bias;
+  Layout layout;
+
+  // Makes grad_weight, and returns whether the gradients stand (see Kernels).
+  bool compute(const Kernels<T>& kernel) const {
+    const Plan plan(geometry, sizes_for(kernel.sizes, layout.element), torch::stable::get_num_threads());
+    const int64_t slots = slot_count(plan);
+    std::vector<SlotSums<T>> sums(slots);
+    if (!add_up(kernel, plan, sums)) return false;
+    // Only now, in the memory that the transposed weight has left.
+    grad_weight = zeros_if(needs.weight, weight, weight.sizes());
+    if (needs.input) {
+      with_elements<T>(layout.element, grad_input.mutable_data_ptr(),
+                       [&](auto* to) { reduce_shared_rows(plan, sums, layout.channels_last, to, in_parallel); });
+    }
+    if (needs.weight) {
+      with_elements<T>(layout.element, grad_weight.mutable_data_ptr(),
+                       [&](auto* to) { reduce_weight(plan, sums, to, in_parallel); });
+    }
+    if (needs.positions) reduce_positions(sums, grad_positions.numel(), grad_positions.mutable_data_ptr<T>());
+    if (needs.bias) {
+      with_elements<T>(layout.element, grad_bias.mutable_data_ptr(),
+                       [&](auto* to) { reduce_bias(sums, geometry.outputs, to); });
+    }
+    return true;
+  }
+
+ private:
+  bool add_up(const Kernels<T>& kernel, const Plan& plan, std::vector<SlotSums<T>>& sums) const {
+    const std::optional<Cells<T>> cells = cells_of(plan, synapses, weight);
+    Buffer<T> transposed(plan.transposed_size);
+    with_elements<T>(layout.element, weight.const_data_ptr(),
+                     [&](const auto* values) { pack_transposed_weight(plan, values, transposed.data(), in_parallel); });
+    BackwardProblem<T> problem{plan,
+                               synapses,
+                               gradient.const_data_ptr(),
+                               input.const_data_ptr(),
+                               transposed.data(),
+                               needs.input ? grad_input.mutable_data_ptr() : nullptr,
+                               needs.weight,
+                               needs.positions,
+                               needs.bias,
+                               layout,
+                               cells ? &*cells : nullptr};
+    std::optional<Buffer<uint16_t>> split;
+    if (kernel.split_weight != nullptr) {
+      split = split_weight(kernel, plan, transposed.data(), true, in_parallel);
+      if (!split) return false;
+      transposed = Buffer<T>(0);
+      problem.split_weight = split->data();
+    }
+    std::atomic<bool> stands = true;
+    const int64_t slots = static_cast<int64_t>(sums.size());
+    in_parallel(slots, [&](int64_t begin, int64_t end) {
+      for (int64_t slot = begin; slot < end; ++slot) {
+        if (!kernel.backward(problem, slot, slots, sums[slot])) stands = false;
+      }
+    });
+    return stands;
+  }
+};
+
 template <class T>
 Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor& weight, const Tensor& positions,
                    const Geometry& g, bool channels_last, Needs needs) {
@@ -199,55 +297,18 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   const Tensor gradient = torch::stable::contiguous(grad_output, format(channels_last));
   const Tensor image = torch::stable::contiguous(input, format(channels_last));
   const Tensor plain_weight = torch::stable::contiguous(weight);
-  const auto zeros = [](bool needed, const Tensor& like, auto sizes) {
-    return needed ? torch::stable::new_zeros(like, sizes) : torch::stable::new_empty(like, {0});
-  };
   Tensor grad_input = needs.input ? new_image(input, g.images, g.channels, g.height, g.width, channels_last)
                                   : torch::stable::new_empty(input, {0});
-  Tensor grad_positions = zeros(needs.positions, positions, positions.sizes());
-  Tensor grad_bias = zeros(needs.bias, weight, std::initializer_list<int64_t>{g.outputs});
-  if (g.images == 0) return {grad_input, zeros(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
+  Tensor grad_positions = zeros_if(needs.positions, positions, positions.sizes());
+  Tensor grad_bias = zeros_if(needs.bias, weight, {g.outputs});
+  if (g.images == 0) return {grad_input, zeros_if(needs.weight, weight, weight.sizes()), grad_positions, grad_bias};
 
-  const Kernels<T>& kernel = kernels<T>();
-  const Plan plan(g, sizes_for<T>(element_of(input)), torch::stable::get_num_threads());
-  const int64_t slots = slot_count(plan);
-  void* grad_input_data = needs.input ? grad_input.mutable_data_ptr() : nullptr;
   const Layout layout{channels_last, element_of(input)};
-  std::vector<SlotSums<T>> sums(slots);
-  {
-    const std::optional<Cells<T>> cells = cells_of(plan, synapses.data(), plain_weight);
-    Buffer<T> transposed(plan.transposed_size);
-    with_elements<T>(layout.element, plain_weight.const_data_ptr(),
-                     [&](const auto* values) { pack_transposed_weight(plan, values, transposed.data(), in_parallel); });
-    const BackwardProblem<T> problem{plan,
-                                     synapses.data(),
-                                     gradient.const_data_ptr(),
-                                     image.const_data_ptr(),
-                                     transposed.data(),
-                                     grad_input_data,
-                                     needs.weight,
-                                     needs.positions,
-                                     needs.bias,
-                                     layout,
-                                     cells ? &*cells : nullptr};
-    in_parallel(slots, [&](int64_t begin, int64_t end) {
-      for (int64_t slot = begin; slot < end; ++slot) kernel.backward(problem, slot, slots, sums[slot]);
-    });
-  }
-  // Only now, in the memory that the transposed weight has left.
-  Tensor grad_weight = zeros(needs.weight, weight, weight.sizes());
-  if (needs.input) {
-    with_elements<T>(layout.element, grad_input_data,
-                     [&](auto* to) { reduce_shared_rows(plan, sums, channels_last, to, in_parallel); });
-  }
-  if (needs.weight) {
-    with_elements<T>(layout.element, grad_weight.mutable_data_ptr(),
-                     [&](auto* to) { reduce_weight(plan, sums, to, in_parallel); });
-  }
-  if (needs.positions) reduce_positions(sums, positions.numel(), grad_positions.mutable_data_ptr<T>());
-  if (needs.bias) {
-    with_elements<T>(layout.element, grad_bias.mutable_data_ptr(), [&](auto* to) { reduce_bias(sums, g.outputs, to); });
-  }
+  Tensor grad_weight;
+  const BackwardCall<T> call{g,           synapses.data(), gradient,       image, plain_weight, needs,
+                             grad_input, grad_weight,     grad_positions, grad_bias, layout};
+  const Kernels<T>& kernel = kernels_for<T>(g, layout.element);
+  if (!call.compute(kernel)) call.compute(*kernel.others);
   return {grad_input, grad_weight, grad_positions, grad_bias};
 }
 

@@ -7,7 +7,9 @@
 
 namespace acu {
 
-enum class InstructionSet : int64_t { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+enum class InstructionSet : int64_t { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
+
+// AMX: on Linux alone, where a process asks for its registers.
 
 // Whether it was compiled in and this processor has it.
 bool is_supported(InstructionSet set);
@@ -18,6 +20,15 @@ void force_instruction_set(InstructionSet set);
 
 template <class T>
 const Kernels<T>& kernels();
+
+// Those for a call: some suit only what fills them, and none that splits floats suits 16 bits, for a weight in three parts would
+// be larger than what a convolution of 16 bits takes.
+template <class T>
+const Kernels<T>& kernels_for(const Geometry& g, Element element) {
+  const Kernels<T>& best = kernels<T>();
+  const bool suits = best.suits == nullptr || (element == Element::kOwn && best.suits(g));
+  return suits ? best : *best.others;
+}
 
 namespace baseline {
 template <class T>
@@ -30,6 +41,11 @@ const Kernels<T>& table();
 namespace avx512 {
 template <class T>
 const Kernels<T>& table();
+}
+
+namespace amx {
+bool suits(const Geometry& g);
+const Kernels<float>& table();
 }
 
 }  // namespace acu

@@ -14,27 +14,24 @@
 namespace acu::ACU_INSTRUCTION_SET {
 
 template <class T>
-void forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions) {
+bool forward(const ForwardProblem<T>& problem, int64_t portion, int64_t portions) {
   const Plan& plan = problem.plan;
   const int64_t begin = plan.first_tile(portion, portions), end = plan.first_tile(portion + 1, portions);
-  if (begin == end) return;
-  if (plan.geometry.depthwise()) return forward_depthwise(problem, begin, end);
-  plan.few_channels ? forward_few_channels(problem, begin, end) : forward_tiles(problem, begin, end);
+  if (begin == end) return true;
+  if (!plan.geometry.depthwise() && !plan.few_channels) return forward_tiles(problem, begin, end);
+  plan.few_channels ? forward_few_channels(problem, begin, end) : forward_depthwise(problem, begin, end);
+  return true;
 }
 
 template <class T>
-void backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, SlotSums<T>& sums) {
+bool backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, SlotSums<T>& sums) {
   const Plan& plan = problem.plan;
-  sums.positions.assign(2 * plan.geometry.position_groups * plan.geometry.synapses, 0.0);
-  sums.bias.assign(problem.need_bias ? plan.geometry.outputs : 0, 0.0);
-  if (problem.need_weight) {
-    sums.weight = Buffer<T>(plan.gradient_size());
-    std::fill_n(sums.weight.data(), plan.gradient_size(), T(0));
-  }
+  sums.start(problem);
   const int64_t begin = plan.first_tile(slot, slots), end = plan.first_tile(slot + 1, slots);
-  if (begin == end) return;
-  if (plan.geometry.depthwise()) return backward_depthwise(problem, begin, end, sums);
-  plan.few_channels ? backward_few_channels(problem, begin, end, sums) : backward_tiles(problem, begin, end, sums);
+  if (begin == end) return true;
+  if (!plan.geometry.depthwise() && !plan.few_channels) return backward_tiles(problem, begin, end, sums);
+  plan.few_channels ? backward_few_channels(problem, begin, end, sums) : backward_depthwise(problem, begin, end, sums);
+  return true;
 }
 
 template <class T>

@@ -16,6 +16,13 @@
 //            are computed in cells in place of columns (cells.h)
 //   share    what a row or a column of pixels counts in a blend: 1 - fraction or fraction
 //
+// and where products are of tile registers (split.h, tile_product.h):
+//
+//   part     one of three bfloat16 whose sum is a float
+//   side     one of two matrices that are multiplied, put down in tiles of each part
+//   step     32 of the depth of a product, or the last 16 by themselves
+//   (A tile there is AMX's, a register or what it is loaded from.)
+//
 // and for CUDA, where one matrix holds the columns of all segments:
 //
 //   slice    output pixels whose columns are in scratch memory at once
@@ -45,6 +52,7 @@ struct Block {
   int64_t synapse_begin, synapse_end, channel_begin, channel_end;
   int64_t weight_offset;      // where the block's weight stands in the packed forward weight
   int64_t transposed_offset;  // where it stands in the packed transposed weight, and in the weight's gradient
+  int64_t split_offset = 0, split_transposed_offset = 0;  // where it stands once these are split (split.h): elements
 
   int64_t synapses() const { return synapse_end - synapse_begin; }
   int64_t channels() const { return channel_end - channel_begin; }
@@ -89,6 +97,11 @@ struct Sizes {
   int64_t interleaved_images;
 };
 
+// Elements of 16 bits of a split matrix (split_products.h): tiles of 16 columns and a depth of 32, and of each three.
+constexpr int64_t split_elements(int64_t columns, int64_t depth) {
+  return ceil_div(columns, 16) * ceil_div(depth, 32) * 3 * 16 * 32;
+}
+
 // How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
 // width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these chunks: over_chunks
 // (columns.h) walks them, columns_of (columns.h) finds them, columns_in_weight (pack.h) packs for them.
@@ -115,6 +128,7 @@ struct Plan {
   int64_t row_margin = 0;   // zeros before and behind each image row, where there are few channels: elements
   std::vector<SegmentPlan> segments;
   int64_t packed_size = 0, transposed_size = 0;  // elements of the packed weight and of its transpose
+  int64_t split_size = 0, split_transposed_size = 0;  // and of both once they are split
   int64_t widest_block = 0;                      // columns of the widest block
   int64_t images_per_tile, rows_per_tile, pixels_per_tile_row, tiles_per_image_group, tile_count;
   int64_t images_per_quota, tiles_per_quota;
@@ -226,6 +240,9 @@ struct Plan {
                     transposed_size};
         packed_size += round_up(plan.outputs(), panel) * block.columns();
         transposed_size += round_up(block.columns(), panel) * plan.outputs();
+        block.split_offset = split_size, block.split_transposed_offset = split_transposed_size;
+        split_size += split_elements(plan.outputs(), block.columns());
+        split_transposed_size += split_elements(block.columns(), plan.outputs());
         widest_block = std::max(widest_block, block.columns());
         plan.blocks.push_back(block);
       }

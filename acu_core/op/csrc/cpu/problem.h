@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -46,6 +47,7 @@ struct ForwardProblem {
   void* output;
   Layout layout;
   const Cells<T>* cells = nullptr;  // of a depthwise convolution
+  const uint16_t* split_weight = nullptr;  // where the kernels split it
 };
 
 template <class T>
@@ -59,6 +61,7 @@ struct BackwardProblem {
   bool need_weight, need_positions, need_bias;
   Layout layout;
   const Cells<T>* cells = nullptr;  // of a depthwise convolution
+  const uint16_t* split_weight = nullptr;
 };
 
 // Rows of an image's gradient that more than one slot adds to, where a slot begins or ends within an image: kept apart, so
@@ -75,15 +78,31 @@ struct SlotSums {
   std::vector<double> positions;  // [position group][synapse][y, x]
   std::vector<double> bias;
   std::vector<SharedRows<T>> shared;  // by image and row
+
+  void start(const BackwardProblem<T>& problem) {
+    const Plan& plan = problem.plan;
+    positions.assign(2 * plan.geometry.position_groups * plan.geometry.synapses, 0.0);
+    bias.assign(problem.need_bias ? plan.geometry.outputs : 0, 0.0);
+    shared.clear();
+    if (!problem.need_weight) return;
+    weight = Buffer<T>(plan.gradient_size());
+    std::fill_n(weight.data(), plan.gradient_size(), T(0));
+  }
 };
 
-// The kernels of one instruction set.
+// The kernels of one instruction set. Forward and backward return whether what they computed stands: where floats are split
+// (split.h) nothing does that comes from one that is not finite, and the caller turns to other kernels.
 template <class T>
 struct Kernels {
   Sizes sizes;
-  void (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
-  void (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
+  bool (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
+  bool (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
   bool (*spread)(const SpreadProblem<T>&, int64_t portion);  // whether all that was written is finite
+  // Of kernels that split floats, else null: splits the packed weight of a block, or the transposed one, and returns whether all
+  // of it is finite; what they suit; and what computes the rest.
+  bool (*split_weight)(const SegmentPlan&, const Block&, bool transposed, const T* packed, uint16_t* to) = nullptr;
+  bool (*suits)(const Geometry&) = nullptr;
+  const Kernels<T>* others = nullptr;
 };
 
 }  // namespace acu

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "micro_kernel.h"
 #include "problem.h"
+#include "products.h"
 #include "transpose.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
@@ -285,8 +285,9 @@ void send_outputs(const Geometry& g, const Tile& tile, const T* from, void* outp
 
 // ---------------------------------------------------------------------------------------------------- forward
 
+// Returns whether the outputs stand: see Kernels.
 template <class T>
-void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end) {
+bool forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end) {
   const Plan& plan = problem.plan;
   const Geometry& g = plan.geometry;
   Images<T> images(plan, problem.synapses, problem.input, problem.layout);
@@ -295,6 +296,7 @@ void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end)
   Buffer<T> out_copy(copies ? plan.largest_tile() * g.outputs : 0);
   std::vector<Walk<T>> walks;
   Sight sight;
+  Products<T> products(problem);
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
@@ -309,19 +311,17 @@ void forward_tiles(const ForwardProblem<T>& problem, int64_t begin, int64_t end)
       for (const Block& block : part.blocks) {
         fill_columns(plan, tile, images, problem.synapses + part.segment.position_group * g.synapses, block,
                      walks, sight, columns.data());
-        const T* weight = problem.packed_weight + block.weight_offset;
         if (started) {
-          multiply_columns<T, Result::kAdd>(pixels, part.outputs(), block.columns(), sight, columns.data(),
-                                            plan.panel_step(), weight, part_out, rows);
+          products.template columns_to_outputs<Result::kAdd>(part, block, pixels, sight, columns.data(), part_out, rows);
         } else {
-          multiply_columns<T, Result::kStore>(pixels, part.outputs(), block.columns(), sight, columns.data(),
-                                              plan.panel_step(), weight, part_out, rows);
+          products.template columns_to_outputs<Result::kStore>(part, block, pixels, sight, columns.data(), part_out, rows);
         }
         started = true;
       }
     }
     if (copies) send_outputs(g, tile, out, problem.output, problem.layout);
   }
+  return products.are_finite();
 }
 
 }  // namespace acu::ACU_INSTRUCTION_SET

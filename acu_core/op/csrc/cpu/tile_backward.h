@@ -287,8 +287,9 @@ bool needs_columns(const BackwardProblem<T>& problem) {
   return problem.need_weight || problem.need_positions || problem.grad_input != nullptr;
 }
 
+// Returns whether the gradients stand: see Kernels.
 template <class T>
-void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t end, SlotSums<T>& sums) {
+bool backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t end, SlotSums<T>& sums) {
   const Plan& plan = problem.plan;
   const Geometry& g = plan.geometry;
   Images<T> images(plan, problem.synapses, problem.input, problem.layout);
@@ -296,6 +297,7 @@ void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t en
   GradientTile<T> gradient_tile(problem);
   WalkScratch<T> scratch(plan);
   Buffer<T> columns(plan.buffer_size());
+  Products<T> products(problem);
 
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
@@ -308,21 +310,20 @@ void backward_tiles(const BackwardProblem<T>& problem, int64_t begin, int64_t en
     for (const SegmentPlan& part : plan.segments) {
       const T* part_gradient = gradient + part.segment.out_begin;
       const int64_t group = part.segment.position_group * g.synapses;
+      products.take_gradient(part, pixels, part_gradient, rows, problem.need_weight);
       for (const Block& block : part.blocks) {
-        const T* weight = problem.transposed_weight + block.transposed_offset;
         scratch.start(plan, tile, problem.synapses + group, block);
-        multiply_gradient(pixels, block.columns(), part.outputs(), scratch.sight(), part_gradient, rows, weight,
-                          columns.data(), plan.panel_step());
+        products.gradient_to_columns(part, block, pixels, scratch.sight(), columns.data());
         walk_back_over_columns(plan, tile, images, gradients, problem.synapses + group, block, scratch, columns.data(),
                                sums.positions.data() + 2 * group);
         if (!problem.need_weight) continue;
         T* grad_weight = sums.weight.data() + block.transposed_offset;
-        multiply_transposed(block.columns(), part.outputs(), scratch.sight(), part_gradient, rows, columns.data(),
-                            plan.panel_step(), grad_weight);
+        products.columns_to_weight(part, block, pixels, scratch.sight(), columns.data(), grad_weight);
       }
     }
     gradients.finish(tile, index);
   }
+  return products.are_finite();
 }
 
 }  // namespace acu::ACU_INSTRUCTION_SET

@@ -1,0 +1,281 @@
+// The three products of the operator in tile registers, from floats that are split (split.h). What the tile's pixels do not see
+// is multiplied too.
+
+#pragma once
+
+#include "micro_kernel.h"
+#include "problem.h"
+#include "tile_product.h"
+#include "transpose.h"
+
+namespace acu::ACU_INSTRUCTION_SET {
+
+// Elements of a side that is one tile wide.
+constexpr int64_t side_size(int64_t depth) { return ceil_div(depth, kTileDepth) * kParts * kTileElements; }
+
+// A side as split_columns leaves it: [tile][step][part].
+inline Side packed_side(const uint16_t* tiles, int64_t depth) {
+  return {tiles, kTileElements, kParts * kTileElements, side_size(depth)};
+}
+
+// Splits the rows of a depth, one tile wide: f(row) are 16 floats of it.
+template <HalfStep HALF, class F>
+ACU_INLINE void split_columns(int64_t depth, uint16_t* to, const F& f) {
+  using V = Wide<float>::Vector;
+  int64_t row = 0;
+  for (; row + kTileDepth <= depth; row += kTileDepth, to += kParts * kTileElements) {
+    stay_awake();
+    for (int64_t j = 0; j < kTileSide; ++j) {
+      write_step(f(row + j), f(row + kTileSide + j), to + j * kTileDepth, kTileElements);
+    }
+  }
+  const int64_t left = depth - row;
+  for (int64_t j = 0; j < kTileSide && left > 0; ++j) {
+    const V low = j < left ? f(row + j) : V{};
+    if (left <= kTileSide) {
+      write_half_step<HALF>(low, to + j * kTileDepth, kTileElements);
+    } else {
+      write_step(low, kTileSide + j < left ? f(row + kTileSide + j) : V{}, to + j * kTileDepth, kTileElements);
+    }
+  }
+}
+
+// See Kernels.
+inline bool split_weight(const SegmentPlan& part, const Block& block, bool transposed,
+                         const float* packed, uint16_t* to) {
+  const TileRegisters registers;
+  FiniteCheck check;
+  const int64_t width = transposed ? block.columns() : part.outputs();
+  const int64_t depth = transposed ? part.outputs() : block.columns();
+  for (int64_t column = 0; column < width; column += kTileSide, to += side_size(depth)) {
+    const float* from = packed + column / kPanel<float> * depth * kPanel<float> + column % kPanel<float>;
+    split_columns<HalfStep::kRight>(depth, to, [&](int64_t row) {
+      const auto value = load<Wide<float>>(from + row * kPanel<float>);
+      check.look_at(value);
+      return value;
+    });
+  }
+  return check.is_good();
+}
+
+// Of one thread: its tile registers, and what it has split.
+class SplitProducts {
+ public:
+  explicit SplitProducts(const ForwardProblem<float>& problem) : plan_(problem.plan), weight_(problem.split_weight) {
+    rows_ = Buffer<uint16_t>(kRowTiles * side_size(plan_.widest_block));
+  }
+
+  explicit SplitProducts(const BackwardProblem<float>& problem) : plan_(problem.plan), weight_(problem.split_weight) {
+    int64_t outputs = 0;
+    for (const SegmentPlan& part : plan_.segments) outputs = std::max(outputs, part.outputs());
+    const int64_t pixels = plan_.largest_tile();
+    pixel_tiles_ = ceil_div(pixels, kTileSide);
+    columns_ = Buffer<uint16_t>(2 * side_size(pixels));
+    pairs_ = Buffer<uint16_t>(side_size(pixels));
+    gradient_ = Buffer<uint16_t>(pixel_tiles_ * side_size(outputs));
+    transposed_ = Buffer<uint16_t>(ceil_div(outputs, kTileSide) * side_size(pixels));
+  }
+
+  // Forward: out (pixels x outputs) (+)= columns (pixels x depth) * weight (depth x outputs).
+  template <Result RESULT>
+  void columns_to_outputs(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, const float* columns,
+                          float* out, PixelRows place) {
+    const int64_t outputs = part.outputs(), depth = block.columns();
+    const Side left = side_of_rows(rows_.data(), kRowTiles), right = packed_side(weight_ + block.split_offset, depth);
+    for (int64_t p = 0; p < pixels; p += kRowTiles * kTileSide) {
+      const int64_t rows = std::min(pixels - p, kRowTiles * kTileSide);
+      split_rows(rows, depth, kPanel<float>, kRowTiles, [&](int64_t v) { return in_buffer(columns, p, v); }, rows_.data());
+      over_tile_sums(ceil_div(rows, kTileSide), ceil_div(outputs, kTileSide), [&](auto sums, int64_t i, int64_t j) {
+        float* to = out + (p + i * kTileSide) * place.step + j * kTileSide;
+        multiply<RESULT>(sums, depth, left.from(i), right.from(j), rows - i * kTileSide, outputs - j * kTileSide, place.step,
+                         [&](int64_t row, int64_t tile) { return to + row * place.step + tile * kTileSide; });
+      });
+    }
+  }
+
+  // Backward, for the next two: the gradient of a tile's pixels and a segment's outputs.
+  void take_gradient(const SegmentPlan& part, int64_t pixels, const float* gradient, PixelRows place, bool need_weight) {
+    const int64_t outputs = part.outputs(), step = place.step;
+    split_rows(pixels, outputs, step, pixel_tiles_, [&](int64_t v) { return gradient + v * kTileSide; }, gradient_.data());
+    FiniteCheck check = check_;
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < outputs; o += kTileSide) check.look_at(load_first(gradient + p * step + o, outputs - o));
+    }
+    check_ = check;
+    uint16_t* to = transposed_.data();
+    for (int64_t o = 0; need_weight && o < outputs; o += kTileSide) {
+      split_some<HalfStep::kLeft>(pixels, gradient + o, step, outputs - o, pairs_.data());
+      for (int64_t tile = 0; tile < side_size(pixels); tile += kTileElements, to += kTileElements) {
+        transpose_pairs(pairs_.data() + tile, to);
+      }
+    }
+  }
+
+  // Before the walk: gradient of the columns (pixels x columns) = gradient (pixels x outputs) * weight^T.
+  void gradient_to_columns(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, float* buffer) {
+    const int64_t outputs = part.outputs(), tiles = ceil_div(block.columns(), kTileSide);
+    const Side left = side_of_rows(gradient_.data(), pixel_tiles_);
+    const Side right = packed_side(weight_ + block.split_transposed_offset, outputs);
+    for (int64_t first = 0; first < tiles; first += 2) {
+      const int64_t together = std::min<int64_t>(2, tiles - first);
+      over_tile_sums(ceil_div(pixels, kTileSide), together, [&](auto sums, int64_t i, int64_t j) {
+        const int64_t row = i * kTileSide, v = first + j;
+        if (row + sums.kRows * kTileSide <= pixels) {
+          sums.multiply(outputs, left.from(i), right.from(v), unread_);
+          sums.store(kPanel<float>, [&](int64_t tile_row, int64_t tile) {
+            return in_buffer(buffer, row + tile_row * kTileSide, v + tile);
+          });
+          return;
+        }
+        multiply<Result::kStore>(sums, outputs, left.from(i), right.from(v), pixels - row, 2 * kTileSide, kPanel<float>,
+                                 [&](int64_t r, int64_t tile) { return in_buffer(buffer, row + r, v + tile); });
+      });
+    }
+  }
+
+  // After the walk: gradient of the weight (outputs x columns) += gradient^T * columns, in the layout of the transposed weight.
+  void columns_to_weight(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, const float* buffer,
+                         float* grad_weight) {
+    const int64_t outputs = part.outputs(), tiles = ceil_div(block.columns(), kTileSide);
+    const Side left = packed_side(transposed_.data(), pixels), right = packed_side(columns_.data(), pixels);
+    for (int64_t first = 0; first < tiles; first += 2) {
+      const int64_t together = std::min<int64_t>(2, tiles - first);
+      for (int64_t v = first; v < first + together; ++v) {
+        split_some<HalfStep::kRight>(pixels, in_buffer(buffer, 0, v), kPanel<float>, block.columns() - v * kTileSide,
+                                 columns_.data() + (v - first) * side_size(pixels));
+      }
+      over_tile_sums(ceil_div(outputs, kTileSide), together, [&](auto sums, int64_t i, int64_t j) {
+        const int64_t o = i * kTileSide;
+        multiply<Result::kAdd>(sums, pixels, left.from(i), right.from(j), outputs - o, 2 * kTileSide, kPanel<float>,
+                               [&](int64_t row, int64_t tile) {
+          const int64_t v = first + j + tile;
+          return grad_weight + (v / kPanelVectors * outputs + o + row) * kPanel<float> + v % kPanelVectors * kTileSide;
+        });
+      });
+    }
+  }
+
+  // Whether all that was multiplied is finite; if not, what was computed from it is nothing.
+  bool are_finite() const { return check_.is_good(); }
+
+ private:
+  using S = Wide<float>;
+
+  // Tiles of pixels that forward splits before it multiplies.
+  static constexpr int64_t kRowTiles = 2;
+
+  // Where a pixel's vector v of columns stands in the column buffer.
+  template <class T>
+  T* in_buffer(T* buffer, int64_t pixel, int64_t v) const {
+    return buffer + v / kPanelVectors * plan_.panel_step() + pixel * kPanel<float> + v % kPanelVectors * kTileSide;
+  }
+
+  // A left side as split_rows leaves it: [step][part][tile].
+  static Side side_of_rows(const uint16_t* tiles, int64_t count) {
+    return {tiles, count * kTileElements, kParts * count * kTileElements, kTileElements};
+  }
+
+  // Splits rows of `depth` floats. place(v): vector v of the first row, `step` elements from those of the next.
+  template <class Place>
+  ACU_INLINE void split_rows(int64_t rows, int64_t depth, int64_t step, int64_t tiles, const Place& place, uint16_t* to) {
+    const int64_t part = tiles * kTileElements;
+    int64_t v = 0;
+    for (; (v + 2) * kTileSide <= depth; v += 2, to += kParts * part) {
+      stay_awake();
+      write_steps(rows, place(v), place(v + 1), step, to, part);
+    }
+    const int64_t left = depth - v * kTileSide;
+    if (left > kTileSide) {
+      write_last_steps(rows, place(v), place(v + 1), left - kTileSide, step, to, part);
+    } else if (left > 0) {
+      write_half_steps(rows, place(v), left, step, to, part);
+    }
+  }
+
+  static __attribute__((noinline)) void write_steps(int64_t rows, const float* low, const float* high, int64_t step,
+                                                    uint16_t* to, int64_t part) {
+#pragma GCC unroll 2
+    for (int64_t row = 0; row < rows; ++row, low += step, high += step, to += kTileDepth) {
+      write_step(load<S>(low), load<S>(high), to, part);
+    }
+  }
+
+  // Of the second vector some are not there.
+  static __attribute__((noinline)) void write_last_steps(int64_t rows, const float* low, const float* high, int64_t present,
+                                                         int64_t step, uint16_t* to, int64_t part) {
+    for (int64_t row = 0; row < rows; ++row, low += step, high += step, to += kTileDepth) {
+      write_step(load<S>(low), load_first(high, present), to, part);
+    }
+  }
+
+  static __attribute__((noinline)) void write_half_steps(int64_t rows, const float* from, int64_t present, int64_t step,
+                                                         uint16_t* to, int64_t part) {
+    for (int64_t row = 0; row < rows; ++row, from += step, to += kTileDepth) {
+      write_half_step<HalfStep::kLeft>(present == kTileSide ? load<S>(from) : load_first(from, present), to, part);
+    }
+  }
+
+  // split_columns of 16 columns, or of as many as there are.
+  template <HalfStep HALF>
+  static ACU_INLINE void split_some(int64_t depth, const float* from, int64_t step, int64_t present, uint16_t* to) {
+    if (present >= kTileSide) {
+      split_columns<HALF>(depth, to, [&](int64_t row) { return load<S>(from + row * step); });
+    } else {
+      split_columns<HALF>(depth, to, [&](int64_t row) { return load_first(from + row * step, present); });
+    }
+  }
+
+  static ACU_INLINE void transpose_pairs(const uint16_t* from, uint16_t* to) {
+    S::Vector square[S::kLanes];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < S::kLanes; ++i) square[i] = load<S>(reinterpret_cast<const float*>(from + i * kTileDepth));
+    transpose_in_registers<S>(square);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < S::kLanes; ++i) store<S>(reinterpret_cast<float*>(to + i * kTileDepth), square[i]);
+  }
+
+  // A product to results_, and from there tile by tile, as many of whose rows and columns as there are, to place(row, column).
+  template <Result RESULT, class Sums, class Place>
+  ACU_INLINE void multiply(Sums sums, int64_t depth, const Side& left, const Side& right, int64_t rows, int64_t columns,
+                           int64_t step, const Place& place) {
+    sums.multiply(depth, left, right, unread_);
+    const auto result = [&](int64_t i, int64_t j) { return results_ + (i * sums.kColumns + j) * kTileSide * kTileSide; };
+    sums.store(kTileSide, result);
+    for (int64_t i = 0; i < sums.kRows; ++i) {
+      for (int64_t j = 0; j < sums.kColumns; ++j) {
+        put<RESULT>(result(i, j), std::min(rows - i * kTileSide, kTileSide), columns - j * kTileSide,
+                    place(i * kTileSide, j), step, check_);
+      }
+    }
+  }
+
+  template <Result RESULT>
+  static __attribute__((noinline)) void put(const float* tile, int64_t rows, int64_t columns, float* to, int64_t step,
+                                            FiniteCheck& shared) {
+    FiniteCheck check = shared;  // in a register
+    for (int64_t row = 0; row < rows; ++row, tile += kTileSide, to += step) {
+      S::Vector value = load<S>(tile);
+      check.look_at(value);
+      if (columns >= kTileSide) {
+        if constexpr (RESULT == Result::kAdd) value += load<S>(to);
+        store<S>(to, value);
+      } else {
+        for (int64_t i = 0; i < columns; ++i) to[i] = RESULT == Result::kAdd ? to[i] + tile[i] : tile[i];
+      }
+    }
+    shared = check;
+  }
+
+  const Plan& plan_;
+  const uint16_t* weight_;
+  TileRegisters registers_;
+  FiniteCheck check_;
+  int64_t pixel_tiles_ = 0;
+  Buffer<uint16_t> rows_;                         // forward's: columns of a few tiles of pixels
+  Buffer<uint16_t> columns_;                      // backward's: two tiles of columns
+  Buffer<uint16_t> gradient_, pairs_, transposed_;  // a left side with pixels as rows, and one with outputs as rows
+  alignas(64) float results_[4 * kTileSide * kTileSide];
+  alignas(64) uint16_t unread_[kTileElements];
+};
+
+}  // namespace acu::ACU_INSTRUCTION_SET

@@ -1,0 +1,100 @@
+// Matrix products of split floats (split.h) in tile registers.
+
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#include "split.h"
+
+namespace acu::ACU_INSTRUCTION_SET {
+
+// One side of a product: tiles, of which all parts of a step of the depth, and all steps, are at fixed distances.
+struct Side {
+  const uint16_t* tiles;
+  int64_t part, step, next;  // elements from a part to the next, from 32 of the depth to the next 32, and to the next 16 rows
+
+  Side from(int64_t i) const { return {tiles + i * next, part, step, next}; }
+};
+
+// Steps of a depth that are put down whole: what is left after them is one more, or no more than half of one.
+constexpr int64_t whole_steps(int64_t depth) { return (depth + kTileSide - 1) / kTileDepth; }
+constexpr bool ends_with_half(int64_t depth) { return whole_steps(depth) * kTileDepth < depth; }
+
+template <int COUNT, class F>
+ACU_INLINE void unrolled(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>{}), ...);
+  }(std::make_integer_sequence<int, COUNT>{});
+}
+
+// ROWS x COLUMNS tiles of a result in registers, and room for as many tiles of either side.
+template <int ROWS, int COLUMNS>
+struct TileSums {
+  static constexpr int kRows = ROWS, kColumns = COLUMNS;
+  static_assert(ROWS * COLUMNS + ROWS + COLUMNS <= 8);
+
+  // In an order in which each product of tiles needs new ones of one side only. `unread`: 1 KiB.
+  static ACU_INLINE void multiply(int64_t depth, Side left, Side right, uint16_t* unread) {
+    unrolled<ROWS * COLUMNS>([](auto i) { clear_tile<i>(); });
+    const uint16_t *a = left.tiles, *b = right.tiles;
+    for (int64_t i = whole_steps(depth); i > 0; --i, a += left.step, b += right.step) {
+      load_left(a + 2 * left.part, left), load_right(b, right), add();
+      load_left(a + left.part, left), add();
+      load_right(b + right.part, right), add();
+      load_left(a, left), add();
+      load_right(b + 2 * right.part, right), add();
+      load_right(b, right), add();
+      // On Sapphire Rapids the first store of a tile for 2,048 cycles takes 1,000: something falls asleep.
+      store_tile<ROWS * COLUMNS>(unread, 64);
+    }
+    if (!ends_with_half(depth)) return;
+    for (int part = 0; part < kParts; ++part) {
+      load_left(a + part * left.part, left), load_right(b + part * right.part, right), add();
+    }
+  }
+
+  // place(i, j): where the sums of tile i, j go, `row` elements from one row to the next.
+  template <class Place>
+  static ACU_INLINE void store(int64_t row, const Place& place) {
+    unrolled<ROWS>([&](auto i) {
+      constexpr int kRow = i;
+      unrolled<COLUMNS>([&](auto j) { store_tile<kRow * COLUMNS + j>(place(kRow, j), row * sizeof(float)); });
+    });
+  }
+
+ private:
+  static ACU_INLINE void load_left(const uint16_t* from, const Side& side) {
+    unrolled<ROWS>([&](auto i) { load_tile<ROWS * COLUMNS + i>(from + i * side.next, 64); });
+  }
+
+  static ACU_INLINE void load_right(const uint16_t* from, const Side& side) {
+    unrolled<COLUMNS>([&](auto j) { load_tile<ROWS * COLUMNS + ROWS + j>(from + j * side.next, 64); });
+  }
+
+  static ACU_INLINE void add() {
+    unrolled<ROWS>([](auto i) {
+      constexpr int kRow = i;
+      unrolled<COLUMNS>([](auto j) {
+        multiply_tiles<kRow * COLUMNS + j, ROWS * COLUMNS + kRow, ROWS * COLUMNS + ROWS + j>();
+      });
+    });
+  }
+};
+
+// Calls f(TileSums, first tile of rows, first tile of columns) until all tiles of a result are computed.
+template <class F>
+ACU_INLINE void over_tile_sums(int64_t rows, int64_t columns, const F& f) {
+  for (int64_t i = 0; i < rows; i += 2) {
+    for (int64_t j = 0; j < columns; j += 2) {
+      const bool single_row = i + 1 == rows, single_column = j + 1 == columns;
+      if (single_row) {
+        single_column ? f(TileSums<1, 1>{}, i, j) : f(TileSums<1, 2>{}, i, j);
+      } else {
+        single_column ? f(TileSums<2, 1>{}, i, j) : f(TileSums<2, 2>{}, i, j);
+      }
+    }
+  }
+}
+
+}  // namespace acu::ACU_INSTRUCTION_SET
