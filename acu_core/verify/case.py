@@ -110,6 +110,7 @@ CASES = (
     Case("groups across position groups", groups=2, position_groups=3, stride=(1, 2)),
     Case("a wide image", images=1, size=(3, 250), padding=Paddings(top=4, bottom=0, left=0, right=9)),
     Case("several images at once", images=33, size=(3, 4)),
+    Case("channels and outputs for tiles", images=6, channels=37, outputs=41, size=(9, 8)),
 )
 EMPTY = (Case("no images", images=0), Case("no images, in groups", images=0, groups=4, position_groups=2))
 ONE_PIXEL = (

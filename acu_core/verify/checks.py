@@ -123,11 +123,11 @@ def in_slices(device: torch.device, count: int) -> Deviation:
 
 def nonfinite(device: torch.device) -> Deviation:
     """inf and NaN must reach the outputs that see them, and no others; those are compared in value."""
-    case = Case("inf and NaN", images=1, outputs=2, size=(7, 8), synapses=4, padding=Paddings(1, 1, 1, 1))
+    case = Case("inf and NaN", size=(7, 8), synapses=4, padding=Paddings(1, 1, 1, 1))
     found = []
-    for channels in (1, 9, 16):
+    for channels, outputs, images in ((1, 2, 1), (9, 2, 1), (16, 2, 1), (36, 33, 4)):
         for stride in ((1, 1), (2, 3)):
-            shape = replace(case, channels=channels, stride=stride)
+            shape = replace(case, images=images, channels=channels, outputs=outputs, stride=stride)
             for kind in ("near", "integer", "beside"):
                 tensors = replace(shape, positions=kind).draw(torch.float32)
                 tensors.positions[:, 1] = 0

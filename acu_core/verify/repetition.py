@@ -26,8 +26,8 @@ THREADS = (1, 3)
 """Three: shares that are not equal, also where there are fewer processors."""
 REPEATED = (
     *(case for case in CASES if case.name in ("3x3 between pixels", "depthwise", "groups")),
-    Case("tiles for every thread", images=3, channels=20, outputs=24, size=(16, 15)),
-    Case("one image for all threads", images=1, channels=20, outputs=24, size=(20, 17)),
+    Case("tiles for every thread", images=3, channels=36, outputs=40, size=(16, 15)),
+    Case("one image for all threads", images=1, channels=36, outputs=40, size=(20, 17)),
 )
 """Small, as each is called some hundred times; the last two cut the sums of one call into several."""
 

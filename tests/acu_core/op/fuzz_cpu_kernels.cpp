@@ -12,6 +12,7 @@
 #include "gather_oracle.h"
 #include "instruction_set.h"
 #include "reduction.h"
+#include "split_weight.h"
 
 namespace {
 
@@ -74,6 +75,10 @@ bool draw_geometry(Geometry& g) {
   g.groups = depthwise ? between(2, 600) : one_in(3) ? between(2, 4) : 1;
   g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
   g.outputs = depthwise ? g.groups : g.groups * between(1, 20);
+  if (!depthwise && one_in(3)) {
+    // As many as fill tile registers.
+    g.groups = between(1, 2), g.channels = g.groups * between(32, 60), g.outputs = g.groups * between(32, 70);
+  }
   g.position_groups = 1;
   for (int64_t groups = between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
     if (g.outputs % groups == 0) g.position_groups = groups;
@@ -118,7 +123,7 @@ bool run_one() {
   if (!draw_geometry(g)) return true;
   const std::vector<T> positions = draw_positions<T>(g);
   const auto synapses = split_positions(positions.data(), static_cast<int64_t>(positions.size()) / 2);
-  const Kernels<T>& kernel = kernels<T>();
+  const Kernels<T>& kernel = kernels_for<T>(g, kElement<E>);
   const Plan plan(g, kernel.sizes, between(1, 9));
   const int64_t slots = between(1, plan.tile_count + 2);
   const bool channels_last = one_in(2);
@@ -135,9 +140,15 @@ bool run_one() {
   if (g.depthwise()) cells.emplace(plan, synapses.data(), weight.data());
   pack_weight(plan, weight.data(), packed.data(), in_turn);
   const bool has_bias = one_in(2);
-  const ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), has_bias ? bias.data() : nullptr,
+  ForwardProblem<T> forward{plan, synapses.data(), image.data(), packed.data(), has_bias ? bias.data() : nullptr,
                                   output.data(), layout, cells ? &*cells : nullptr};
-  for (int64_t slot = 0; slot < slots; ++slot) kernel.forward(forward, slot, slots);
+  std::optional<Buffer<uint16_t>> split;
+  if (kernel.split_weight != nullptr) {
+    split = split_weight(kernel, plan, packed.data(), false, in_turn);
+    forward.split_weight = split.value().data();
+  }
+  bool stands = true;
+  for (int64_t slot = 0; slot < slots; ++slot) stands = kernel.forward(forward, slot, slots) && stands;
   auto spread_output = output;
   if constexpr (!kHas16Bits<E>) {
     if (SpreadPlan::suits(g)) {
@@ -156,11 +167,19 @@ bool run_one() {
   auto grad_bias = unwritten<E>(g.outputs);
   pack_transposed_weight(plan, weight.data(), transposed.data(), in_turn);
   const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
-  const BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
+  BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
                                     need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
                                     layout, cells ? &*cells : nullptr};
+  if (kernel.split_weight != nullptr) {
+    split = split_weight(kernel, plan, transposed.data(), true, in_turn);
+    backward.split_weight = split.value().data();
+  }
   std::vector<SlotSums<T>> sums(slots);
-  for (int64_t slot = slots - 1; slot >= 0; --slot) kernel.backward(backward, slot, slots, sums[slot]);
+  for (int64_t slot = slots - 1; slot >= 0; --slot) stands = kernel.backward(backward, slot, slots, sums[slot]) && stands;
+  if (!stands) {
+    std::printf("finite numbers do not stand\n");
+    return false;
+  }
   if (need_image) reduce_shared_rows(plan, sums, channels_last, grad_image.data(), in_turn);
   if (need_weight) reduce_weight(plan, sums, grad_weight.data(), in_turn);
   if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());
@@ -189,7 +208,7 @@ int main(int count, char** arguments) {
   const int64_t problems = count > 1 ? std::atoll(arguments[1]) : 1000;
   if (count > 2) generator.seed(std::atoll(arguments[2]));
   for (int64_t i = 0; i < problems; ++i) {
-    auto set = static_cast<InstructionSet>(between(0, 2));
+    auto set = static_cast<InstructionSet>(between(0, 3));
     if (!is_supported(set)) set = InstructionSet::kBaseline;
     force_instruction_set(set);
     const int64_t kind = between(0, 5);

@@ -49,7 +49,9 @@ SHAPES = {
     "interleaved images, float64": Shape(
         26, 30, 24, (9, 8), stride=2, padding=Paddings(0, 1, 0, 1), dtype=torch.float64
     ),
-    "interleaved images, float16": Shape(26, 60, 24, (5, 6), dtype=torch.float16),
+    "small images, float16": Shape(26, 60, 24, (5, 6), dtype=torch.float16),
+    "split products of rows": Shape(3, 36, 40, (16, 15)),
+    "split products of one image": Shape(1, 36, 40, (20, 17)),
     "parts of a row": Shape(2, 11, 20, (3, 450)),
     "one image": Shape(1, 20, 24, (20, 17)),
     "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),

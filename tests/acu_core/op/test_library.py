@@ -29,7 +29,7 @@ def test_the_environment_chooses(name: str) -> None:
 def test_what_is_no_instruction_set_is_refused(name: str) -> None:
     answer = with_choice(name)
     assert answer.returncode != 0
-    assert f"{library.CHOICE} is {name!r}: it must be one of baseline, avx2, avx512" in answer.stderr
+    assert f"{library.CHOICE} is {name!r}: it must be one of baseline, avx2, avx512, amx" in answer.stderr
 
 
 def test_the_command_says_so_in_one_sentence() -> None:
