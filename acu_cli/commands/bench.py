@@ -88,7 +88,7 @@ def bench_op(
     instruction_set: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of the CPU kernels: baseline, avx2, avx512, or all that the machine has; may be given several times.",
+            help="Of the CPU kernels: baseline, avx2, avx512, amx, or all of the machine; may be given several times.",
             show_default=False,
         ),
     ] = None,

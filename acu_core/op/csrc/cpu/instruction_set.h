@@ -7,9 +7,8 @@
 
 namespace acu {
 
+// AMX is AVX-512 with it, and on Linux alone, where a process has to ask for its registers.
 enum class InstructionSet : int64_t { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
-
-// AMX: on Linux alone, where a process asks for its registers.
 
 // Whether it was compiled in and this processor has it.
 bool is_supported(InstructionSet set);
@@ -44,7 +43,6 @@ const Kernels<T>& table();
 }
 
 namespace amx {
-bool suits(const Geometry& g);
 const Kernels<float>& table();
 }
 

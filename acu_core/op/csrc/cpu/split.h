@@ -6,7 +6,8 @@
 // and what follows is below 2^-25 of a b, of either sign. (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial
 // intelligence datatype for higher-precision computations", 2019.)
 //
-// A float that is inf or NaN has parts that make NaN of every product, also of those with zero.
+// A float that is inf or NaN, or so large that its nearest is inf, has parts that make NaN of every product, also of those with
+// zero: so a result that is not finite says that something was not, and who has it computes anew without parts.
 
 #pragma once
 
@@ -62,7 +63,7 @@ ACU_INLINE void write_half_step(SplitVector::V value, uint16_t* to, int64_t part
   write_pairs(a.parts[1], a.parts[kLeft ? 2 : 0], to + 2 * part_step);
 }
 
-// Becomes NaN with the first number that is not finite.
+// Whether all numbers that it looked at are finite: its sum of them times zero is not NaN.
 class FiniteCheck {
  public:
   ACU_INLINE void look_at(Wide<float>::Vector value) { check_ += value * 0.0f; }

@@ -41,8 +41,7 @@ ACU_INLINE void split_columns(int64_t depth, uint16_t* to, const F& f) {
 }
 
 // See Kernels.
-inline bool split_weight(const SegmentPlan& part, const Block& block, bool transposed,
-                         const float* packed, uint16_t* to) {
+inline bool split_weight(const SegmentPlan& part, const Block& block, bool transposed, const float* packed, uint16_t* to) {
   const TileRegisters registers;
   FiniteCheck check;
   const int64_t width = transposed ? block.columns() : part.outputs();
@@ -271,8 +270,8 @@ class SplitProducts {
   TileRegisters registers_;
   FiniteCheck check_;
   int64_t pixel_tiles_ = 0;
-  Buffer<uint16_t> rows_;                         // forward's: columns of a few tiles of pixels
-  Buffer<uint16_t> columns_;                      // backward's: two tiles of columns
+  Buffer<uint16_t> rows_;                           // forward's: columns of a few tiles of pixels
+  Buffer<uint16_t> columns_;                        // backward's: two tiles of columns
   Buffer<uint16_t> gradient_, pairs_, transposed_;  // a left side with pixels as rows, and one with outputs as rows
   alignas(64) float results_[4 * kTileSide * kTileSide];
   alignas(64) uint16_t unread_[kTileElements];
