@@ -2,7 +2,7 @@
 
 #include <atomic>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__) && ACU_KNOWS_AMX
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@ namespace {
 std::atomic<int64_t> forced{-1};
 
 bool has_amx() {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__) && ACU_KNOWS_AMX
   constexpr unsigned kTiles = 1u << 24, kBFloat16 = 1u << 22;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) == 0 || (d & kBFloat16) == 0) return false;
@@ -55,7 +55,7 @@ void force_instruction_set(InstructionSet set) { forced.store(static_cast<int64_
 
 template <class T>
 const Kernels<T>& kernels() {
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__) && ACU_KNOWS_AMX
   if constexpr (std::is_same_v<T, float>) {
     if (current_instruction_set() == InstructionSet::kAmx) return amx::table();
   }

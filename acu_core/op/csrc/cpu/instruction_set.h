@@ -5,6 +5,13 @@
 #include "cells.h"
 #include "spread_plan.h"
 
+// Whether the compiler's assembler knows AMX, going by its age.
+#if defined(__clang__)
+#define ACU_KNOWS_AMX (__clang_major__ >= 12)
+#else
+#define ACU_KNOWS_AMX (__GNUC__ >= 11)
+#endif
+
 namespace acu {
 
 // AMX is AVX-512 with it, and on Linux alone, where a process has to ask for its registers.
