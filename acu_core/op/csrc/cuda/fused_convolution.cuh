@@ -1,5 +1,5 @@
-// The operator by fused kernels: one launch forward, three backward (the input's gradient; the sums for weights,
-// positions and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the
+// The operator by fused kernels: two launches forward (weights put into order; the product), four backward (both for the
+// input's gradient; the sums for weights, positions and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the
 // column path.
 #pragma once
 
@@ -110,13 +110,16 @@ class C10_HIDDEN FusedConvolution {
     problem.out_channels = outputs_;
     problem.mirrored = mirrored;
     problem.image_aligned = is_aligned(image, problem.image_channels(), problem.source_channels());
-    problem.weight_aligned = is_aligned(weight_, weight_.size(1) * weight_.size(2), 0);
     problem.result_aligned = is_aligned(result, problem.result_channels(), problem.bundle_channels());
     problem.at_once = plan->at_once;
     problem.capacity = plan->capacity;
     for_each_fragments([&](auto fragments) {
       constexpr int kFragments = decltype(fragments)::value;
       if (plan->fragments != kFragments) return;
+      using Packed = PackedWeights<T, kFragments>;
+      const Tensor packed = empty_like_kind(weight_, {Packed::numbers(problem)});
+      problem.packed = data<T>(packed);
+      launcher_.template run<Packed, 4>(problem, {Packed::blocks(problem), 1, 1}, 0);
       launcher_.template run<BlendedProduct<T, kFragments>, blocks_each(kFragments)>(
           problem, {problem.tiling.tiles(), plan->blocks, 1}, plan->bytes);
     });

@@ -11,6 +11,7 @@ constexpr int kBlockChannels = kSide;
 constexpr int kCells = 16;  // whose sums a block has at once
 constexpr int kCorners = 4;
 constexpr int kBlockElements = kBlockOutputs * kBlockChannels;
+constexpr int kWindowFar = 1 << 26;  // pixels
 
 // A synapse has four corners, and corners that stand on the same cell share it.
 struct CornerTable {
@@ -19,6 +20,11 @@ struct CornerTable {
   int cell[kCorners * kMostSynapses];  // of a corner; -1 if it counts nothing
   int cell_row[kCorners * kMostSynapses], cell_column[kCorners * kMostSynapses];
   int cells;
+  Displacement<float> displacements[kMostSynapses];
+  // Of the cells at hand:
+  int place[kCells];  // in a window that holds all of them
+  bool fits;          // whether such a window does
+  float moved[kWarps][kMostSynapses][2];  // what a warp has summed up for the positions so far
   // Of the tile at hand and the cells at hand:
   int offset[kCells];  // in the window; -1 if the cell lies outside the image
   int line[kTilePixels / 8];
@@ -73,5 +79,65 @@ struct CornerProblem {
   ACU_HOST_DEVICE int output_blocks() const { return geometry.segments * segment_blocks(); }
   ACU_HOST_DEVICE int channel_blocks() const { return (geometry.group_channels + kBlockChannels - 1) / kBlockChannels; }
 };
+
+#ifdef ACU_HAS_TENSOR_CORES
+
+// The first corner with this one's cell, or -1 if it counts nothing.
+ACU_DEVICE int first_of(const CornerTable& table, int corner) {
+  if (!table.wanted[corner]) return -1;
+  for (int before = 0; before < corner; ++before) {
+    if (table.wanted[before] && table.row[before] == table.row[corner] &&
+        table.column[before] == table.column[corner]) {
+      return before;
+    }
+  }
+  return corner;
+}
+
+// The cells of all corners that count anything, each once, in the order of their first corners.
+template <typename T>
+ACU_DEVICE void list_cells(CornerTable& table, const CornerProblem<T>& problem, int segment) {
+  const int corners = problem.geometry.synapses * kCorners;
+  const int group = problem.geometry.position_group_of_segment(segment);
+  for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
+    const int synapse = corner / kCorners;
+    const auto d = displacement(problem.positions + 2 * (int64_t{group} * problem.geometry.synapses + synapse));
+    if (corner % kCorners == 0) table.displacements[synapse] = d;
+    const CornerCoefficients coefficients = corner_coefficients(d, corner % kCorners);
+    table.row[corner] = d.row + corner % kCorners / 2;
+    table.column[corner] = d.column + corner % 2;
+    table.wanted[corner] =
+        (problem.weight_sums != nullptr && coefficients.value != 0.0f) ||
+        (problem.position_sums != nullptr && (coefficients.by_y != 0.0f || coefficients.by_x != 0.0f));
+  }
+  __syncthreads();
+  for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
+    const int same = first_of(table, corner);
+    table.first[corner] = same == corner;
+    table.cell[corner] = same;
+  }
+  __syncthreads();
+  for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
+    const int same = table.cell[corner];
+    int cell = -1;
+    if (same >= 0) {
+      cell = 0;
+      for (int before = 0; before < same; ++before) cell += table.first[before];
+      if (same == corner) {
+        table.cell_row[cell] = table.row[corner];
+        table.cell_column[cell] = table.column[corner];
+      }
+    }
+    table.cell[corner] = cell;
+  }
+  if (threadIdx.x == 0) {
+    int cells = 0;
+    for (int corner = 0; corner < corners; ++corner) cells += table.first[corner];
+    table.cells = cells;
+  }
+  __syncthreads();
+}
+
+#endif
 
 }  // namespace acu::cuda

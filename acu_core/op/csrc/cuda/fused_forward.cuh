@@ -8,8 +8,8 @@
 // channels; for the input's gradient the outputs of each of the group's segments.
 //
 // A block computes 128 pixels x up to 192 channels of a bundle. It walks over the sources, over their channels 32 bytes
-// at a time, and over the synapses; columns and weights are multiplied in the order of that walk, so that sums have one
-// order.
+// at a time (a *chunk*), and over the synapses; columns and weights are multiplied in the order of that walk, so that
+// sums have one order. Weights have been put into that order before (fused_weights.cuh).
 #pragma once
 
 #include "fused_tiles.cuh"
@@ -25,13 +25,16 @@ struct Sight {
   int synapse;
   int row, column;
   float top_left, top_right, bottom_left, bottom_right;
+  bool counts_all;  // finite, and no corner counts 0
 
   ACU_HOST_DEVICE bool is_finite() const { return top_left == top_left && bottom_right == bottom_right; }
 };
 
 struct SightTable {
   Sight all[kMostSynapses];
-  Sight seeing[kMostSynapses];  // those that see a pixel of the image, and those that are not finite
+  Window windows[kMostSynapses];
+  bool seen[kMostSynapses];
+  int seeing[kMostSynapses];  // those that see a pixel of the image, and those that are not finite
   int seeing_count;
   bool one_window;
   Window window;  // of all of them, where it fits
@@ -51,9 +54,10 @@ struct BlendMemory {
 
   int synapses, at_once, capacity;  // capacity: the window's pixels in all images
 
+  static ACU_HOST_DEVICE int chunk_weights(int synapses) { return synapses * kDepth * kWeightLength; }
   ACU_HOST_DEVICE int64_t weights() const { return kTable; }
   ACU_HOST_DEVICE int64_t columns() const {
-    return weights() + int64_t{synapses} * kDepth * kWeightLength * static_cast<int64_t>(sizeof(T));
+    return weights() + chunk_weights(synapses) * static_cast<int64_t>(sizeof(T));
   }
   ACU_HOST_DEVICE int64_t window() const {
     return columns() + int64_t{2} * at_once * kTilePixels * kColumnLength * static_cast<int64_t>(sizeof(T));
@@ -70,12 +74,13 @@ struct BlendProblem {
   Tiling tiling;
   const T* image;          // channels_last
   const T* weight;         // (O, C/groups, K)
+  T* packed;               // the same, (blocks of result channels, chunks, as a chunk lies in shared memory)
   const float* positions;  // (G, K, 2)
   const T* bias;           // or null
   T* result;               // channels_last
   int out_channels;        // O
   bool mirrored;           // the input's gradient
-  bool image_aligned, weight_aligned, result_aligned;
+  bool image_aligned, result_aligned;
   int at_once;   // synapses blended between two barriers
   int capacity;  // of the window
 
@@ -86,6 +91,7 @@ struct BlendProblem {
   ACU_HOST_DEVICE int source_channels() const { return mirrored ? segment_outputs() : geometry.group_channels; }
   ACU_HOST_DEVICE int image_channels() const { return mirrored ? out_channels : geometry.channels; }
   ACU_HOST_DEVICE int result_channels() const { return mirrored ? geometry.channels : out_channels; }
+  ACU_HOST_DEVICE int source_chunks() const { return (source_channels() + kProductDepth<T> - 1) / kProductDepth<T>; }
   // The segment whose weights and positions a source has.
   ACU_HOST_DEVICE int segment(int bundle, int source) const { return mirrored ? bundle * sources() + source : bundle; }
   ACU_HOST_DEVICE int first_image_channel(int segment) const {
@@ -105,6 +111,8 @@ ACU_HOST_DEVICE Sight sight_along(const float* position, int synapse, bool mirro
   sight.top_right = mirrored ? d.down * left : up * d.right;
   sight.bottom_left = mirrored ? up * d.right : d.down * left;
   sight.bottom_right = mirrored ? up * left : d.down * d.right;
+  sight.counts_all = sight.is_finite() && sight.top_left != 0.0f && sight.top_right != 0.0f &&
+                     sight.bottom_left != 0.0f && sight.bottom_right != 0.0f;
   return sight;
 }
 
@@ -118,7 +126,6 @@ struct BlendedProduct {
   using Memory = BlendMemory<T, OutputFragments>;
   static constexpr int kDepth = Memory::kDepth;
   static constexpr int kPixelFragments = 2;  // of a warp: 32 pixels
-  static constexpr int kWeightVectors = 3;
   static_assert(kTilePixels * 2 == kThreads, "a thread blends one vector of one pixel");
 
   const BlendProblem<T>& problem;
@@ -130,7 +137,9 @@ struct BlendedProduct {
   SumFragment<T> sums[kPixelFragments][OutputFragments];
 
   ACU_DEVICE BlendedProduct(const BlendProblem<T>& problem, unsigned char* shared)
-      : problem(problem), table(reinterpret_cast<SightTable*>(shared)), tile(problem.tiling, blockIdx.x) {
+      : problem(problem),
+        table(reinterpret_cast<SightTable*>(shared)),
+        tile(problem.tiling, static_cast<int>(blockIdx.x)) {
     const Memory memory{problem.geometry.synapses, problem.at_once, problem.capacity};
     weights = reinterpret_cast<T*>(shared + memory.weights());
     columns = reinterpret_cast<T*>(shared + memory.columns());
@@ -153,16 +162,17 @@ struct BlendedProduct {
       look_around(segment);
       const int windows = table->one_window ? (table->seeing_count > 0 ? 1 : 0) : table->seeing_count;
       if (windows == 0) continue;
-      for (int channel = 0; channel < problem.source_channels(); channel += kDepth) {
+      for (int number = 0; number < problem.source_chunks(); ++number) {
+        const int channel = number * kDepth;
         __syncthreads();  // the products with the last chunk's weights are done
-        load_weights(segment, channel);
+        copy_weights(source * problem.source_chunks() + number);
         const ChannelChunk<T> chunk{problem.image, problem.image_channels(),
                                     problem.first_image_channel(segment) + channel, problem.source_channels() - channel,
                                     problem.image_aligned};
         for (int index = 0; index < windows; ++index) {
           const int begin = table->one_window ? 0 : index;
           const int end = table->one_window ? table->seeing_count : index + 1;
-          const Window box = table->one_window ? table->window : window_of(table->seeing[index]);
+          const Window box = table->one_window ? table->window : table->windows[table->seeing[index]];
           // Nobody blends from the last window any more: that was over at the last barrier.
           copy_window<T, 2>(window, chunk, problem.sampling, problem.tiling, tile, box);
           await_copies();
@@ -173,9 +183,9 @@ struct BlendedProduct {
             // Two buffers: while one warp still multiplies from one, another may already blend into the other.
             T* buffer = columns + int64_t{step & 1} * problem.at_once * kTilePixels * Memory::kColumnLength;
             for (int i = 0; i < count; ++i)
-              blend(table->seeing[first + i], origin, box.columns, buffer + i * column_size());
+              blend(table->all[table->seeing[first + i]], origin, box.columns, buffer + i * column_size());
             __syncthreads();  // the columns are there
-            for (int i = 0; i < count; ++i) multiply(table->seeing[first + i].synapse, buffer + i * column_size());
+            for (int i = 0; i < count; ++i) multiply(table->seeing[first + i], buffer + i * column_size());
           }
         }
       }
@@ -200,9 +210,13 @@ struct BlendedProduct {
   ACU_DEVICE void look_around(int segment) {
     const int synapses = problem.geometry.synapses;
     const int group = problem.geometry.position_group_of_segment(segment);
-    // What is in use of the last source's table is not written before the next barrier.
+    // Of the last source's table `seeing` may still be read: it is not written before the next barrier.
     for (int synapse = threadIdx.x; synapse < synapses; synapse += kThreads) {
-      table->all[synapse] = sight_along(problem.positions + 2 * int64_t{group} * synapses, synapse, problem.mirrored);
+      const Sight sight = sight_along(problem.positions + 2 * int64_t{group} * synapses, synapse, problem.mirrored);
+      const Window box = window_of(sight);
+      table->all[synapse] = sight;
+      table->windows[synapse] = box;
+      table->seen[synapse] = !sight.is_finite() || box.is_seen(problem.sampling, tile);
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -210,16 +224,13 @@ struct BlendedProduct {
       bool any = false;
       Window all{};
       for (int synapse = 0; synapse < synapses; ++synapse) {
-        const Sight sight = table->all[synapse];
-        const Window box = window_of(sight);
-        const bool finite = sight.is_finite(), seen = box.is_seen(problem.sampling, tile);
-        if (finite && !seen) continue;
-        table->seeing[count++] = sight;
-        if (!finite) continue;
+        if (!table->seen[synapse]) continue;
+        table->seeing[count++] = synapse;
+        if (!table->all[synapse].is_finite()) continue;
         if (any) {
-          all.widen(box);
+          all.widen(table->windows[synapse]);
         } else {
-          all = box;
+          all = table->windows[synapse];
           any = true;
         }
       }
@@ -230,55 +241,13 @@ struct BlendedProduct {
     __syncthreads();
   }
 
-  // The weights of a chunk of channels and all synapses. They are read in the order in which they lie, (output,
-  // channel, synapse), 32 bytes of each of 16 rows by a warp, and scattered.
-  ACU_DEVICE void load_weights(int segment, int channel) {
-    const Geometry& geometry = problem.geometry;
-    const int synapses = geometry.synapses;
-    const int64_t row_length = int64_t{geometry.group_channels} * synapses;
-    // Rows are outputs. Forward they are the result's channels, else those of the image.
-    const int row_begin = problem.mirrored ? channel : first_channel;
-    const int column_begin = problem.mirrored ? first_channel : channel;
-    const int rows = problem.mirrored ? kDepth : Memory::kOutputs;
-    const int length = (problem.mirrored ? Memory::kOutputs : kDepth) * synapses;
-    const int rows_there = problem.segment_outputs() - row_begin;
-    const int there = (geometry.group_channels - column_begin) * synapses;
-    const T* source = problem.weight + (int64_t{segment} * problem.segment_outputs() + row_begin) * row_length +
-                      int64_t{column_begin} * synapses;
-    const int vectors = length / kVector<T>;  // even, as kDepth is two vectors
-    const auto row_of = [&](int index) { return index / 2 % rows; };
-    const auto first_of = [&](int index) { return (index / (2 * rows) * 2 + index % 2) * kVector<T>; };
-    // Several are on their way before the first is scattered.
-    for (int begin = threadIdx.x; begin < rows * vectors; begin += kWeightVectors * kThreads) {
-      Vector<T> numbers[kWeightVectors];
-      ACU_UNROLL
-      for (int i = 0; i < kWeightVectors; ++i) {
-        const int index = begin + i * kThreads, row = row_of(index), first = first_of(index);
-        numbers[i] = no_numbers<T>();
-        if (index < rows * vectors && row < rows_there) {
-          numbers[i] = load_some(source + row * row_length + first, there - first, problem.weight_aligned);
-        }
-      }
-      ACU_UNROLL
-      for (int i = 0; i < kWeightVectors; ++i) {
-        const int index = begin + i * kThreads;
-        if (index < rows * vectors) scatter_weights(rounded_vector(numbers[i]), row_of(index), first_of(index));
-      }
-    }
-  }
-
-  // Numbers of one output, (channel, synapse) from the first of the chunk on.
-  ACU_DEVICE void scatter_weights(const Vector<T>& numbers, int row, int first) {
-    const int synapses = problem.geometry.synapses;
-    int across = first / synapses, synapse = first - across * synapses;
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) {
-      const int depth = problem.mirrored ? row : across, output = problem.mirrored ? across : row;
-      weights[(synapse * kDepth + depth) * Memory::kWeightLength + output] = numbers.values[i];
-      if (++synapse == synapses) {
-        synapse = 0;
-        ++across;
-      }
+  // Begins to copy the weights of a chunk: they lie in the GPU's memory as they will here.
+  ACU_DEVICE void copy_weights(int chunk) {
+    const int size = Memory::chunk_weights(problem.geometry.synapses);
+    const int64_t chunks = int64_t{problem.sources()} * problem.source_chunks();
+    const T* from = problem.packed + (blockIdx.y * chunks + chunk) * size;
+    for (int index = threadIdx.x * kVector<T>; index < size; index += kThreads * kVector<T>) {
+      __pipeline_memcpy_async(weights + index, from + index, 16);
     }
   }
 
@@ -286,30 +255,42 @@ struct BlendedProduct {
   // `origin`: of this thread's pixel in the window, if nothing were displaced; `below`: from one row to the next.
   ACU_DEVICE void blend(const Sight& sight, int origin, int below, T* column) const {
     const int half = threadIdx.x % 2 * kVector<T>;
+    const bool finite = sight.is_finite();
+    const T* corner = window + (finite ? origin + sight.row * below + sight.column : 0) * kDepth + half;
     float sum[kVector<T>];
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) sum[i] = 0.0f;
-    if (!sight.is_finite()) {
+    if (sight.counts_all) {
+      // All four are on their way before the first is used.
+      const Vector<T> corners[] = {load<T, kVector<T>>(corner), load<T, kVector<T>>(corner + kDepth),
+                                   load<T, kVector<T>>(corner + below * kDepth),
+                                   load<T, kVector<T>>(corner + (below + 1) * kDepth)};
+      const float coefficients[] = {sight.top_left, sight.top_right, sight.bottom_left, sight.bottom_right};
       ACU_UNROLL
-      for (int i = 0; i < kVector<T>; ++i) sum[i] = sight.top_left + sight.bottom_right;
+      for (int i = 0; i < kVector<T>; ++i) sum[i] = 0.0f;
+      ACU_UNROLL
+      for (int i = 0; i < 4; ++i) add_corner(sum, coefficients[i], corners[i]);
     } else {
-      const T* corner = window + (origin + sight.row * below + sight.column) * kDepth + half;
-      add_corner(sum, sight.top_left, corner);
-      add_corner(sum, sight.top_right, corner + kDepth);
-      add_corner(sum, sight.bottom_left, corner + below * kDepth);
-      add_corner(sum, sight.bottom_right, corner + (below + 1) * kDepth);
+      const float poison = finite ? 0.0f : sight.top_left + sight.bottom_right;
+      ACU_UNROLL
+      for (int i = 0; i < kVector<T>; ++i) sum[i] = poison;
+      if (finite) {
+        add_if_it_counts(sum, sight.top_left, corner);
+        add_if_it_counts(sum, sight.top_right, corner + kDepth);
+        add_if_it_counts(sum, sight.bottom_left, corner + below * kDepth);
+        add_if_it_counts(sum, sight.bottom_right, corner + (below + 1) * kDepth);
+      }
     }
-    Vector<T> result;
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) result.values[i] = Operand<T>::rounded(sum[i]);
-    store<T, kVector<T>>(column + threadIdx.x / 2 * Memory::kColumnLength + half, result);
+    store<T, kVector<T>>(column + threadIdx.x / 2 * Memory::kColumnLength + half, pack<T>(sum));
   }
 
-  static ACU_DEVICE void add_corner(float (&sum)[kVector<T>], float coefficient, const T* corner) {
-    if (coefficient == 0.0f) return;  // the same for all threads
-    const Vector<T> numbers = load<T, kVector<T>>(corner);
+  static ACU_DEVICE void add_if_it_counts(float (&sum)[kVector<T>], float coefficient, const T* corner) {
+    if (coefficient != 0.0f) add_corner(sum, coefficient, load<T, kVector<T>>(corner));
+  }
+
+  static ACU_DEVICE void add_corner(float (&sum)[kVector<T>], float coefficient, const Vector<T>& corner) {
+    float numbers[kVector<T>];
+    unpack<T>(corner, numbers);
     ACU_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) sum[i] += coefficient * static_cast<float>(numbers.values[i]);
+    for (int i = 0; i < kVector<T>; ++i) sum[i] += coefficient * numbers[i];
   }
 
   ACU_DEVICE void multiply(int synapse, const T* column) {

@@ -38,7 +38,7 @@ struct CornerProducts {
   T *gradients, *window;
   float* complete;  // (cell, output, channel)
   int segment, first_output, outputs, first_channel, channels;
-  float by_y = 0.0f, by_x = 0.0f, bias = 0.0f;
+  float bias = 0.0f;
   SumFragment<T> sums[kWarpCells][kOutputFragments];
 
   ACU_DEVICE CornerProducts(const CornerProblem<T>& problem, unsigned char* shared)
@@ -55,31 +55,28 @@ struct CornerProducts {
   }
 
   ACU_DEVICE void run() {
-    list_cells();
-    const int64_t begin = blockIdx.x * problem.stretch;
-    const int64_t end =
-        begin + problem.stretch < problem.tiling.tiles() ? begin + problem.stretch : problem.tiling.tiles();
+    list_cells(*table, problem, segment);
+    const int begin = static_cast<int>(blockIdx.x * problem.stretch), tiles = static_cast<int>(problem.tiling.tiles());
+    const int end = begin + min_of(static_cast<int>(problem.stretch), tiles - begin);
     for (int first_cell = 0; first_cell < table->cells; first_cell += kCells) {
       const int cells = min_of(table->cells - first_cell, kCells);
+      survey(first_cell, cells);
       ACU_UNROLL
       for (int i = 0; i < kWarpCells; ++i) {
         ACU_UNROLL
         for (int j = 0; j < kOutputFragments; ++j) nvcuda::wmma::fill_fragment(sums[i][j], 0.0f);
       }
-      for (int64_t index = begin; index < end; ++index) {
+      for (int index = begin; index < end; ++index) {
         const Tile tile(problem.tiling, index);
-        __syncthreads();  // the last tile's products are done, and what was complete is written
+        __syncthreads();  // what all cells have in common is there, and the last tile's products are done
         look_around(tile, first_cell, cells);
         load_gradients(tile);
-        __syncthreads();  // grad_output is there, and where the cells lie
-        if (first_cell == 0) add_bias();
         add_tile(tile, first_cell, cells);
       }
       __syncthreads();  // the memory of tiles is free
       complete_sums(cells);
       __syncthreads();  // sums are there
-      if (problem.weight_sums != nullptr) write_weights(first_cell, cells);
-      if (problem.position_sums != nullptr) add_positions(first_cell, cells);
+      blend_sums(first_cell, cells);
     }
     write_rest();
   }
@@ -87,70 +84,56 @@ struct CornerProducts {
  private:
   static ACU_DEVICE int min_of(int a, int b) { return a < b ? a : b; }
 
-  ACU_DEVICE Displacement<float> displacement_of(int synapse) const {
-    const int group = problem.geometry.position_group_of_segment(segment);
-    return displacement(problem.positions + 2 * (int64_t{group} * problem.geometry.synapses + synapse));
-  }
-
-  // The cells of all corners that count anything, each once, in the order of their first corners.
-  ACU_DEVICE void list_cells() {
-    const int corners = problem.geometry.synapses * kCorners;
-    for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
-      const auto d = displacement_of(corner / kCorners);
-      const CornerCoefficients coefficients = corner_coefficients(d, corner % kCorners);
-      table->row[corner] = d.row + corner % kCorners / 2;
-      table->column[corner] = d.column + corner % 2;
-      table->wanted[corner] =
-          (problem.weight_sums != nullptr && coefficients.value != 0.0f) ||
-          (problem.position_sums != nullptr && (coefficients.by_y != 0.0f || coefficients.by_x != 0.0f));
-    }
-    __syncthreads();
-    for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
-      const int same = first_of(corner);
-      table->first[corner] = same == corner;
-      table->cell[corner] = same;
-    }
-    __syncthreads();
-    for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
-      const int same = table->cell[corner];
-      int cell = -1;
-      if (same >= 0) {
-        cell = 0;
-        for (int before = 0; before < same; ++before) cell += table->first[before];
-        if (same == corner) {
-          table->cell_row[cell] = table->row[corner];
-          table->cell_column[cell] = table->column[corner];
-        }
-      }
-      table->cell[corner] = cell;
-    }
-    if (threadIdx.x == 0) {
-      int cells = 0;
-      for (int corner = 0; corner < corners; ++corner) cells += table->first[corner];
-      table->cells = cells;
-    }
-    __syncthreads();
-  }
-
-  // The first corner with this one's cell, or -1 if it counts nothing.
-  ACU_DEVICE int first_of(int corner) const {
-    if (!table->wanted[corner]) return -1;
-    for (int before = 0; before < corner; ++before) {
-      if (table->wanted[before] && table->row[before] == table->row[corner] &&
-          table->column[before] == table->column[corner]) {
-        return before;
-      }
-    }
-    return corner;
-  }
-
   ACU_DEVICE Window window_of(int cell) const {
     return Window::of(problem.sampling, problem.tiling, table->cell_row[cell], table->cell_column[cell], 0, 0);
   }
 
-  // The window of the cells at hand, where each of them and each line of pixels lies in it.
-  ACU_DEVICE void look_around(const Tile& tile, int first_cell, int cells) {
+  // What the cells at hand have in common in all tiles: a window that holds all of them, where it fits, and where each of
+  // them and each line of pixels lies in it.
+  ACU_DEVICE void survey(int first_cell, int cells) {
     if (threadIdx.x != 0) return;
+    Window all = window_of(first_cell);
+    for (int cell = 1; cell < cells; ++cell) all.widen(window_of(first_cell + cell));
+    table->fits = is_near(first_cell, cells) && all.fits(problem.tiling, Memory::kCapacity);
+    table->one_window = table->fits;
+    table->window = all;
+    if (!table->fits) return;
+    for (int cell = 0; cell < cells; ++cell) {
+      table->place[cell] = (table->cell_row[first_cell + cell] - all.row) * all.columns +
+                           table->cell_column[first_cell + cell] - all.column;
+    }
+    place_lines();
+  }
+
+  // Of what is not, a window's extent might overflow.
+  ACU_DEVICE bool is_near(int first_cell, int cells) const {
+    for (int cell = 0; cell < cells; ++cell) {
+      const int row = table->cell_row[first_cell + cell], column = table->cell_column[first_cell + cell];
+      if (row < -kWindowFar || row > kWindowFar || column < -kWindowFar || column > kWindowFar) return false;
+    }
+    return true;
+  }
+
+  ACU_DEVICE void place_lines() {
+    for (int line = 0; line < kLines; ++line) {
+      table->line[line] = table->window.spot(problem.sampling, problem.tiling.place(line * kDepth));
+    }
+  }
+
+  // Which of the cells at hand lie in the image, and where.
+  ACU_DEVICE void look_around(const Tile& tile, int first_cell, int cells) {
+    if (table->fits) {
+      for (int cell = threadIdx.x; cell < cells; cell += kThreads) {
+        table->offset[cell] = window_of(first_cell + cell).is_seen(problem.sampling, tile) ? table->place[cell] : -1;
+      }
+      return;
+    }
+    if (threadIdx.x == 0) look_closer(tile, first_cell, cells);
+    __syncthreads();  // the window is known
+  }
+
+  // Where one window for all does not fit: perhaps one for those that lie in the image does.
+  ACU_DEVICE void look_closer(const Tile& tile, int first_cell, int cells) {
     bool any = false;
     Window all{};
     for (int cell = 0; cell < cells; ++cell) {
@@ -173,11 +156,10 @@ struct CornerProducts {
       table->offset[cell] = (table->cell_row[first_cell + cell] - all.row) * all.columns +
                             table->cell_column[first_cell + cell] - all.column;
     }
-    for (int line = 0; line < kLines; ++line) {
-      table->line[line] = all.spot(problem.sampling, problem.tiling.place(line * kDepth));
-    }
+    place_lines();
   }
 
+  // Begins to.
   ACU_DEVICE void load_gradients(const Tile& tile) {
     constexpr int kVectors = kBlockOutputs / kVector<T>;
     const int64_t channel = int64_t{segment} * problem.segment_outputs() + first_output;
@@ -192,7 +174,6 @@ struct CornerProducts {
         store<T, kVector<T>>(to, no_numbers<T>());
       }
     }
-    await_copies();
   }
 
   // Before they are rounded: a sum of numbers is not a product. Each thread takes a quarter of the tile for one output.
@@ -210,18 +191,22 @@ struct CornerProducts {
         problem.image, problem.geometry.channels,
         problem.geometry.group_of_segment(segment) * problem.geometry.group_channels + first_channel, channels,
         problem.image_aligned};
-    if (table->one_window) {
-      const Window box = table->window;
-      const bool strange =
-          read_window<T, kBlockChannels / kVector<T>>(window, chunk, problem.sampling, problem.tiling, tile, box);
-      // In a window, the pixels that a tile at the border lacks have neighbours too. Their grad_output is 0, but 0
-      // times an inf of the image is NaN: then each cell has a window of its own, in which they are 0 as well.
-      const bool whole = tile.is_whole(problem.sampling, problem.tiling);
-      if (!__syncthreads_or(strange && !whole)) {
-        const int apart = problem.tiling.over_images ? box.pixels() : problem.sampling.stride_w;
-        for (int line = 0; line < kLines; ++line) add_line(line, window, table->line[line], apart, 0, cells, true);
-        return;
-      }
+    const bool one_window = table->one_window;
+    const Window box = table->window;
+    bool strange = false;
+    if (one_window) {
+      strange = read_window<T, kBlockChannels / kVector<T>>(window, chunk, problem.sampling, problem.tiling, tile, box);
+    }
+    await_copies();
+    // In a window, the pixels that a tile at the border lacks have neighbours too. Their grad_output is 0, but 0 times an
+    // inf of the image is NaN: then each cell has a window of its own, in which they are 0 as well.
+    // The barrier: grad_output is there, the window, and where the cells lie.
+    const bool apart_from_all = __syncthreads_or(strange && !tile.is_whole(problem.sampling, problem.tiling));
+    if (first_cell == 0) add_bias();
+    if (one_window && !apart_from_all) {
+      const int apart = problem.tiling.over_images ? box.pixels() : problem.sampling.stride_w;
+      for (int line = 0; line < kLines; ++line) add_line(line, window, table->line[line], apart, 0, cells, true);
+      return;
     }
     for (int cell = 0; cell < cells; ++cell) {
       if (table->offset[cell] < 0) continue;
@@ -252,13 +237,16 @@ struct CornerProducts {
     }
   }
 
+  static ACU_DEVICE int first_output_of(int warp) { return warp % 2 * kOutputFragments * kSide; }
+
   // A line of pixels: cells [begin, end) that this warp has.
   ACU_DEVICE void add_line(int line, const T* pixels, int first, int apart, int begin, int end, bool shifted) {
     const int warp = threadIdx.x / kWarp;
+    if (first_output_of(warp) >= outputs) return;
     LeftFragment<T, nvcuda::wmma::col_major> left[kOutputFragments];
     ACU_UNROLL
     for (int j = 0; j < kOutputFragments; ++j) {
-      const int output = (warp % 2 * kOutputFragments + j) * kSide;
+      const int output = first_output_of(warp) + j * kSide;
       load_fragment<T>(left[j], gradients + line * kDepth * Memory::kGradientLength + output, Memory::kGradientLength);
       round_fragment(left[j]);
     }
@@ -290,7 +278,7 @@ struct CornerProducts {
       if (cell >= cells) continue;
       ACU_UNROLL
       for (int j = 0; j < kOutputFragments; ++j) {
-        const int output = (warp % 2 * kOutputFragments + j) * kSide;
+        const int output = first_output_of(warp) + j * kSide;
         nvcuda::wmma::store_matrix_sync(complete + cell * kBlockElements + output * kBlockChannels, sums[i][j],
                                         kBlockChannels, nvcuda::wmma::mem_row_major);
       }
@@ -303,75 +291,66 @@ struct CornerProducts {
     return cell >= 0 && cell < cells ? cell : -1;
   }
 
-  // Later cells are added to what this thread wrote for earlier ones.
-  ACU_DEVICE void write_weights(int first_cell, int cells) const {
-    const int synapses = problem.geometry.synapses;
+  // The gradients of weights and positions that the cells at hand give. Later cells are added to what this thread wrote
+  // for earlier ones.
+  ACU_DEVICE void blend_sums(int first_cell, int cells) const {
+    const Geometry& geometry = problem.geometry;
     const int64_t output = int64_t{segment} * problem.segment_outputs() + first_output;
-    for (int synapse = 0; synapse < synapses; ++synapse) {
-      const auto d = displacement_of(synapse);
+    const int warp = threadIdx.x / kWarp;
+    for (int synapse = 0; synapse < geometry.synapses; ++synapse) {
+      const Displacement<float> d = table->displacements[synapse];
+      float y = 0.0f, x = 0.0f;
+      ACU_UNROLL
       for (int i = 0; i < kElements; ++i) {
         const int element = i * kThreads + threadIdx.x;
         const int o = element / kBlockChannels, c = element % kBlockChannels;
         if (o >= outputs || c >= channels) continue;
-        float* sum = problem.weight_sums +
-                     ((blockIdx.x * int64_t{problem.out_channels} + output + o) * synapses + synapse) *
-                         problem.geometry.group_channels +
-                     first_channel + c;
-        float value = first_cell == 0 ? 0.0f : *sum;
+        CornerCoefficients sums{0.0f, 0.0f, 0.0f};
         ACU_UNROLL
         for (int corner = 0; corner < kCorners; ++corner) {
           const int cell = turn(synapse * kCorners + corner, first_cell, cells);
-          if (cell >= 0)
-            value += weighted(corner_coefficients(d, corner).value, complete[cell * kBlockElements + element]);
+          if (cell < 0) continue;
+          const CornerCoefficients coefficients = corner_coefficients(d, corner);
+          const float sum = complete[cell * kBlockElements + element];
+          sums.value += weighted(coefficients.value, sum);
+          sums.by_y += weighted(coefficients.by_y, sum);
+          sums.by_x += weighted(coefficients.by_x, sum);
         }
-        *sum = value;
+        if (problem.weight_sums != nullptr) {
+          float* sum = problem.weight_sums +
+                       ((blockIdx.x * int64_t{problem.out_channels} + output + o) * geometry.synapses + synapse) *
+                           geometry.group_channels +
+                       first_channel + c;
+          *sum = first_cell == 0 ? sums.value : *sum + sums.value;
+        }
+        if (problem.position_sums != nullptr) {
+          const float weight = static_cast<float>(
+              problem.weight[((output + o) * geometry.group_channels + first_channel + c) * geometry.synapses + synapse]);
+          y += weight * sums.by_y;
+          x += weight * sums.by_x;
+        }
+      }
+      if (problem.position_sums == nullptr) continue;
+      y = sum_of_warp(y);
+      x = sum_of_warp(x);
+      if (threadIdx.x % kWarp == 0) {
+        float(&moved)[2] = table->moved[warp][synapse];
+        moved[0] = first_cell == 0 ? y : moved[0] + y;
+        moved[1] = first_cell == 0 ? x : moved[1] + x;
       }
     }
   }
 
-  // Each synapse has as many threads as there are for it, each of them a part of the elements.
-  ACU_DEVICE int parts() const { return kThreads / problem.geometry.synapses; }
-
-  ACU_DEVICE void add_positions(int first_cell, int cells) {
-    const int synapses = problem.geometry.synapses, synapse = threadIdx.x / parts();
-    if (synapse >= synapses) return;
-    const auto d = displacement_of(synapse);
-    const T* weight =
-        problem.weight +
-        (int64_t{segment} * problem.segment_outputs() + first_output) * problem.geometry.group_channels * synapses +
-        int64_t{first_channel} * synapses + synapse;
-    for (int element = threadIdx.x % parts(); element < kBlockElements; element += parts()) {
-      const int o = element / kBlockChannels, c = element % kBlockChannels;
-      if (o >= outputs || c >= channels) continue;
-      float y = 0.0f, x = 0.0f;
-      ACU_UNROLL
-      for (int corner = 0; corner < kCorners; ++corner) {
-        const int cell = turn(synapse * kCorners + corner, first_cell, cells);
-        if (cell < 0) continue;
-        const CornerCoefficients coefficients = corner_coefficients(d, corner);
-        const float sum = complete[cell * kBlockElements + element];
-        y += weighted(coefficients.by_y, sum);
-        x += weighted(coefficients.by_x, sum);
-      }
-      const float w = static_cast<float>(weight[(int64_t{o} * problem.geometry.group_channels + c) * synapses]);
-      by_y += w * y;
-      by_x += w * x;
-    }
-  }
-
-  // What threads share the work on: added up in the order of the threads.
+  // What threads share the work on: added up in the order of warps, and of threads.
   ACU_DEVICE void write_rest() {
     const int synapses = problem.geometry.synapses;
     float* parted = complete;
-    __syncthreads();  // nobody reads the sums any more
-    parted[threadIdx.x] = by_y;
-    parted[kThreads + threadIdx.x] = by_x;
-    parted[2 * kThreads + threadIdx.x] = bias;
+    parted[threadIdx.x] = bias;  // in place of a sum that this thread alone has read
     __syncthreads();
     if (problem.position_sums != nullptr && static_cast<int>(threadIdx.x) < 2 * synapses) {
       const int synapse = threadIdx.x / 2, axis = threadIdx.x % 2;
       float sum = 0.0f;
-      for (int part = 0; part < parts(); ++part) sum += parted[axis * kThreads + synapse * parts() + part];
+      for (int warp = 0; warp < kWarps; ++warp) sum += table->moved[warp][synapse][axis];
       const int64_t block =
           (int64_t{blockIdx.y} * problem.stretches + blockIdx.x) * problem.channel_blocks() + blockIdx.z;
       problem.position_sums[(block * synapses + synapse) * 2 + axis] = sum;
@@ -379,7 +358,7 @@ struct CornerProducts {
     if (problem.bias_sums != nullptr && blockIdx.z == 0 && static_cast<int>(threadIdx.x) < outputs) {
       float sum = 0.0f;
       for (int part = 0; part < kThreads / kBlockOutputs; ++part) {
-        sum += parted[2 * kThreads + part * kBlockOutputs + threadIdx.x];
+        sum += parted[part * kBlockOutputs + threadIdx.x];
       }
       problem.bias_sums[blockIdx.x * int64_t{problem.out_channels} + int64_t{segment} * problem.segment_outputs() +
                         first_output + threadIdx.x] = sum;

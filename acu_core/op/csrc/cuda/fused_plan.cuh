@@ -1,12 +1,12 @@
 // How a call is cut for the fused kernels, and whether they take it at all. Nothing here depends on the GPU: the same
-// call is cut in the same way on each, so that its sums have the same order. None of these numbers has been tuned on a
-// GPU yet.
+// call is cut in the same way on each, so that its sums have the same order.
 #pragma once
 
 #include <algorithm>
 #include <optional>
 
 #include "fused_sums.cuh"
+#include "fused_weights.cuh"
 
 namespace acu::cuda {
 
@@ -94,10 +94,20 @@ void for_each_fragments(const Function& function) {
 // How many blocks of a blended product one multiprocessor is to hold, by their registers: sums take 16 for a fragment.
 constexpr int blocks_each(int fragments) { return fragments < 6 ? 2 : 1; }
 
+// What a product of so many fragments takes on an H100, in no unit: instructions of a block, for each column that it
+// blends and for each fragment that it multiplies it by; and how many multiprocessors there are, which issue about
+// twice as much for two blocks as for one.
+constexpr int64_t kBlendingCost = 104, kFragmentCost = 6, kMultiprocessors = 132;
+
+inline int64_t blend_cost(int fragments, int64_t blocks) {
+  const int64_t each = ceil_div(blocks, kMultiprocessors);
+  const bool alone = each == 1 || blocks_each(fragments) == 1;
+  return each * (kBlendingCost + kFragmentCost * fragments) * (alone ? 11 : 6);
+}
+
 // The cheapest way that fits into shared memory: products of padding cost, and so does blending the same once more.
 template <typename T>
 std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int bundles, int bundle_channels) {
-  constexpr int kBlendingCost = 48;  // that of so many outputs
   const Tiling tiling = blend_tiling(sampling);
   const int64_t high = int64_t{tiling.rows - 1} * sampling.stride_h,
                 wide = int64_t{tiling.columns - 1} * sampling.stride_w;
@@ -109,13 +119,13 @@ std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int 
   int64_t lowest = 0;
   for_each_fragments([&](auto fragments) {
     using Memory = BlendMemory<T, decltype(fragments)::value>;
-    const int64_t blocks = ceiling(bundle_channels, Memory::kOutputs);
-    const int64_t cost = blocks * (Memory::kOutputs + kBlendingCost);
+    const int64_t blocks = int64_t{bundles} * ceiling(bundle_channels, Memory::kOutputs);
+    const int64_t cost = blend_cost(fragments, tiling.tiles() * blocks);
     Memory memory{synapses, std::min(3, synapses), static_cast<int>(capacity)};
     const int64_t room = blocks_each(fragments) == 1 ? kSharedLimit : kSharedHalf;
     while (memory.at_once > 1 && memory.bytes() > room) --memory.at_once;
     if (memory.bytes() > kSharedLimit || (best && cost >= lowest)) return;
-    best = BlendPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), bundles * blocks};
+    best = BlendPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), blocks};
     lowest = cost;
   });
   return best;
@@ -165,6 +175,7 @@ bool fused_fits(const Geometry& geometry, int64_t images, int64_t out_channels) 
   if (!forward || forward->blocks > kLargestGrid ||
       blend_tiling(forward_sampling(geometry, images)).tiles() >= INT32_MAX)
     return false;
+  if (corner_tiling(forward_sampling(geometry, images), kProductDepth<T>).tiles() >= INT32_MAX) return false;
   CornerProblem<T> corners{};
   corners.geometry = geometry;
   corners.out_channels = channels;

@@ -7,6 +7,8 @@
 // own.
 #pragma once
 
+#include <bit>
+
 #include "tensor_cores.cuh"
 
 namespace acu::cuda {
@@ -27,11 +29,31 @@ struct Place {
   int image, row, column;
 };
 
+// Of a power of two.
+ACU_HOST_DEVICE int logarithm(int power) {
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__)
+  return 31 - __clz(power);
+#else
+  return std::countr_zero(static_cast<unsigned>(power));
+#endif
+}
+
+// Quotients of small numbers (below 2^20) by a small one that is the same for all of them: a division of integers takes
+// twenty instructions, this three. Half a unit keeps what is exact away from where rounding would decide.
+struct SmallDivisor {
+  float reciprocal;
+
+  explicit ACU_HOST_DEVICE SmallDivisor(int divisor) : reciprocal(1.0f / static_cast<float>(divisor)) {}
+  ACU_HOST_DEVICE int quotient(int number) const {
+    return static_cast<int>((static_cast<float>(number) + 0.5f) * reciprocal);
+  }
+};
+
 // The pixels of a tile come in lines of `line` pixels each: what one product adds up must be evenly spaced in shared
 // memory. They are neighbours in a row, or, for small images, the same pixel of consecutive images. The blended product
 // adds up channels; its lines are one pixel.
 struct Tiling {
-  int images, rows, columns;                 // of a tile
+  int images, rows, columns;                 // of a tile: powers of two
   int image_tiles, row_tiles, column_tiles;  // of the whole batch
   int line;
   bool over_images;
@@ -41,11 +63,11 @@ struct Tiling {
   ACU_HOST_DEVICE Place place(int pixel) const {
     int image = 0;
     if (over_images) {
-      image = pixel % line;
-      pixel /= line;
+      image = pixel & (line - 1);
+      pixel >>= logarithm(line);
     }
-    const int column = pixel % columns, above = pixel / columns;
-    return {above / rows * (over_images ? line : 1) + image, above % rows, column};
+    const int column = pixel & (columns - 1), above = pixel >> logarithm(columns);
+    return {(above >> logarithm(rows)) * (over_images ? line : 1) + image, above & (rows - 1), column};
   }
 };
 
@@ -53,11 +75,11 @@ struct Tiling {
 struct Tile {
   int image, row, column;
 
-  ACU_HOST_DEVICE Tile(const Tiling& tiling, int64_t index) {
-    const int64_t line = index / tiling.column_tiles;
-    column = static_cast<int>(index - line * tiling.column_tiles) * tiling.columns;
-    row = static_cast<int>(line % tiling.row_tiles) * tiling.rows;
-    image = static_cast<int>(line / tiling.row_tiles) * tiling.images;
+  ACU_HOST_DEVICE Tile(const Tiling& tiling, int index) {
+    const int line = index / tiling.column_tiles, above = line / tiling.row_tiles;
+    column = (index - line * tiling.column_tiles) * tiling.columns;
+    row = (line - above * tiling.row_tiles) * tiling.rows;
+    image = above * tiling.images;
   }
   ACU_HOST_DEVICE bool holds(const Sampling& sampling, const Place& place) const {
     return image + place.image < sampling.images && row + place.row < sampling.out_height &&
@@ -130,9 +152,10 @@ ACU_DEVICE void for_each_vector(const ChannelChunk<T>& chunk, const Sampling& sa
   const int first_y = tile.row * sampling.stride_h - sampling.pad_top + window.row;
   const int first_x = tile.column * sampling.stride_w - sampling.pad_left + window.column;
   const int count = tiling.images * window.pixels() * Vectors;
+  const SmallDivisor by_columns(window.columns), by_rows(window.rows);
   for (int index = threadIdx.x; index < count; index += kThreads) {
     const int pixel = index / Vectors, channel = index % Vectors * kVector<T>;
-    const int line = pixel / window.columns, image = line / window.rows;
+    const int line = by_columns.quotient(pixel), image = by_rows.quotient(line);
     const int y = first_y + line - image * window.rows, x = first_x + pixel - line * window.columns;
     const T* from = nullptr;
     if (tile.image + image < sampling.images && static_cast<unsigned>(y) < static_cast<unsigned>(sampling.height) &&

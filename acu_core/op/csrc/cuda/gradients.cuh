@@ -27,17 +27,24 @@ struct Readers {
 
   ACU_HOST_DEVICE Readers(const Geometry& geometry, const Displacement<A>& d, const OutputRows<T>& rows, int64_t image,
                           int y, int x) {
+    int rows_of[2], columns_of[2];
+    bool row_there[2], column_there[2];
+    ACU_UNROLL
+    for (int further = 0; further < 2; ++further) {
+      row_there[further] = output_coordinate(y + geometry.pad_top - d.row - further, geometry.stride_h,
+                                             geometry.out_height, rows_of[further]);
+      column_there[further] = output_coordinate(x + geometry.pad_left - d.column - further, geometry.stride_w,
+                                                geometry.out_width, columns_of[further]);
+    }
     ACU_UNROLL
     for (int corner = 0; corner < kCorners; ++corner) {
       const int below = corner / 2, beside = corner % 2;
       packs[corner] = {};
       coefficients[corner] = A(0);
-      int i, j;
-      if (!output_coordinate(y + geometry.pad_top - d.row - below, geometry.stride_h, geometry.out_height, i)) continue;
-      if (!output_coordinate(x + geometry.pad_left - d.column - beside, geometry.stride_w, geometry.out_width, j))
-        continue;
+      if (!row_there[below] || !column_there[beside]) continue;
       const A coefficient = (below ? d.down : A(1) - d.down) * (beside ? d.right : A(1) - d.right);
-      const int64_t row = (image * geometry.out_height + i) * geometry.out_width + j - rows.first_pixel;
+      const int64_t row =
+          (image * geometry.out_height + rows_of[below]) * geometry.out_width + columns_of[beside] - rows.first_pixel;
       if (coefficient == A(0) || row < 0 || row >= rows.pixels) continue;
       packs[corner] = load<T, Width>(rows.first + row * rows.row_length);
       coefficients[corner] = coefficient;

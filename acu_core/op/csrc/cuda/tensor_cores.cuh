@@ -66,6 +66,53 @@ struct Operand<float> {
   static ACU_DEVICE float rounded(float value) { return nvcuda::wmma::__float_to_tf32(value); }
 };
 
+// A vector's numbers as float32, two at a time where the hardware has it.
+template <typename T>
+ACU_DEVICE void unpack(const Vector<T>& vector, float (&numbers)[kVector<T>]) {
+#ifdef __CUDA_ARCH__
+  if constexpr (sizeof(T) == 2) {
+    const auto* words = reinterpret_cast<const unsigned*>(vector.values);
+    ACU_UNROLL
+    for (int i = 0; i < kVector<T> / 2; ++i) {
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        numbers[2 * i] = __uint_as_float(words[i] << 16);
+        numbers[2 * i + 1] = __uint_as_float(words[i] & 0xFFFF0000u);
+      } else {
+        const float2 pair = __half22float2(reinterpret_cast<const __half2&>(words[i]));
+        numbers[2 * i] = pair.x;
+        numbers[2 * i + 1] = pair.y;
+      }
+    }
+    return;
+  }
+#endif
+  ACU_UNROLL
+  for (int i = 0; i < kVector<T>; ++i) numbers[i] = static_cast<float>(vector.values[i]);
+}
+
+// Rounded to what products take.
+template <typename T>
+ACU_DEVICE Vector<T> pack(const float (&numbers)[kVector<T>]) {
+  Vector<T> vector;
+#ifdef __CUDA_ARCH__
+  if constexpr (sizeof(T) == 2) {
+    ACU_UNROLL
+    for (int i = 0; i < kVector<T> / 2; ++i) {
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        reinterpret_cast<__nv_bfloat162*>(vector.values)[i] =
+            __floats2bfloat162_rn(numbers[2 * i], numbers[2 * i + 1]);
+      } else {
+        reinterpret_cast<__half2*>(vector.values)[i] = __floats2half2_rn(numbers[2 * i], numbers[2 * i + 1]);
+      }
+    }
+    return vector;
+  }
+#endif
+  ACU_UNROLL
+  for (int i = 0; i < kVector<T>; ++i) vector.values[i] = Operand<T>::rounded(numbers[i]);
+  return vector;
+}
+
 template <typename T>
 ACU_DEVICE Vector<T> no_numbers() {
   Vector<T> vector;
@@ -102,6 +149,13 @@ ACU_DEVICE void await_copies() {
   __pipeline_wait_prior(0);
 }
 
+// Over the lanes of a warp, as a tree; lane 0 has it.
+ACU_DEVICE float sum_of_warp(float number) {
+  ACU_UNROLL
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) number += __shfl_down_sync(0xFFFFFFFFu, number, distance);
+  return number;
+}
+
 template <typename T>
 ACU_DEVICE Vector<T> rounded_vector(Vector<T> vector) {
   if constexpr (std::is_same_v<T, float>) {
@@ -120,11 +174,68 @@ using RightFragment = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, kSide, kSid
 template <typename T>
 using SumFragment = nvcuda::wmma::fragment<nvcuda::wmma::accumulator, kSide, kSide, kProductDepth<T>, float>;
 
-// `address` is a multiple of 32 bytes, and `length`, from one row (or column) to the next, of 16.
+// From shared memory; `address` is a multiple of 32 bytes, and `length`, from one row (or column) to the next, of 16.
+// nvcc's own function takes an address of any memory, for which the hardware has no matrix load: it became 16 loads of 4
+// bytes and 8 transpositions where these instructions become two loads. Registers stay as the compiler lays them out.
+#ifdef __CUDA_ARCH__
+
+#define ACU_LOAD_4(fragment, instruction)                                                                      \
+  asm volatile("wmma.load." instruction " {%0, %1, %2, %3}, [%4], %5;"                                         \
+               : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])                    \
+               : "r"(place), "r"(length)                                                                       \
+               : "memory")
+#define ACU_LOAD_8(fragment, instruction)                                                                      \
+  asm volatile("wmma.load." instruction " {%0, %1, %2, %3, %4, %5, %6, %7}, [%8], %9;"                         \
+               : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3]), "=r"(fragment[4]), \
+                 "=r"(fragment[5]), "=r"(fragment[6]), "=r"(fragment[7])                                       \
+               : "r"(place), "r"(length)                                                                       \
+               : "memory")
+
+template <typename T, typename Fragment>
+ACU_DEVICE void load_fragment(Fragment& fragment, const T* address, int length) {
+  constexpr bool kLeft = std::is_same_v<Fragment, LeftFragment<T, nvcuda::wmma::row_major>>;
+  constexpr bool kLeftColumns = std::is_same_v<Fragment, LeftFragment<T, nvcuda::wmma::col_major>>;
+  static_assert(kLeft || kLeftColumns || std::is_same_v<Fragment, RightFragment<T>>);
+  const unsigned place = static_cast<unsigned>(__cvta_generic_to_shared(address));
+  unsigned* registers = reinterpret_cast<unsigned*>(fragment.x);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if constexpr (kLeft) {
+      ACU_LOAD_4(registers, "a.sync.aligned.row.m16n16k16.shared.bf16");
+    } else if constexpr (kLeftColumns) {
+      ACU_LOAD_4(registers, "a.sync.aligned.col.m16n16k16.shared.bf16");
+    } else {
+      ACU_LOAD_4(registers, "b.sync.aligned.row.m16n16k16.shared.bf16");
+    }
+  } else if constexpr (std::is_same_v<T, Half>) {
+    if constexpr (kLeft) {
+      ACU_LOAD_8(registers, "a.sync.aligned.row.m16n16k16.shared.f16");
+    } else if constexpr (kLeftColumns) {
+      ACU_LOAD_8(registers, "a.sync.aligned.col.m16n16k16.shared.f16");
+    } else {
+      ACU_LOAD_8(registers, "b.sync.aligned.row.m16n16k16.shared.f16");
+    }
+  } else {
+    if constexpr (kLeft) {
+      ACU_LOAD_4(registers, "a.sync.aligned.row.m16n16k8.shared.tf32");
+    } else if constexpr (kLeftColumns) {
+      ACU_LOAD_4(registers, "a.sync.aligned.col.m16n16k8.shared.tf32");
+    } else {
+      ACU_LOAD_4(registers, "b.sync.aligned.row.m16n16k8.shared.tf32");
+    }
+  }
+}
+
+#undef ACU_LOAD_4
+#undef ACU_LOAD_8
+
+#else
+
 template <typename T, typename Fragment>
 ACU_DEVICE void load_fragment(Fragment& fragment, const T* address, int length) {
   nvcuda::wmma::load_matrix_sync(fragment, reinterpret_cast<const typename Operand<T>::Native*>(address), length);
 }
+
+#endif
 
 #endif
 
