@@ -35,7 +35,7 @@ bool supports(Tensor input, Tensor weight, Tensor positions, std::vector<int64_t
 }
 
 // The bytes of shared memory that a call's kernels ask for: forward, input's gradient (0 with a stride), corners,
-// addition; and the fragments of outputs and the synapses blended at once of the first two.
+// addition; and the fragments of outputs and the cells at once of the first two.
 std::vector<int64_t> plan(Tensor input, Tensor weight, Tensor positions, std::vector<int64_t> stride,
                           std::vector<int64_t> padding, int64_t groups) {
   using namespace acu::cuda;
@@ -43,10 +43,13 @@ std::vector<int64_t> plan(Tensor input, Tensor weight, Tensor positions, std::ve
   std::vector<int64_t> result;
   with_fused_type(input.scalar_type(), [&](auto element) {
     using T = decltype(element);
-    const auto forward = forward_plan<T>(geometry, input.size(0), static_cast<int>(weight.size(0)));
-    const auto mirrored = has_stride(geometry) ? std::nullopt : mirrored_plan<T>(geometry, input.size(0));
-    const BlendPlan none{};
-    const BlendPlan first = forward.value_or(none), second = mirrored.value_or(none);
+    const auto planned = [&](bool mirrored) {
+      return product_plan(product_problem<T>(geometry, input.size(0), static_cast<int>(weight.size(0)), mirrored));
+    };
+    const auto forward = planned(false);
+    const auto mirrored = has_stride(geometry) ? std::nullopt : planned(true);
+    const ProductPlan none{};
+    const ProductPlan first = forward.value_or(none), second = mirrored.value_or(none);
     result = {first.bytes,     second.bytes,  CornerMemory<T>::kBytes, SumProblem<T>::kBytes,
               first.fragments, first.at_once, second.fragments,        second.at_once};
   });

@@ -63,37 +63,33 @@ Numbers draw(const Call& call, const Geometry& g) {
   return n;
 }
 
-template <typename Run>
-void blend(const Call& call, const Geometry& g, const Numbers& n, Results& r, bool mirrored, const Run& run) {
-  const Sampling sampling = mirrored ? mirrored_sampling(g, call.images) : forward_sampling(g, call.images);
-  const auto plan = mirrored ? mirrored_plan<T>(g, call.images) : forward_plan<T>(g, call.images, call.outputs);
-  BlendProblem<T> p{};
-  p.geometry = g, p.sampling = sampling, p.tiling = blend_tiling(sampling);
+void multiply(const Call& call, const Geometry& g, const Numbers& n, Results& r, bool mirrored) {
+  ProductProblem<T> p = product_problem<T>(g, call.images, call.outputs, mirrored);
+  const auto plan = product_plan(p);
   p.image = mirrored ? n.gradient.data() : n.image.data();
   p.weight = n.weight.data(), p.positions = n.positions.data(), p.bias = mirrored ? nullptr : n.bias.data();
   p.result = mirrored ? r.grad_input.data() : r.output.data();
-  p.out_channels = call.outputs, p.mirrored = mirrored, p.at_once = plan->at_once, p.capacity = plan->capacity;
+  p.at_once = plan->at_once, p.capacity = plan->capacity;
+  p.blocks_each = ceiling(p.bundle_channels, 2 * plan->fragments * kSide);
+  std::vector<CellList> lists(plan->blocks * p.sources);
+  p.lists = lists.data();
   for_each_fragments([&](auto fragments) {
-    if (plan->fragments == decltype(fragments)::value) run(fragments, p, *plan);
-  });
-}
-
-void blend(const Call& call, const Geometry& g, const Numbers& n, Results& r, bool mirrored) {
-  blend(call, g, n, r, mirrored, [&](auto fragments, BlendProblem<T> p, const BlendPlan& plan) {
-    using Packed = PackedWeights<T, decltype(fragments)::value>;
+    constexpr int kFragments = decltype(fragments)::value;
+    if (plan->fragments != kFragments) return;
+    using Folded = FoldedWeights<T, kFragments>;
     // Begins at a multiple of 16 bytes.
-    std::vector<Vector<T>> packed(Packed::numbers(p) / kVector<T>);
-    p.packed = packed.front().values;
-    device_on_host::run_blocks<Packed>(p, Packed::blocks(p), 1, 1, kThreads, 0);
-    device_on_host::run_blocks<BlendedProduct<T, decltype(fragments)::value>>(p, p.tiling.tiles(), plan.blocks, 1,
-                                                                              kThreads, plan.bytes);
+    std::vector<Vector<T>> folded(Folded::numbers(p, plan->blocks) / kVector<T>);
+    p.folded = folded.front().values;
+    device_on_host::run_blocks<Folded>(p, Folded::blocks(p), plan->blocks, p.sources, kThreads, Folded::kBytes);
+    device_on_host::run_blocks<CellProduct<T, kFragments>>(p, p.tiling.tiles(), plan->blocks, 1, kThreads,
+                                                           plan->bytes);
   });
 }
 
 void add_corners(const Call& call, const Geometry& g, const Numbers& n, Results& r) {
   CornerProblem<T> p{};
   p.geometry = g, p.sampling = forward_sampling(g, call.images);
-  p.tiling = corner_tiling(p.sampling, kProductDepth<T>);
+  p.tiling = corner_tiling<T>(p.sampling);
   p.image = n.image.data(), p.grad_output = n.gradient.data(), p.weight = n.weight.data();
   p.positions = n.positions.data(), p.out_channels = call.outputs;
   // Two stretches, the first of several tiles.
@@ -189,11 +185,9 @@ int main(int count, char** arguments) {
     const Numbers n = draw(call, g);
     Results r{std::vector<T>(n.gradient.size()), std::vector<T>(n.image.size()), std::vector<T>(n.weight.size()),
               std::vector<T>(n.bias.size()), std::vector<float>(n.positions.size())};
-    if (only.empty() || only == "fused_forward.cuh") {
-      blend(call, g, n, r, false);
-      blend(call, g, n, r, true);
-    }
-    if (only != "fused_forward.cuh") add_corners(call, g, n, r);
+    multiply(call, g, n, r, false);
+    multiply(call, g, n, r, true);
+    add_corners(call, g, n, r);
     if (!only.empty()) continue;
     const Expected e = one_by_one(call, g, n);
     right = near(call.name, "output", r.output, e.output) && right;

@@ -281,7 +281,11 @@ def test_a_corner_that_does_not_count_is_not_read(
     expected = gather(drawn.input.double(), weight, drawn.positions, case.stride, case.padding)
     output = forward(operator, drawn, case)
     assert torch.equal(output.isfinite(), expected.isfinite())
-    assert torch.equal(output.isnan(), expected.isnan())
+    # Weights of a cell are added before they meet its pixel: where two synapses see an inf with weights of both signs, the
+    # sum of their products would be NaN, and the product of their sum is an inf.
+    assert not (output.isnan() & ~expected.isnan()).any()
+    if poison != poison:
+        assert torch.equal(output.isnan(), expected.isnan())
     (expected_gradient,) = torch.autograd.grad(expected, weight, drawn.grad_output.double())
     gradient = backward(operator, drawn, case, wanted=(0, 1, 0, 0))[1]
     # As often as not, infs of both signs meet in a sum; only where the weight's gradient is finite is beyond doubt.

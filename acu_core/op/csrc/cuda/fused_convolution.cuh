@@ -1,4 +1,4 @@
-// The operator by fused kernels: two launches forward (weights put into order; the product), four backward (both for the
+// The operator by fused kernels: two launches forward (the weights of cells; the product), four backward (both for the
 // input's gradient; the sums for weights, positions and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the
 // column path.
 #pragma once
@@ -31,8 +31,7 @@ class C10_HIDDEN FusedConvolution {
     if (images_ == 0) return in_this_layout(output, channels_last);
     std::optional<Tensor> packed;
     if (bias.has_value()) packed = stable::contiguous(*bias);
-    const auto plan = forward_plan<T>(geometry_, images_, outputs_);
-    blend(forward_sampling(geometry_, images_), plan, input_, packed.has_value() ? &*packed : nullptr, output, false);
+    multiply(input_, packed.has_value() ? &*packed : nullptr, output, false);
     return in_this_layout(output, channels_last);
   }
 
@@ -58,8 +57,7 @@ class C10_HIDDEN FusedConvolution {
     } else if (needs.input || corners) {
       const Tensor packed = stable::contiguous(grad_output, MemoryFormat::ChannelsLast);
       if (needs.input) {
-        const auto plan = mirrored_plan<T>(geometry_, images_);
-        blend(mirrored_sampling(geometry_, images_), plan, packed, nullptr, grad_input, true);
+        multiply(packed, nullptr, grad_input, true);
       }
       if (corners) {
         add_corners(packed, needs.weight ? &grad_weight : nullptr, needs.positions ? &grad_positions : nullptr,
@@ -95,32 +93,32 @@ class C10_HIDDEN FusedConvolution {
     return result;
   }
 
-  void blend(const Sampling& sampling, const std::optional<BlendPlan>& plan, const Tensor& image, const Tensor* bias,
-             const Tensor& result, bool mirrored) const {
+  void multiply(const Tensor& image, const Tensor* bias, const Tensor& result, bool mirrored) const {
+    ProductProblem<T> problem = product_problem<T>(geometry_, images_, outputs_, mirrored);
+    const auto plan = product_plan(problem);
     STD_TORCH_CHECK(plan.has_value(), "active_conv2d: the fused kernels do not take this call");
-    BlendProblem<T> problem{};
-    problem.geometry = geometry_;
-    problem.sampling = sampling;
-    problem.tiling = blend_tiling(sampling);
     problem.image = data<T>(image);
     problem.weight = data<T>(weight_);
     problem.positions = data<float>(positions_);
     problem.bias = bias == nullptr ? nullptr : data<T>(*bias);
     problem.result = data<T>(result);
-    problem.out_channels = outputs_;
-    problem.mirrored = mirrored;
-    problem.image_aligned = is_aligned(image, problem.image_channels(), problem.source_channels());
-    problem.result_aligned = is_aligned(result, problem.result_channels(), problem.bundle_channels());
+    problem.image_aligned = is_aligned(image, problem.image_channels, problem.source_channels);
+    problem.result_aligned = is_aligned(result, problem.result_channels, problem.bundle_channels);
     problem.at_once = plan->at_once;
     problem.capacity = plan->capacity;
+    problem.blocks_each = ceiling(problem.bundle_channels, 2 * plan->fragments * kSide);
+    const int64_t list_words = sizeof(CellList) / sizeof(float);
+    const Tensor lists = empty_like_kind(positions_, {plan->blocks * problem.sources * list_words});
+    problem.lists = reinterpret_cast<CellList*>(data<float>(lists));
     for_each_fragments([&](auto fragments) {
       constexpr int kFragments = decltype(fragments)::value;
       if (plan->fragments != kFragments) return;
-      using Packed = PackedWeights<T, kFragments>;
-      const Tensor packed = empty_like_kind(weight_, {Packed::numbers(problem)});
-      problem.packed = data<T>(packed);
-      launcher_.template run<Packed, 4>(problem, {Packed::blocks(problem), 1, 1}, 0);
-      launcher_.template run<BlendedProduct<T, kFragments>, blocks_each(kFragments)>(
+      using Folded = FoldedWeights<T, kFragments>;
+      const Tensor folded = empty_like_kind(weight_, {Folded::numbers(problem, plan->blocks)});
+      problem.folded = data<T>(folded);
+      launcher_.template run<Folded, 4>(problem, {Folded::blocks(problem), plan->blocks, problem.sources},
+                                        Folded::kBytes);
+      launcher_.template run<CellProduct<T, kFragments>, blocks_each(kFragments)>(
           problem, {problem.tiling.tiles(), plan->blocks, 1}, plan->bytes);
     });
   }
@@ -130,7 +128,7 @@ class C10_HIDDEN FusedConvolution {
     CornerProblem<T> problem{};
     problem.geometry = geometry_;
     problem.sampling = forward_sampling(geometry_, images_);
-    problem.tiling = corner_tiling(problem.sampling, kProductDepth<T>);
+    problem.tiling = corner_tiling<T>(problem.sampling);
     problem.image = data<T>(input_);
     problem.grad_output = data<T>(grad_output);
     problem.weight = data<T>(weight_);

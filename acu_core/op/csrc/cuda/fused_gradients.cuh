@@ -1,14 +1,12 @@
 // The gradients of weights and positions, without columns and without blending.
 //
-// A synapse blends four pixels of the image whose places against the output pixel are whole numbers: *cells*. So what
-// both gradients need is, for each cell, the products of cells with grad_output, summed over all output pixels:
+// What both gradients need is, for each cell, the products of its pixels with grad_output, summed over all output pixels:
 //
 //     D[cell][o, c] = sum over n, i, j of grad_output[n, o, i, j] * image[n, c, (i, j) under its centre + cell]
 //
 // The weight's gradient is D of the four corners blended, and the positions' is the difference of D between
-// neighbouring corners times the weight, summed over o and c. Synapses share cells: 3x3 on the grid has 16, a trained
-// shape 16 to 25, beside the 18 products that columns would take (9 for each gradient). Nothing is rounded on the way
-// but what is multiplied.
+// neighbouring corners times the weight, summed over o and c. Beside the 16 to 25 cells of 3x3, columns would take 18
+// products (9 for each gradient). Nothing is rounded on the way but what is multiplied.
 //
 // A block sums over a stretch of tiles for 64 outputs, 16 channels and 16 cells at a time, blends what it has and
 // leaves it in the GPU's memory; another kernel adds the stretches up, always in the same order.
@@ -55,11 +53,13 @@ struct CornerProducts {
   }
 
   ACU_DEVICE void run() {
-    list_cells(*table, problem, segment);
+    const int group = problem.geometry.position_group_of_segment(segment), synapses = problem.geometry.synapses;
+    list_cells(table->list, problem.positions + 2 * int64_t{group} * synapses, synapses,
+               problem.weight_sums != nullptr, problem.position_sums != nullptr);
     const int begin = static_cast<int>(blockIdx.x * problem.stretch), tiles = static_cast<int>(problem.tiling.tiles());
     const int end = begin + min_of(static_cast<int>(problem.stretch), tiles - begin);
-    for (int first_cell = 0; first_cell < table->cells; first_cell += kCells) {
-      const int cells = min_of(table->cells - first_cell, kCells);
+    for (int first_cell = 0; first_cell < table->list.cells; first_cell += kCells) {
+      const int cells = min_of(table->list.cells - first_cell, kCells);
       survey(first_cell, cells);
       ACU_UNROLL
       for (int i = 0; i < kWarpCells; ++i) {
@@ -85,7 +85,7 @@ struct CornerProducts {
   static ACU_DEVICE int min_of(int a, int b) { return a < b ? a : b; }
 
   ACU_DEVICE Window window_of(int cell) const {
-    return Window::of(problem.sampling, problem.tiling, table->cell_row[cell], table->cell_column[cell], 0, 0);
+    return Window::of(problem.sampling, problem.tiling, table->list.cell_row[cell], table->list.cell_column[cell], 0, 0);
   }
 
   // What the cells at hand have in common in all tiles: a window that holds all of them, where it fits, and where each of
@@ -99,8 +99,8 @@ struct CornerProducts {
     table->window = all;
     if (!table->fits) return;
     for (int cell = 0; cell < cells; ++cell) {
-      table->place[cell] = (table->cell_row[first_cell + cell] - all.row) * all.columns +
-                           table->cell_column[first_cell + cell] - all.column;
+      table->place[cell] = (table->list.cell_row[first_cell + cell] - all.row) * all.columns +
+                           table->list.cell_column[first_cell + cell] - all.column;
     }
     place_lines();
   }
@@ -108,7 +108,7 @@ struct CornerProducts {
   // Of what is not, a window's extent might overflow.
   ACU_DEVICE bool is_near(int first_cell, int cells) const {
     for (int cell = 0; cell < cells; ++cell) {
-      const int row = table->cell_row[first_cell + cell], column = table->cell_column[first_cell + cell];
+      const int row = table->list.cell_row[first_cell + cell], column = table->list.cell_column[first_cell + cell];
       if (row < -kWindowFar || row > kWindowFar || column < -kWindowFar || column > kWindowFar) return false;
     }
     return true;
@@ -153,8 +153,8 @@ struct CornerProducts {
     if (!table->one_window) return;
     for (int cell = 0; cell < cells; ++cell) {
       if (table->offset[cell] < 0) continue;
-      table->offset[cell] = (table->cell_row[first_cell + cell] - all.row) * all.columns +
-                            table->cell_column[first_cell + cell] - all.column;
+      table->offset[cell] = (table->list.cell_row[first_cell + cell] - all.row) * all.columns +
+                            table->list.cell_column[first_cell + cell] - all.column;
     }
     place_lines();
   }
@@ -224,8 +224,8 @@ struct CornerProducts {
       const int pixel = index / kVectors, channel = index % kVectors * kVector<T>;
       const Place place = problem.tiling.place(pixel);
       const Sampling& sampling = problem.sampling;
-      const int y = (tile.row + place.row) * sampling.stride_h - sampling.pad_top + table->cell_row[cell];
-      const int x = (tile.column + place.column) * sampling.stride_w - sampling.pad_left + table->cell_column[cell];
+      const int y = (tile.row + place.row) * sampling.stride_h - sampling.pad_top + table->list.cell_row[cell];
+      const int x = (tile.column + place.column) * sampling.stride_w - sampling.pad_left + table->list.cell_column[cell];
       Vector<T> numbers = no_numbers<T>();
       if (tile.holds(sampling, place) && static_cast<unsigned>(y) < static_cast<unsigned>(sampling.height) &&
           static_cast<unsigned>(x) < static_cast<unsigned>(sampling.width)) {
@@ -287,7 +287,7 @@ struct CornerProducts {
 
   // Where a corner's sums stand among those that are complete; -1 if its turn is another, or if it counts nothing.
   ACU_DEVICE int turn(int corner, int first_cell, int cells) const {
-    const int cell = table->cell[corner] - first_cell;
+    const int cell = table->list.cell[corner] - first_cell;
     return cell >= 0 && cell < cells ? cell : -1;
   }
 
@@ -298,7 +298,7 @@ struct CornerProducts {
     const int64_t output = int64_t{segment} * problem.segment_outputs() + first_output;
     const int warp = threadIdx.x / kWarp;
     for (int synapse = 0; synapse < geometry.synapses; ++synapse) {
-      const Displacement<float> d = table->displacements[synapse];
+      const Displacement<float> d = table->list.displacements[synapse];
       float y = 0.0f, x = 0.0f;
       ACU_UNROLL
       for (int i = 0; i < kElements; ++i) {

@@ -12,8 +12,8 @@ namespace acu::cuda {
 
 // What every GPU from compute capability 8.0 on gives a block: those of 8.6 and 8.9 have the least.
 constexpr int64_t kSharedLimit = 99 << 10;
-// Half of what a multiprocessor of 8.0 has: two blocks stand on one, and of 9.0 too.
-constexpr int64_t kSharedHalf = 81 << 10;
+// A third and half of what a multiprocessor of 8.0 has: so many blocks stand on one, and of 9.0 too.
+constexpr int64_t kSharedThird = 53 << 10, kSharedHalf = 81 << 10;
 // Beyond the tile itself: a 7x7 unit on the grid, with the next row and column.
 constexpr int kWindowReach = 7;
 constexpr int64_t kWindowPixels = 640;
@@ -21,6 +21,10 @@ constexpr int64_t kWindowPixels = 640;
 constexpr int64_t kBlocksWanted = 264;
 constexpr int64_t kTilesWorthwhile = 4;
 constexpr int64_t kPartialBytes = int64_t{128} << 20;
+// Of the weights of cells: as many as a synapse has corners times those of synapses, at most.
+constexpr int64_t kFoldedBytes = int64_t{256} << 20;
+// 3x3 between pixels.
+constexpr int kCellsAtOnce = 16;
 constexpr int kLargestFusedExtent = 1 << 24;
 constexpr int64_t kLargestGrid = 65535;  // along y and z
 // Below, most of a fragment would be padding.
@@ -47,21 +51,24 @@ inline Tiling tiling_of(const Sampling& sampling, int images, int rows, int colu
           over_images};
 }
 
-// About square, so that windows are small; small images several at once.
-inline Tiling blend_tiling(const Sampling& sampling) {
-  const int columns = std::min(power_of_two_from(sampling.out_width), 16);
-  const int rows = std::min(power_of_two_from(sampling.out_height), kTilePixels / columns);
-  return tiling_of(sampling, kTilePixels / (columns * rows), rows, columns, 1, false);
+// Lines of so many pixels, along rows or, where less of the tiles is then empty, over images. About square, so that
+// windows are small.
+inline Tiling tiling_in_lines(const Sampling& sampling, int line) {
+  const int row_lines = std::min(power_of_two_from(sampling.out_height), kTilePixels / line);
+  const Tiling along = tiling_of(sampling, kTilePixels / (line * row_lines), row_lines, line, line, false);
+  const int columns = std::min(power_of_two_from(sampling.out_width), 4);
+  const int rows = std::min(power_of_two_from(sampling.out_height), kTilePixels / line / columns);
+  const Tiling over = tiling_of(sampling, kTilePixels / (columns * rows), rows, columns, line, true);
+  return over.tiles() < along.tiles() ? over : along;
 }
 
-// Lines of what one product adds up, along rows or, where less of the tiles is then empty, over images.
-inline Tiling corner_tiling(const Sampling& sampling, int depth) {
-  const int row_lines = std::min(power_of_two_from(sampling.out_height), kTilePixels / depth);
-  const Tiling along = tiling_of(sampling, kTilePixels / (depth * row_lines), row_lines, depth, depth, false);
-  const int columns = std::min(power_of_two_from(sampling.out_width), 4);
-  const int rows = std::min(power_of_two_from(sampling.out_height), kTilePixels / depth / columns);
-  const Tiling over = tiling_of(sampling, kTilePixels / (columns * rows), rows, columns, depth, true);
-  return over.tiles() < along.tiles() ? over : along;
+// Of a product: a line is as many pixels as a fragment has rows.
+inline Tiling product_tiling(const Sampling& sampling) { return tiling_in_lines(sampling, kSide); }
+
+// Of the corners: as many as one product adds up.
+template <typename T>
+Tiling corner_tiling(const Sampling& sampling) {
+  return tiling_in_lines(sampling, kProductDepth<T>);
 }
 
 // The call's own product.
@@ -76,7 +83,7 @@ inline Sampling mirrored_sampling(const Geometry& geometry, int64_t images) {
           -geometry.pad_top,        -geometry.pad_left};
 }
 
-struct BlendPlan {
+struct ProductPlan {
   int fragments;  // of outputs, for each of two warps side by side
   int at_once, capacity;
   int64_t bytes, blocks;  // blocks: of result channels, over all bundles
@@ -91,56 +98,71 @@ void for_each_fragments(const Function& function) {
   function(std::integral_constant<int, 6>{});
 }
 
-// How many blocks of a blended product one multiprocessor is to hold, by their registers: sums take 16 for a fragment.
-constexpr int blocks_each(int fragments) { return fragments < 6 ? 2 : 1; }
+// How many blocks of a product one multiprocessor is to hold, by their registers: sums take 16 for a fragment.
+constexpr int blocks_each(int fragments) { return fragments < 3 ? 3 : fragments < 6 ? 2 : 1; }
 
-// What a product of so many fragments takes on an H100, in no unit: instructions of a block, for each column that it
-// blends and for each fragment that it multiplies it by; and how many multiprocessors there are, which issue about
-// twice as much for two blocks as for one.
-constexpr int64_t kBlendingCost = 104, kFragmentCost = 6, kMultiprocessors = 132;
-
-inline int64_t blend_cost(int fragments, int64_t blocks) {
-  const int64_t each = ceil_div(blocks, kMultiprocessors);
-  const bool alone = each == 1 || blocks_each(fragments) == 1;
-  return each * (kBlendingCost + kFragmentCost * fragments) * (alone ? 11 : 6);
+constexpr int64_t room_of_block(int fragments) {
+  return fragments < 3 ? kSharedThird : fragments < 6 ? kSharedHalf : kSharedLimit;
 }
 
-// The cheapest way that fits into shared memory: products of padding cost, and so does blending the same once more.
+// What a product of so many fragments takes on an H100, in no unit: what a block does for each chunk, whatever its
+// outputs, and for each fragment of them; and how many multiprocessors there are, which issue about twice as much for
+// several blocks as for one.
+constexpr int64_t kChunkCost = 5, kFragmentCost = 1, kMultiprocessors = 132;
+
+inline int64_t product_cost(int fragments, int64_t blocks) {
+  const int64_t each = ceil_div(blocks, kMultiprocessors);
+  const bool alone = each == 1 || blocks_each(fragments) == 1;
+  return each * (kChunkCost + kFragmentCost * fragments) * (alone ? 11 : 6);
+}
+
+// The call's numbers, without the plan's and without tensors.
 template <typename T>
-std::optional<BlendPlan> blend_plan(const Sampling& sampling, int synapses, int bundles, int bundle_channels) {
-  const Tiling tiling = blend_tiling(sampling);
-  const int64_t high = int64_t{tiling.rows - 1} * sampling.stride_h,
-                wide = int64_t{tiling.columns - 1} * sampling.stride_w;
-  const int64_t least = tiling.images * (high + 2) * (wide + 2);
-  const int64_t wanted = tiling.images * (high + 1 + kWindowReach) * (wide + 1 + kWindowReach);
+ProductProblem<T> product_problem(const Geometry& geometry, int64_t images, int out_channels, bool mirrored) {
+  ProductProblem<T> problem{};
+  problem.geometry = geometry;
+  problem.sampling = mirrored ? mirrored_sampling(geometry, images) : forward_sampling(geometry, images);
+  problem.tiling = product_tiling(problem.sampling);
+  problem.mirrored = mirrored;
+  problem.out_channels = out_channels;
+  problem.segment_outputs = out_channels / geometry.segments;
+  problem.bundle_channels = mirrored ? geometry.group_channels : problem.segment_outputs;
+  problem.sources = mirrored ? geometry.segments / geometry.groups : 1;
+  problem.source_channels = mirrored ? problem.segment_outputs : geometry.group_channels;
+  problem.chunks = ceiling(problem.source_channels, kProductDepth<T>);
+  problem.image_channels = mirrored ? out_channels : geometry.channels;
+  problem.result_channels = mirrored ? geometry.channels : out_channels;
+  return problem;
+}
+
+// The cheapest way that fits into shared memory: products of padding cost, and so does reading the same pixels once more.
+template <typename T>
+std::optional<ProductPlan> product_plan(const ProductProblem<T>& problem) {
+  const Tiling& tiling = problem.tiling;
+  const int64_t high = int64_t{tiling.rows - 1} * problem.sampling.stride_h + 1,
+                wide = int64_t{tiling.columns - 1} * problem.sampling.stride_w + 1;
+  const int64_t least = tiling.images * high * wide;
+  const int64_t wanted = tiling.images * (high + kWindowReach) * (wide + kWindowReach);
   const int64_t capacity = std::max(least, std::min(wanted, kWindowPixels));
-  if (capacity * 32 > kSharedLimit || synapses > kMostSynapses) return std::nullopt;
-  std::optional<BlendPlan> best;
+  if (capacity * 32 > kSharedLimit || problem.geometry.synapses > kMostSynapses || tiling.tiles() >= INT32_MAX)
+    return std::nullopt;
+  const int bundles = problem.mirrored ? problem.geometry.groups : problem.geometry.segments;
+  std::optional<ProductPlan> best;
   int64_t lowest = 0;
   for_each_fragments([&](auto fragments) {
-    using Memory = BlendMemory<T, decltype(fragments)::value>;
-    const int64_t blocks = int64_t{bundles} * ceiling(bundle_channels, Memory::kOutputs);
-    const int64_t cost = blend_cost(fragments, tiling.tiles() * blocks);
-    Memory memory{synapses, std::min(3, synapses), static_cast<int>(capacity)};
-    const int64_t room = blocks_each(fragments) == 1 ? kSharedLimit : kSharedHalf;
-    while (memory.at_once > 1 && memory.bytes() > room) --memory.at_once;
-    if (memory.bytes() > kSharedLimit || (best && cost >= lowest)) return;
-    best = BlendPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), blocks};
+    using Memory = ProductMemory<T, decltype(fragments)::value>;
+    const int64_t blocks = int64_t{bundles} * ceiling(problem.bundle_channels, Memory::kOutputs);
+    const int64_t cost = product_cost(fragments, tiling.tiles() * blocks);
+    Memory memory{std::min(kCellsAtOnce, problem.most_cells()), static_cast<int>(capacity)};
+    while (memory.at_once > 1 && memory.bytes() > room_of_block(fragments)) --memory.at_once;
+    const int64_t folded = FoldedWeights<T, decltype(fragments)::value>::numbers(problem, blocks);
+    if (memory.bytes() > kSharedLimit || blocks > kLargestGrid || problem.sources > kLargestGrid ||
+        folded * int64_t{sizeof(T)} > kFoldedBytes || (best && cost >= lowest))
+      return;
+    best = ProductPlan{fragments, memory.at_once, memory.capacity, memory.bytes(), blocks};
     lowest = cost;
   });
   return best;
-}
-
-template <typename T>
-std::optional<BlendPlan> forward_plan(const Geometry& geometry, int64_t images, int out_channels) {
-  return blend_plan<T>(forward_sampling(geometry, images), geometry.synapses, geometry.segments,
-                       out_channels / geometry.segments);
-}
-
-template <typename T>
-std::optional<BlendPlan> mirrored_plan(const Geometry& geometry, int64_t images) {
-  return blend_plan<T>(mirrored_sampling(geometry, images), geometry.synapses, geometry.groups,
-                       geometry.group_channels);
 }
 
 inline bool has_stride(const Geometry& geometry) { return geometry.stride_h != 1 || geometry.stride_w != 1; }
@@ -171,19 +193,15 @@ bool fused_fits(const Geometry& geometry, int64_t images, int64_t out_channels) 
     return false;
   }
   const int channels = static_cast<int>(out_channels);
-  const auto forward = forward_plan<T>(geometry, images, channels);
-  if (!forward || forward->blocks > kLargestGrid ||
-      blend_tiling(forward_sampling(geometry, images)).tiles() >= INT32_MAX)
-    return false;
-  if (corner_tiling(forward_sampling(geometry, images), kProductDepth<T>).tiles() >= INT32_MAX) return false;
+  if (!product_plan(product_problem<T>(geometry, images, channels, false))) return false;
   CornerProblem<T> corners{};
   corners.geometry = geometry;
   corners.out_channels = channels;
-  if (corners.output_blocks() > kLargestGrid || corners.channel_blocks() > kLargestGrid) return false;
-  if (has_stride(geometry)) return true;
-  const auto mirrored = mirrored_plan<T>(geometry, images);
-  return mirrored && mirrored->blocks <= kLargestGrid &&
-         blend_tiling(mirrored_sampling(geometry, images)).tiles() < INT32_MAX;
+  if (corners.output_blocks() > kLargestGrid || corners.channel_blocks() > kLargestGrid ||
+      corner_tiling<T>(forward_sampling(geometry, images)).tiles() >= INT32_MAX) {
+    return false;
+  }
+  return has_stride(geometry) || product_plan(product_problem<T>(geometry, images, channels, true)).has_value();
 }
 
 }  // namespace acu::cuda

@@ -1,66 +1,98 @@
-// The weights in the order in which blended products walk over them: a block's share of a chunk lies as it will in shared
-// memory, padding included, and is copied there as it is. Once a call instead of once a block: on an H100 the blocks spent
-// most of their time on this.
+// The weights of cells, V in fused_product.cuh: what each cell counts in each synapse, times the synapse's weight. They
+// are rounded once, where a column would be, and lie as they will in shared memory, padding included. The same kernel
+// lists the cells.
 #pragma once
 
-#include "fused_forward.cuh"
+#include "fused_product.cuh"
 
 namespace acu::cuda {
 
+// grid: (blocks(), blocks of result channels, sources).
 template <typename T, int OutputFragments>
-struct PackedWeights {
-  using Memory = BlendMemory<T, OutputFragments>;
+struct FoldedWeights {
+  using Memory = ProductMemory<T, OutputFragments>;
+  static constexpr int64_t kBytes = sizeof(CellTable);
+  static constexpr int kVectors = Memory::kWeightLength / kVector<T>;
 
-  const BlendProblem<T>& problem;
+  const ProductProblem<T>& problem;
+  CellTable* table;
 
-  static ACU_HOST_DEVICE int blocks_each(const BlendProblem<T>& problem) {
-    return (problem.bundle_channels() + Memory::kOutputs - 1) / Memory::kOutputs;
+  static ACU_HOST_DEVICE int64_t numbers(const ProductProblem<T>& problem, int64_t result_blocks) {
+    return result_blocks * problem.sources * problem.chunks * problem.most_cells() * Memory::kCellWeights;
   }
-  static ACU_HOST_DEVICE int64_t numbers(const BlendProblem<T>& problem) {
-    return int64_t{problem.bundles()} * blocks_each(problem) * problem.sources() * problem.source_chunks() *
-           Memory::chunk_weights(problem.geometry.synapses);
-  }
-  static ACU_HOST_DEVICE int64_t blocks(const BlendProblem<T>& problem) {
-    const int64_t vectors = numbers(problem) / kVector<T>;
+  // Each thread has a vector of one cell, in all chunks that are its turn.
+  static ACU_HOST_DEVICE int64_t blocks(const ProductProblem<T>& problem) {
+    const int64_t vectors = int64_t{problem.chunks} * problem.most_cells() * Memory::kDepth * kVectors;
     return (vectors + kThreads - 1) / kThreads;
   }
 
 #ifdef ACU_HAS_TENSOR_CORES
 
-  ACU_DEVICE PackedWeights(const BlendProblem<T>& problem, unsigned char*) : problem(problem) {}
+  ACU_DEVICE FoldedWeights(const ProductProblem<T>& problem, unsigned char* shared)
+      : problem(problem), table(reinterpret_cast<CellTable*>(shared)) {}
 
-  // A vector for each thread. Neighbouring threads have neighbouring synapses, as they lie in the weight.
   ACU_DEVICE void run() {
-    constexpr int kDepth = Memory::kDepth, kVectors = Memory::kWeightLength / kVector<T>;
-    const Geometry& geometry = problem.geometry;
-    const int chunks = problem.source_chunks();
-    int64_t rest = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-    if (rest >= numbers(problem) / kVector<T>) return;
-    const auto next = [&](int count) {
-      const int64_t quotient = rest / count;
-      const int remainder = static_cast<int>(rest - quotient * count);
+    const int synapses = problem.geometry.synapses, source = blockIdx.z;
+    const int bundle = blockIdx.y / problem.blocks_each, segment = problem.segment(bundle, source);
+    const int group = problem.geometry.position_group_of_segment(segment);
+    list_cells(*table, problem.positions + 2 * int64_t{group} * synapses, synapses, true, false);
+    const int64_t unit = int64_t{blockIdx.y} * problem.sources + source;
+    if (blockIdx.x == 0) write_list(problem.lists[unit]);
+    // Neighbouring threads have neighbouring channels of the weight.
+    unsigned rest = blockIdx.x * kThreads + threadIdx.x;
+    const auto next = [&](unsigned count) {
+      const unsigned quotient = rest / count, remainder = rest - quotient * count;
       rest = quotient;
-      return remainder;
+      return static_cast<int>(remainder);
     };
-    const int synapse = next(geometry.synapses), depth = next(kDepth), vector = next(kVectors);
-    const int number = next(chunks), source = next(problem.sources()), block = next(blocks_each(problem));
-    const int bundle = static_cast<int>(rest), segment = problem.segment(bundle, source);
-    const int channel = number * kDepth + depth;
-    Vector<T> packed = no_numbers<T>();
-    if (channel < problem.source_channels() && (vector + 1) * kVector<T> <= Memory::kOutputs) {
+    const int depth = next(Memory::kDepth), vector = next(kVectors), cell = next(problem.most_cells());
+    const int chunk = static_cast<int>(rest);
+    if (chunk >= problem.chunks || cell >= table->cells) return;
+    const int channel = chunk * Memory::kDepth + depth;
+    const int across = static_cast<int>(blockIdx.y - bundle * problem.blocks_each) * Memory::kOutputs +
+                       vector * kVector<T>;
+    float sums[kVector<T>];
+    ACU_UNROLL
+    for (int i = 0; i < kVector<T>; ++i) sums[i] = 0.0f;
+    if (channel < problem.source_channels && vector < kVectors - 1) add_corners(sums, segment, channel, across, cell);
+    T* to = problem.folded + ((unit * problem.chunks + chunk) * problem.most_cells() + cell) * Memory::kCellWeights +
+            depth * Memory::kWeightLength + vector * kVector<T>;
+    store<T, kVector<T>>(to, pack<T>(sums));
+  }
+
+ private:
+  ACU_DEVICE void write_list(CellList& list) const {
+    for (int cell = threadIdx.x; cell < table->cells; cell += kThreads) {
+      list.row[cell] = table->cell_row[cell];
+      list.column[cell] = table->cell_column[cell];
+    }
+    if (threadIdx.x != 0) return;
+    bool finite = true;
+    for (int synapse = 0; synapse < problem.geometry.synapses; ++synapse) {
+      finite = finite && table->displacements[synapse].is_finite();
+    }
+    list.count = table->cells;
+    list.finite = finite;
+  }
+
+  // channel: of the source; across: the first of the vector's channels of the result.
+  ACU_DEVICE void add_corners(float (&sums)[kVector<T>], int segment, int channel, int across, int cell) const {
+    const Geometry& geometry = problem.geometry;
+    const int64_t step = int64_t{problem.mirrored ? 1 : geometry.group_channels} * geometry.synapses;
+    const int64_t first_output = int64_t{segment} * problem.segment_outputs;
+    const T* weight = problem.weight + (problem.mirrored ? (first_output + channel) * geometry.group_channels + across
+                                                         : (first_output + across) * geometry.group_channels + channel) *
+                                           geometry.synapses;
+    const int count = problem.bundle_channels - across;
+    for (int corner = 0; corner < geometry.synapses * kCorners; ++corner) {
+      if (table->cell[corner] != cell) continue;
+      const int synapse = corner / kCorners;
+      const float coefficient = corner_coefficients(table->displacements[synapse], corner % kCorners).value;
       ACU_UNROLL
       for (int i = 0; i < kVector<T>; ++i) {
-        const int across = block * Memory::kOutputs + vector * kVector<T> + i;
-        if (across >= problem.bundle_channels()) continue;
-        const int64_t output = int64_t{segment} * problem.segment_outputs() + (problem.mirrored ? channel : across);
-        const int input = problem.mirrored ? across : channel;
-        packed.values[i] = problem.weight[(output * geometry.group_channels + input) * geometry.synapses + synapse];
+        if (i < count) sums[i] += coefficient * static_cast<float>(weight[i * step + synapse]);
       }
     }
-    const int64_t chunk =
-        ((int64_t{bundle} * blocks_each(problem) + block) * problem.sources() + source) * chunks + number;
-    T* to = problem.packed + ((chunk * geometry.synapses + synapse) * kDepth + depth) * Memory::kWeightLength;
-    store<T, kVector<T>>(to + vector * kVector<T>, rounded_vector(packed));
   }
 
 #endif
