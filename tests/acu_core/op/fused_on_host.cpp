@@ -48,9 +48,11 @@ std::vector<int64_t> plan(Tensor input, Tensor weight, Tensor positions, std::ve
     };
     const auto forward = planned(false);
     const auto mirrored = has_stride(geometry) ? std::nullopt : planned(true);
+    CornerProblem<T> corners{};
+    corners.geometry = geometry;
     const ProductPlan none{};
     const ProductPlan first = forward.value_or(none), second = mirrored.value_or(none);
-    result = {first.bytes,     second.bytes,  CornerMemory<T>::kBytes, SumProblem<T>::kBytes,
+    result = {first.bytes,     second.bytes,  CornerMemory<T>::kBytes, SumOfCells<T>::bytes(corners),
               first.fragments, first.at_once, second.fragments,        second.at_once};
   });
   return result;

@@ -90,18 +90,26 @@ void add_corners(const Call& call, const Geometry& g, const Numbers& n, Results&
   CornerProblem<T> p{};
   p.geometry = g, p.sampling = forward_sampling(g, call.images);
   p.tiling = corner_tiling<T>(p.sampling);
-  p.image = n.image.data(), p.grad_output = n.gradient.data(), p.weight = n.weight.data();
-  p.positions = n.positions.data(), p.out_channels = call.outputs;
+  p.image = n.image.data(), p.grad_output = n.gradient.data(), p.positions = n.positions.data();
+  p.out_channels = call.outputs, p.weights = p.positions_too = true;
   // Two stretches, the first of several tiles.
   p.stretch = p.tiling.tiles() - 1, p.stretches = 2;
-  std::vector<float> weights(p.stretches * n.weight.size()), bias(p.stretches * n.bias.size());
-  std::vector<float> positions(int64_t{2} * p.output_blocks() * p.stretches * p.channel_blocks() * g.synapses);
-  p.weight_sums = weights.data(), p.position_sums = positions.data(), p.bias_sums = bias.data();
+  std::vector<float> cell_sums(p.stretches * p.stretch_sums()), bias(p.stretches * n.bias.size());
+  std::vector<float> positions(int64_t{2} * call.outputs * p.channel_blocks() * g.synapses);
+  std::vector<CornerCells> cells(p.output_blocks());
+  p.cell_sums = cell_sums.data(), p.cells = cells.data(), p.bias_sums = bias.data();
   device_on_host::run_blocks<CornerProducts<T>>(p, p.stretches, p.output_blocks(), p.channel_blocks(), kThreads,
                                                 CornerMemory<T>::kBytes);
-  const SumProblem<T> sums{p, r.grad_weight.data(), r.grad_positions.data(), r.grad_bias.data()};
-  device_on_host::run_blocks<SumOfStretches<T>>(
-      sums, sums.weight_blocks() + sums.bias_blocks() + sums.position_blocks(), 1, 1, kThreads, SumProblem<T>::kBytes);
+  const SumProblem<T> sums{p,
+                           n.weight.data(),
+                           r.grad_weight.data(),
+                           positions.data(),
+                           r.grad_positions.data(),
+                           r.grad_bias.data()};
+  device_on_host::run_blocks<SumOfCells<T>>(sums, kBlockOutputs, p.output_blocks(), p.channel_blocks(), kThreads,
+                                            SumOfCells<T>::bytes(p));
+  device_on_host::run_blocks<SumOfRest<T>>(sums, sums.bias_blocks() + sums.position_blocks(), 1, 1, kThreads,
+                                           SumOfRest<T>::kBytes);
 }
 
 // A result's number, and the size of what it is the sum of.
@@ -173,9 +181,11 @@ int main(int count, char** arguments) {
     device_on_host::file_without = arguments[1], device_on_host::barrier_without = std::stoi(arguments[2]);
   const std::string only = device_on_host::file_without;
   const std::vector<float> near_grid = {-1, -1, -0.5, 0.25, 0, 0, 0.75, 1};
+  const std::vector<float> many_cells = {-1.5, -1.5, -1.5, 0.5, 0.5, -1.5, 0.5, 0.5, 2.5, 2.5};
   const std::vector<float> far_apart = {-15, -15, 0, 0.5, 14.5, 15, 0, 40};
   const Call calls[] = {
       {"two chunks of channels, two sources", 3, 24, 16, 5, 3, 1, 2, near_grid, false},
+      {"more cells than at once", 1, 8, 8, 9, 9, 1, 1, many_cells, false},
       {"windows of their own", 1, 8, 8, 16, 16, 1, 1, far_apart, false},
       {"an inf at the border", 1, 8, 8, 5, 17, 1, 1, near_grid, true},
   };

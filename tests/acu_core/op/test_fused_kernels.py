@@ -188,7 +188,7 @@ def test_the_same_bits_whatever_the_order_of_threads(operator: Any, name: str) -
 
 
 @pytest.mark.parametrize("name", ["several tiles", "groups across position groups"])
-def test_two_launches_forward_and_four_backward(operator: Any, name: str) -> None:
+def test_two_launches_forward_and_five_backward(operator: Any, name: str) -> None:
     """And nothing of PyTorch's but memory, where tensors are in channels_last."""
     case = CASES[name]
     drawn = case.draw(torch.float16)
@@ -199,7 +199,7 @@ def test_two_launches_forward_and_four_backward(operator: Any, name: str) -> Non
         forward(operator, drawn, case)
         assert operator.launches() == 2
         backward(operator, drawn, case)
-        assert operator.launches() == 4
+        assert operator.launches() == 5
     called = {event.key for event in profile.key_averages() if event.key.startswith("aten::")}
     assert called <= {"aten::empty", "aten::contiguous"}
 

@@ -197,7 +197,7 @@ def test_another_process_with_the_record_has_the_same_bits() -> None:
         "from acu_core.verify.case import Case, run\n"
         "KERNELS.resume('auto', json.loads(sys.argv[1]))\n"
         "case = Case('tiles', images=2, channels=48, outputs=64, size=(16, 15))\n"
-        "results = run(case, case.draw(torch.float16).to('cuda'))\n"
+        "results = run(case, case.draw(torch.float16).to(torch.device('cuda')))\n"
         "print(hashlib.sha256(b''.join(repetition.bits(results))).hexdigest())\n"
     )
     done = subprocess.run(

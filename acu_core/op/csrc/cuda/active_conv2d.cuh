@@ -161,7 +161,9 @@ class C10_HIDDEN ActiveConvolution {
       with_width<T>(own_.geometry_.group_channels, {&own_.input_}, [&](auto width) {
         width_ = decltype(width)::value;
         entries_ = own_.geometry_.row_length() / width_;
-        const Stretches stretches(own_.slices_.size, entries_, ACU_WALKERS);
+        // Where there are no pixels, nobody would write the rows.
+        const int64_t pixels = std::min(own_.slices_.size, own_.slices_.pixels);
+        const Stretches stretches(pixels, entries_, ACU_WALKERS);
         stretch_ = stretches.length;
         partial_ = {empty_like_kind(own_.positions_, {stretches.count, 2 * entries_}), stretches.count, 2 * entries_};
       });

@@ -1,5 +1,5 @@
-// The operator by fused kernels: two launches forward (the weights of cells; the product), four backward (both for the
-// input's gradient; the sums for weights, positions and bias; their addition). A tensor that is not in channels_last is copied on the way in and out, as on the
+// The operator by fused kernels: two launches forward (the weights of cells; the product), five backward (both for the
+// input's gradient; the sums of cells and bias; what they give for weights; the rest for positions and bias). A tensor that is not in channels_last is copied on the way in and out, as on the
 // column path.
 #pragma once
 
@@ -131,21 +131,21 @@ class C10_HIDDEN FusedConvolution {
     problem.tiling = corner_tiling<T>(problem.sampling);
     problem.image = data<T>(input_);
     problem.grad_output = data<T>(grad_output);
-    problem.weight = data<T>(weight_);
     problem.positions = data<float>(positions_);
     problem.out_channels = outputs_;
+    problem.weights = grad_weight != nullptr;
+    problem.positions_too = grad_positions != nullptr;
     problem.image_aligned = is_aligned(input_, geometry_.channels, geometry_.group_channels);
     problem.gradient_aligned = is_aligned(grad_output, outputs_, problem.segment_outputs());
     cut_into_stretches(problem);
-    Tensor weight_sums = no_gradient(positions_), position_sums = weight_sums, bias_sums = weight_sums;
-    if (grad_weight != nullptr) {
-      weight_sums = empty_like_kind(positions_, {problem.stretches, outputs_, weight_.size(2), weight_.size(1)});
-      problem.weight_sums = data<float>(weight_sums);
-    }
+    const Tensor cell_sums = empty_like_kind(positions_, {problem.stretches * problem.stretch_sums()});
+    problem.cell_sums = data<float>(cell_sums);
+    const int64_t cells_words = sizeof(CornerCells) / sizeof(float);
+    const Tensor cells = empty_like_kind(positions_, {problem.output_blocks() * cells_words});
+    problem.cells = reinterpret_cast<CornerCells*>(data<float>(cells));
+    Tensor position_sums = no_gradient(positions_), bias_sums = position_sums;
     if (grad_positions != nullptr) {
-      position_sums = empty_like_kind(
-          positions_, {problem.output_blocks(), problem.stretches, problem.channel_blocks(), geometry_.synapses, 2});
-      problem.position_sums = data<float>(position_sums);
+      position_sums = empty_like_kind(positions_, {outputs_, problem.channel_blocks(), geometry_.synapses, 2});
     }
     if (grad_bias != nullptr) {
       bias_sums = empty_like_kind(positions_, {problem.stretches, outputs_});
@@ -153,11 +153,16 @@ class C10_HIDDEN FusedConvolution {
     }
     launcher_.template run<CornerProducts<T>, 2>(
         problem, {problem.stretches, problem.output_blocks(), problem.channel_blocks()}, CornerMemory<T>::kBytes);
-    const SumProblem<T> sums{problem, grad_weight == nullptr ? nullptr : data<T>(*grad_weight),
+    const SumProblem<T> sums{problem,
+                             data<T>(weight_),
+                             grad_weight == nullptr ? nullptr : data<T>(*grad_weight),
+                             grad_positions == nullptr ? nullptr : data<float>(position_sums),
                              grad_positions == nullptr ? nullptr : data<float>(*grad_positions),
                              grad_bias == nullptr ? nullptr : data<T>(*grad_bias)};
-    launcher_.template run<SumOfStretches<T>, 4>(
-        sums, {sums.weight_blocks() + sums.bias_blocks() + sums.position_blocks(), 1, 1}, SumProblem<T>::kBytes);
+    launcher_.template run<SumOfCells<T>, 4>(
+        sums, {kBlockOutputs, problem.output_blocks(), problem.channel_blocks()}, SumOfCells<T>::bytes(problem));
+    const int64_t rest = sums.bias_blocks() + sums.position_blocks();
+    if (rest > 0) launcher_.template run<SumOfRest<T>, 4>(sums, {rest, 1, 1}, SumOfRest<T>::kBytes);
   }
 
   Geometry geometry_;

@@ -17,7 +17,6 @@ struct CornerTable {
   // Of the cells at hand:
   int place[kCells];  // in a window that holds all of them
   bool fits;          // whether such a window does
-  float moved[kWarps][kMostSynapses][2];  // what a warp has summed up for the positions so far
   // Of the tile at hand and the cells at hand:
   int offset[kCells];  // in the window; -1 if the cell lies outside the image
   int line[kTilePixels / 8];
@@ -25,18 +24,22 @@ struct CornerTable {
   bool one_window;
 };
 
-// In shared memory: the table; then grad_output [pixel][output] and the window [pixel][channel], whose place the sums
-// take when they are complete.
+// In shared memory: the table; grad_output [pixel][output]; the window [pixel][channel].
 template <typename T>
 struct CornerMemory {
   static constexpr int kGradientLength = kBlockOutputs + kVector<T>;
+  static constexpr int kCapacity = sizeof(T) == 2 ? 1472 : 832;  // pixels
   static constexpr int64_t kTable = (sizeof(CornerTable) + 127) / 128 * 128;
   static constexpr int64_t kGradients = int64_t{kTilePixels} * kGradientLength * sizeof(T);
-  static constexpr int64_t kSums = int64_t{kCells} * kBlockElements * sizeof(float);
-  static constexpr int64_t kArea = sizeof(T) == 2 ? kSums : kSums + (22 << 10);
-  static constexpr int kCapacity = static_cast<int>((kArea - kGradients) / (kBlockChannels * int64_t{sizeof(T)}));
-  static constexpr int64_t kBytes = kTable + kArea;
-  static_assert(kCapacity >= kTilePixels && kArea >= kSums);
+  static constexpr int64_t kBytes = kTable + kGradients + int64_t{kCapacity} * kBlockChannels * sizeof(T);
+  static_assert(kCapacity >= kTilePixels && kGradients >= int64_t{kThreads} * sizeof(float));
+};
+
+// What of a block's cells the sums of stretches need.
+struct CornerCells {
+  int count;
+  int cell[kMostCells];  // of a corner; -1 if it counts nothing
+  Displacement<float> displacements[kMostSynapses];
 };
 
 template <typename T>
@@ -46,20 +49,29 @@ struct CornerProblem {
   Tiling tiling;
   const T* image;        // channels_last
   const T* grad_output;  // channels_last
-  const T* weight;       // (O, C/groups, K)
   const float* positions;
-  float* weight_sums;    // (stretches, O, K, C/groups), or null
-  float* position_sums;  // (blocks of outputs, stretches, blocks of channels, K, 2), or null
-  float* bias_sums;      // (stretches, O), or null
+  float* cell_sums;    // D, (stretches, blocks of outputs, blocks of channels, cells, outputs, channels)
+  CornerCells* cells;  // (blocks of outputs)
+  float* bias_sums;    // (stretches, O), or null
   int out_channels;
   int stretches;
   int64_t stretch;  // tiles
+  bool weights, positions_too;  // what is asked for
   bool image_aligned, gradient_aligned;
 
   ACU_HOST_DEVICE int segment_outputs() const { return out_channels / geometry.segments; }
   ACU_HOST_DEVICE int segment_blocks() const { return (segment_outputs() + kBlockOutputs - 1) / kBlockOutputs; }
   ACU_HOST_DEVICE int output_blocks() const { return geometry.segments * segment_blocks(); }
   ACU_HOST_DEVICE int channel_blocks() const { return (geometry.group_channels + kBlockChannels - 1) / kBlockChannels; }
+  ACU_HOST_DEVICE int most_cells() const { return kCorners * geometry.synapses; }
+  // Of D, for one stretch.
+  ACU_HOST_DEVICE int64_t stretch_sums() const {
+    return int64_t{output_blocks()} * channel_blocks() * most_cells() * kBlockElements;
+  }
+  // Where D of a cell begins within a stretch.
+  ACU_HOST_DEVICE int64_t first_sum(int output_block, int channel_block, int cell) const {
+    return ((int64_t{output_block} * channel_blocks() + channel_block) * most_cells() + cell) * kBlockElements;
+  }
 };
 
 }  // namespace acu::cuda

@@ -8,8 +8,8 @@
 // neighbouring corners times the weight, summed over o and c. Beside the 16 to 25 cells of 3x3, columns would take 18
 // products (9 for each gradient). Nothing is rounded on the way but what is multiplied.
 //
-// A block sums over a stretch of tiles for 64 outputs, 16 channels and 16 cells at a time, blends what it has and
-// leaves it in the GPU's memory; another kernel adds the stretches up, always in the same order.
+// A block sums over a stretch of tiles for 64 outputs, 16 channels and 16 cells at a time and leaves D in the GPU's
+// memory; another kernel adds the stretches up, always in the same order, and blends (fused_sums.cuh).
 #pragma once
 
 #include "fused_corners.cuh"
@@ -29,12 +29,11 @@ struct CornerProducts {
   static constexpr int kCellClasses = 4;      // a warp has every fourth cell
   static constexpr int kWarpCells = kCells / kCellClasses;
   static constexpr int kLines = kTilePixels / kDepth;
-  static constexpr int kElements = kBlockElements / kThreads;  // of a thread
+  static constexpr int kOutputVectors = kBlockOutputs / kVector<T>;
 
   const CornerProblem<T>& problem;
   CornerTable* table;
   T *gradients, *window;
-  float* complete;  // (cell, output, channel)
   int segment, first_output, outputs, first_channel, channels;
   float bias = 0.0f;
   SumFragment<T> sums[kWarpCells][kOutputFragments];
@@ -43,8 +42,7 @@ struct CornerProducts {
       : problem(problem),
         table(reinterpret_cast<CornerTable*>(shared)),
         gradients(reinterpret_cast<T*>(shared + Memory::kTable)),
-        window(reinterpret_cast<T*>(shared + Memory::kTable + Memory::kGradients)),
-        complete(reinterpret_cast<float*>(shared + Memory::kTable)) {
+        window(reinterpret_cast<T*>(shared + Memory::kTable + Memory::kGradients)) {
     segment = blockIdx.y / problem.segment_blocks();
     first_output = (blockIdx.y - segment * problem.segment_blocks()) * kBlockOutputs;
     outputs = min_of(problem.segment_outputs() - first_output, kBlockOutputs);
@@ -55,7 +53,8 @@ struct CornerProducts {
   ACU_DEVICE void run() {
     const int group = problem.geometry.position_group_of_segment(segment), synapses = problem.geometry.synapses;
     list_cells(table->list, problem.positions + 2 * int64_t{group} * synapses, synapses,
-               problem.weight_sums != nullptr, problem.position_sums != nullptr);
+               problem.weights, problem.positions_too);
+    if (blockIdx.x == 0 && blockIdx.z == 0) write_cells();
     const int begin = static_cast<int>(blockIdx.x * problem.stretch), tiles = static_cast<int>(problem.tiling.tiles());
     const int end = begin + min_of(static_cast<int>(problem.stretch), tiles - begin);
     for (int first_cell = 0; first_cell < table->list.cells; first_cell += kCells) {
@@ -73,12 +72,10 @@ struct CornerProducts {
         load_gradients(tile);
         add_tile(tile, first_cell, cells);
       }
-      __syncthreads();  // the memory of tiles is free
-      complete_sums(cells);
-      __syncthreads();  // sums are there
-      blend_sums(first_cell, cells);
+      write_sums(first_cell, cells);
+      __syncthreads();  // nobody needs what these cells have in common any more
     }
-    write_rest();
+    write_bias();
   }
 
  private:
@@ -161,13 +158,13 @@ struct CornerProducts {
 
   // Begins to.
   ACU_DEVICE void load_gradients(const Tile& tile) {
-    constexpr int kVectors = kBlockOutputs / kVector<T>;
     const int64_t channel = int64_t{segment} * problem.segment_outputs() + first_output;
-    for (int index = threadIdx.x; index < kTilePixels * kVectors; index += kThreads) {
-      const int pixel = index / kVectors, output = index % kVectors * kVector<T>;
+    const bool whole = tile.is_whole(problem.sampling, problem.tiling);
+    for (int index = threadIdx.x; index < kTilePixels * kOutputVectors; index += kThreads) {
+      const int pixel = index / kOutputVectors, output = index % kOutputVectors * kVector<T>;
       const Place place = problem.tiling.place(pixel);
       T* to = gradients + pixel * Memory::kGradientLength + output;
-      if (tile.holds(problem.sampling, place)) {
+      if (whole || tile.holds(problem.sampling, place)) {
         const int64_t from = tile.output_pixel(problem.sampling, place) * problem.out_channels + channel + output;
         copy_some(to, problem.grad_output + from, outputs - output, problem.gradient_aligned);
       } else {
@@ -205,7 +202,10 @@ struct CornerProducts {
     if (first_cell == 0) add_bias();
     if (one_window && !apart_from_all) {
       const int apart = problem.tiling.over_images ? box.pixels() : problem.sampling.stride_w;
-      for (int line = 0; line < kLines; ++line) add_line(line, window, table->line[line], apart, 0, cells, true);
+      int offsets[kWarpCells];
+      ACU_UNROLL
+      for (int i = 0; i < kWarpCells; ++i) offsets[i] = cell_of_warp(i) < cells ? table->offset[cell_of_warp(i)] : -1;
+      for (int line = 0; line < kLines; ++line) add_line(line, table->line[line], apart, offsets);
       return;
     }
     for (int cell = 0; cell < cells; ++cell) {
@@ -213,7 +213,10 @@ struct CornerProducts {
       __syncthreads();  // the products with the last window are done
       load_cell(chunk, tile, first_cell + cell);
       __syncthreads();
-      for (int line = 0; line < kLines; ++line) add_line(line, window, line * kDepth, 1, cell, cell + 1, false);
+      int offsets[kWarpCells];
+      ACU_UNROLL
+      for (int i = 0; i < kWarpCells; ++i) offsets[i] = cell_of_warp(i) == cell ? 0 : -1;
+      for (int line = 0; line < kLines; ++line) add_line(line, line * kDepth, 1, offsets);
     }
   }
 
@@ -237,28 +240,35 @@ struct CornerProducts {
     }
   }
 
-  static ACU_DEVICE int first_output_of(int warp) { return warp % 2 * kOutputFragments * kSide; }
+  static ACU_DEVICE int first_output_of_warp() {
+    return static_cast<int>(threadIdx.x) / kWarp % 2 * kOutputFragments * kSide;
+  }
+  static ACU_DEVICE int cell_of_warp(int number) {
+    return number * kCellClasses + static_cast<int>(threadIdx.x) / kWarp / 2;
+  }
 
-  // A line of pixels: cells [begin, end) that this warp has.
-  ACU_DEVICE void add_line(int line, const T* pixels, int first, int apart, int begin, int end, bool shifted) {
-    const int warp = threadIdx.x / kWarp;
-    if (first_output_of(warp) >= outputs) return;
+  // A line of pixels, the first of which is `first` in the window: those of this warp's cells that have an offset there.
+  ACU_DEVICE void add_line(int line, int first, int apart, const int (&offsets)[kWarpCells]) {
+    if (first_output_of_warp() >= outputs) return;
     LeftFragment<T, nvcuda::wmma::col_major> left[kOutputFragments];
     ACU_UNROLL
     for (int j = 0; j < kOutputFragments; ++j) {
-      const int output = first_output_of(warp) + j * kSide;
+      const int output = first_output_of_warp() + j * kSide;
       load_fragment<T>(left[j], gradients + line * kDepth * Memory::kGradientLength + output, Memory::kGradientLength);
       round_fragment(left[j]);
     }
+    // All are on their way before the first is multiplied; of a cell that is not there, the window's first pixels.
+    RightFragment<T> right[kWarpCells];
     ACU_UNROLL
     for (int i = 0; i < kWarpCells; ++i) {
-      const int cell = i * kCellClasses + warp / 2;
-      if (cell < begin || cell >= end || table->offset[cell] < 0) continue;
-      RightFragment<T> right;
-      load_fragment<T>(right, pixels + (first + (shifted ? table->offset[cell] : 0)) * kBlockChannels,
+      load_fragment<T>(right[i], window + (offsets[i] < 0 ? 0 : first + offsets[i]) * kBlockChannels,
                        apart * kBlockChannels);
+    }
+    ACU_UNROLL
+    for (int i = 0; i < kWarpCells; ++i) {
+      if (offsets[i] < 0) continue;
       ACU_UNROLL
-      for (int j = 0; j < kOutputFragments; ++j) nvcuda::wmma::mma_sync(sums[i][j], left[j], right, sums[i][j]);
+      for (int j = 0; j < kOutputFragments; ++j) nvcuda::wmma::mma_sync(sums[i][j], left[j], right[i], sums[i][j]);
     }
   }
 
@@ -270,99 +280,42 @@ struct CornerProducts {
     }
   }
 
-  ACU_DEVICE void complete_sums(int cells) {
-    const int warp = threadIdx.x / kWarp;
+  ACU_DEVICE void write_cells() const {
+    CornerCells& cells = problem.cells[blockIdx.y];
+    for (int corner = threadIdx.x; corner < problem.most_cells(); corner += kThreads) {
+      cells.cell[corner] = table->list.cell[corner];
+      if (corner % kCorners == 0) cells.displacements[corner / kCorners] = table->list.displacements[corner / kCorners];
+    }
+    if (threadIdx.x == 0) cells.count = table->list.cells;
+  }
+
+  ACU_DEVICE void write_sums(int first_cell, int cells) const {
+    float* stretch = problem.cell_sums + blockIdx.x * problem.stretch_sums();
     ACU_UNROLL
     for (int i = 0; i < kWarpCells; ++i) {
-      const int cell = i * kCellClasses + warp / 2;
-      if (cell >= cells) continue;
+      if (cell_of_warp(i) >= cells) continue;
+      float* to = stretch + problem.first_sum(blockIdx.y, blockIdx.z, first_cell + cell_of_warp(i));
       ACU_UNROLL
       for (int j = 0; j < kOutputFragments; ++j) {
-        const int output = first_output_of(warp) + j * kSide;
-        nvcuda::wmma::store_matrix_sync(complete + cell * kBlockElements + output * kBlockChannels, sums[i][j],
-                                        kBlockChannels, nvcuda::wmma::mem_row_major);
+        const int output = first_output_of_warp() + j * kSide;
+        if (output >= outputs) continue;
+        nvcuda::wmma::store_matrix_sync(to + output * kBlockChannels, sums[i][j], kBlockChannels,
+                                        nvcuda::wmma::mem_row_major);
       }
     }
   }
 
-  // Where a corner's sums stand among those that are complete; -1 if its turn is another, or if it counts nothing.
-  ACU_DEVICE int turn(int corner, int first_cell, int cells) const {
-    const int cell = table->list.cell[corner] - first_cell;
-    return cell >= 0 && cell < cells ? cell : -1;
-  }
-
-  // The gradients of weights and positions that the cells at hand give. Later cells are added to what this thread wrote
-  // for earlier ones.
-  ACU_DEVICE void blend_sums(int first_cell, int cells) const {
-    const Geometry& geometry = problem.geometry;
-    const int64_t output = int64_t{segment} * problem.segment_outputs() + first_output;
-    const int warp = threadIdx.x / kWarp;
-    for (int synapse = 0; synapse < geometry.synapses; ++synapse) {
-      const Displacement<float> d = table->list.displacements[synapse];
-      float y = 0.0f, x = 0.0f;
-      ACU_UNROLL
-      for (int i = 0; i < kElements; ++i) {
-        const int element = i * kThreads + threadIdx.x;
-        const int o = element / kBlockChannels, c = element % kBlockChannels;
-        if (o >= outputs || c >= channels) continue;
-        CornerCoefficients sums{0.0f, 0.0f, 0.0f};
-        ACU_UNROLL
-        for (int corner = 0; corner < kCorners; ++corner) {
-          const int cell = turn(synapse * kCorners + corner, first_cell, cells);
-          if (cell < 0) continue;
-          const CornerCoefficients coefficients = corner_coefficients(d, corner);
-          const float sum = complete[cell * kBlockElements + element];
-          sums.value += weighted(coefficients.value, sum);
-          sums.by_y += weighted(coefficients.by_y, sum);
-          sums.by_x += weighted(coefficients.by_x, sum);
-        }
-        if (problem.weight_sums != nullptr) {
-          float* sum = problem.weight_sums +
-                       ((blockIdx.x * int64_t{problem.out_channels} + output + o) * geometry.synapses + synapse) *
-                           geometry.group_channels +
-                       first_channel + c;
-          *sum = first_cell == 0 ? sums.value : *sum + sums.value;
-        }
-        if (problem.position_sums != nullptr) {
-          const float weight = static_cast<float>(
-              problem.weight[((output + o) * geometry.group_channels + first_channel + c) * geometry.synapses + synapse]);
-          y += weight * sums.by_y;
-          x += weight * sums.by_x;
-        }
-      }
-      if (problem.position_sums == nullptr) continue;
-      y = sum_of_warp(y);
-      x = sum_of_warp(x);
-      if (threadIdx.x % kWarp == 0) {
-        float(&moved)[2] = table->moved[warp][synapse];
-        moved[0] = first_cell == 0 ? y : moved[0] + y;
-        moved[1] = first_cell == 0 ? x : moved[1] + x;
-      }
-    }
-  }
-
-  // What threads share the work on: added up in the order of warps, and of threads.
-  ACU_DEVICE void write_rest() {
-    const int synapses = problem.geometry.synapses;
-    float* parted = complete;
-    parted[threadIdx.x] = bias;  // in place of a sum that this thread alone has read
+  // What threads share the work on, added up in their order.
+  ACU_DEVICE void write_bias() {
+    if (problem.bias_sums == nullptr || blockIdx.z != 0) return;
+    float* parted = reinterpret_cast<float*>(gradients);
+    parted[threadIdx.x] = bias;
     __syncthreads();
-    if (problem.position_sums != nullptr && static_cast<int>(threadIdx.x) < 2 * synapses) {
-      const int synapse = threadIdx.x / 2, axis = threadIdx.x % 2;
-      float sum = 0.0f;
-      for (int warp = 0; warp < kWarps; ++warp) sum += table->moved[warp][synapse][axis];
-      const int64_t block =
-          (int64_t{blockIdx.y} * problem.stretches + blockIdx.x) * problem.channel_blocks() + blockIdx.z;
-      problem.position_sums[(block * synapses + synapse) * 2 + axis] = sum;
-    }
-    if (problem.bias_sums != nullptr && blockIdx.z == 0 && static_cast<int>(threadIdx.x) < outputs) {
-      float sum = 0.0f;
-      for (int part = 0; part < kThreads / kBlockOutputs; ++part) {
-        sum += parted[part * kBlockOutputs + threadIdx.x];
-      }
-      problem.bias_sums[blockIdx.x * int64_t{problem.out_channels} + int64_t{segment} * problem.segment_outputs() +
-                        first_output + threadIdx.x] = sum;
-    }
+    if (static_cast<int>(threadIdx.x) >= outputs) return;
+    float sum = 0.0f;
+    for (int part = 0; part < kThreads / kBlockOutputs; ++part) sum += parted[part * kBlockOutputs + threadIdx.x];
+    problem.bias_sums[blockIdx.x * int64_t{problem.out_channels} + int64_t{segment} * problem.segment_outputs() +
+                      first_output + threadIdx.x] = sum;
   }
 };
 

@@ -172,8 +172,7 @@ template <typename T>
 void cut_into_stretches(CornerProblem<T>& problem) {
   const int64_t tiles = std::max<int64_t>(problem.tiling.tiles(), 1);
   const int64_t blocks = int64_t{problem.output_blocks()} * problem.channel_blocks();
-  const int64_t each = int64_t{problem.out_channels} * problem.geometry.group_channels * problem.geometry.synapses *
-                       static_cast<int64_t>(sizeof(float));
+  const int64_t each = problem.stretch_sums() * static_cast<int64_t>(sizeof(float));
   int64_t stretches = std::min(ceil_div(kBlocksWanted, blocks), ceil_div(tiles, kTilesWorthwhile));
   stretches = std::max<int64_t>(std::min(stretches, kPartialBytes / each), 1);
   problem.stretch = ceil_div(tiles, stretches);
@@ -198,6 +197,7 @@ bool fused_fits(const Geometry& geometry, int64_t images, int64_t out_channels) 
   corners.geometry = geometry;
   corners.out_channels = channels;
   if (corners.output_blocks() > kLargestGrid || corners.channel_blocks() > kLargestGrid ||
+      corners.stretch_sums() * int64_t{sizeof(float)} > kPartialBytes ||
       corner_tiling<T>(forward_sampling(geometry, images)).tiles() >= INT32_MAX) {
     return false;
   }
