@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,25 +33,58 @@ def random_crop_and_mirror(
     """
     if images.ndim != 4:
         raise UserError(f"images must be (B, C, H, W), got a tensor of shape {tuple(images.shape)}.")
-    batch, channels, height, width = images.shape
+    batch, _, height, width = images.shape
+    check_padding(padding, (height, width))
+    taken = taken or range(batch)
+    drawn = crop_places(
+        (height, width),
+        padding=padding,
+        mirror=mirror,
+        seed=seed,
+        iteration=iteration,
+        taken=taken,
+        batch_size=batch_size or batch,
+    )
+    return cropped(images, sent(torch.from_numpy(drawn), images.device))
+
+
+def check_padding(padding: int, size: tuple[int, int]) -> None:
+    """Raises `UserError` when images of `size` (H, W) cannot be padded so by one reflection."""
+    height, width = size
     if not 0 <= padding < min(height, width):
         raise UserError(
             f"reflection by {padding} pixels does not fit images of {height} x {width}; "
             f"choose a padding from 0 to {min(height, width) - 1}."
         )
+
+
+def crop_places(
+    size: tuple[int, int], *, padding: int, mirror: bool, seed: int, iteration: int, taken: range, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """(B, H + W): for each image of `size` (H, W) the rows and then the columns that its crop is made of.
+
+    B images are `taken` of a batch of `batch_size`; see `random_crop_and_mirror`.
+    """
+    height, width = size
     draw = generator_for(seed, "augmentation", iteration)
-    drawn, part = batch_size or batch, slice(taken.start, taken.stop) if taken is not None else slice(0, batch)
-    shift = torch.from_numpy(draw.integers(-padding, padding, size=(2, drawn, 1), endpoint=True))[:, part]
-    flip = torch.from_numpy(draw.integers(0, 2 if mirror else 1, size=(drawn, 1)))[part]
-    columns = torch.arange(width)
-    columns = torch.where(flip == 1, width - 1 - columns, columns)
-    rows = _reflect(torch.arange(height) + shift[0], height)
-    columns = _reflect(columns + shift[1], width)
-    pixels = sent((rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width), images.device)
-    cropped = images.reshape(batch, channels, height * width).gather(2, pixels.expand(-1, channels, -1))
-    return cropped.view(batch, channels, height, width)
+    part = slice(taken.start, taken.stop)
+    shift = draw.integers(-padding, padding, size=(2, batch_size, 1), endpoint=True)[:, part]
+    flip = draw.integers(0, 2 if mirror else 1, size=(batch_size, 1))[part]
+    columns = np.arange(width)
+    columns = np.where(flip == 1, width - 1 - columns, columns)
+    rows = _reflect(np.arange(height) + shift[0], height)
+    return np.concatenate([rows, _reflect(columns + shift[1], width)], axis=1)
 
 
-def _reflect(index: Tensor, size: int) -> Tensor:
+def cropped(images: Tensor, places: Tensor) -> Tensor:
+    """`images` (B, C, H, W), of each the pixels in its `places` (B, H + W), on the same device: (B, C, H, W)."""
+    batch, channels, height, width = images.shape
+    pixels = (places[:, :height, None] * width + places[:, None, height:]).view(batch, 1, height * width)
+    found = images.reshape(batch, channels, height * width).gather(2, pixels.expand(-1, channels, -1))
+    return found.view(batch, channels, height, width)
+
+
+def _reflect(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     # Valid for one reflection, -size < index < 2 * size - 1, which padding < size ensures.
-    return (size - 1) - ((size - 1) - index.abs()).abs()
+    found: npt.NDArray[np.int64] = (size - 1) - np.abs((size - 1) - np.abs(index))
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 import torch
 from torch import Tensor
 
-from acu_core.data.augmentation import random_crop_and_mirror
+from acu_core.data.augmentation import check_padding, crop_places, cropped
 from acu_core.data.batches import batch_indices
 from acu_core.data.data_set import DataSet
 from acu_core.data.device_copy import sent
@@ -98,20 +98,26 @@ class InMemoryData(DataSet):
         self, iteration: int, rows: range, *, batch_size: int, seed: int, crop_padding: int = 0, mirror: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `DataSet`."""
-        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)
-        indices = sent(indices[rows.start : rows.stop], self.train_images.device)
-        images = self.train_images[indices]
-        if crop_padding or mirror:
-            images = random_crop_and_mirror(
-                images,
-                padding=crop_padding,
-                mirror=mirror,
-                seed=seed,
-                iteration=iteration,
-                taken=rows,
-                batch_size=batch_size,
-            )
-        return images, self.train_labels[indices]
+        indices = batch_indices(self.train_count, batch_size, seed=seed, iteration=iteration)[rows.start : rows.stop]
+        device = self.train_images.device
+        if not (crop_padding or mirror):
+            indices = sent(indices, device)
+            return self.train_images[indices], self.train_labels[indices]
+        size = (self.train_images.shape[2], self.train_images.shape[3])
+        check_padding(crop_padding, size)
+        places = crop_places(
+            size,
+            padding=crop_padding,
+            mirror=mirror,
+            seed=seed,
+            iteration=iteration,
+            taken=rows,
+            batch_size=batch_size,
+        )
+        # In one copy to the device.
+        drawn = sent(torch.cat([indices[:, None], torch.from_numpy(places)], dim=1), device)
+        indices = drawn[:, 0]
+        return cropped(self.train_images[indices], drawn[:, 1:]), self.train_labels[indices]
 
     def test_batches(self, batch_size: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         """See `DataSet`."""

@@ -57,7 +57,10 @@ class CorrectedAverage:
         for layer in apart:
             self._averages += _statistics(layer)
         self._repeatable = [] if compiled else [found for found in map(_repeatable, apart) if found is not None]
+        # What they were before the forward pass; memory that is kept, as sixteen new tensors a step take a tenth of a
+        # millisecond.
         self._before: list[Tensor] = []
+        self._begun = False
         self._newest = 1.0
         self._momentum = torch.ones((), dtype=torch.float64)
         for layer in self._layers:
@@ -73,27 +76,29 @@ class CorrectedAverage:
         self._momentum.fill_(momentum)
         self._newest = momentum
         for layer in self._layers:
-            layer.momentum = momentum
+            _set_momentum(layer, momentum)
         for layer in self._apart:
-            layer.momentum = 1.0
+            _set_momentum(layer, 1.0)
         for repeatable in self._repeatable:
             repeatable.calls.begin()
         if self._averages:
             # One kernel on a GPU, where a clone of each would be many.
-            self._before = [torch.empty_like(average) for average in self._averages]
+            if not self._before or self._before[0].device != self._averages[0].device:
+                self._before = [torch.empty_like(average) for average in self._averages]
             torch._foreach_copy_(self._before, self._averages)
+            self._begun = True
 
     @torch.no_grad()
     def finish(self) -> None:
         """Averages what the forward pass of the iteration left to it; nothing where there is no such layer."""
-        if self._before:
+        if self._begun:
             self._finish_earlier_calls()
             torch._foreach_lerp_(self._before, self._averages, self._newest)
             torch._foreach_copy_(self._averages, self._before)
-            self._before = []
+            self._begun = False
         # What they have outside a step is the momentum that they were averaged with.
         for layer in self._apart:
-            layer.momentum = self._newest
+            _set_momentum(layer, self._newest)
 
     def _finish_earlier_calls(self) -> None:
         before = dict(zip(map(id, self._averages), self._before, strict=True))
@@ -106,6 +111,11 @@ class CorrectedAverage:
                     averages += [before[id(average)] for average in _statistics(layer)]
                     left += earlier[number]
             torch._foreach_lerp_(averages, left, self._newest)
+
+
+def _set_momentum(layer: _BatchNorm, momentum: float) -> None:
+    # A number is no parameter, buffer or module. For a network of 16 layers a step took 0.2 ms to find that out.
+    object.__setattr__(layer, "momentum", momentum)
 
 
 class _Calls:

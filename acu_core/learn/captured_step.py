@@ -141,6 +141,36 @@ class CapturedUpdate:
         self._graph.replay()
 
 
+class CapturedResult:
+    """What is computed from tensors that stay where they lie: captured after `WARM_UP` calls and then replayed."""
+
+    def __init__(self, compute: Callable[[], Tensor], new_graph: Callable[[], Graph]) -> None:
+        self._compute = compute
+        self._new_graph = new_graph
+        self._calls = 0
+        self._graph: Graph | None = None
+        self._result: Tensor | None = None
+        self._refused = False
+
+    def __call__(self) -> Tensor:
+        """The result, a tensor of the caller's own."""
+        if self._refused or self._calls < WARM_UP:
+            self._calls += 1
+            return self._compute()
+        if self._graph is None:
+            graph = self._new_graph()
+            try:
+                self._result = graph.capture(self._compute)
+            except Exception as error:  # layers on another device or on several cannot be captured here, for one
+                self._refused = True
+                _warn_of("what is recorded of the shapes", error)
+                return self._compute()
+            self._graph = graph
+        self._graph.replay()
+        assert self._result is not None
+        return self._result.clone()
+
+
 def _warn_of(what: str, error: Exception) -> None:
     lines = str(error).strip().splitlines()
     warnings.warn(

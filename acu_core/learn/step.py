@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from acu_core.learn.network_draws import seed_network_draws
 from acu_core.learn.optimizer import new_optimizer
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate, positions_move
-from acu_core.learn.step_graph import CudaGraph, captures
+from acu_core.learn.step_graph import CudaGraph, Graph, captures
 from acu_core.learn.synchronized_batch_norm import synchronize_batch_norms
 from acu_core.recipe.schema import Recipe
 
@@ -80,10 +81,13 @@ class TrainingStep:
         self._forward = compiled_forward(processes.wrapped(model, device), recipe, device)
         self._captured_gradients: CapturedGradients | None = None
         self._captured_update: CapturedUpdate | None = None
+        self.new_graph: Callable[[], Graph] | None = None
+        """What captures work of this training; None where it is not to be captured."""
         if captures(recipe, device, processes):
-            self._captured_gradients = CapturedGradients(model.parameters(), lambda: CudaGraph(device))
+            self.new_graph = lambda: CudaGraph(device)
+            self._captured_gradients = CapturedGradients(model.parameters(), self.new_graph)
             if _steps_alike(self.optimizer) and not self._arithmetic.scales_loss:
-                self._captured_update = CapturedUpdate(lambda: CudaGraph(device))
+                self._captured_update = CapturedUpdate(self.new_graph)
 
     def __call__(self, iteration: int, images: Tensor, labels: Tensor) -> StepFigures:
         """Takes step `iteration`, counted from 1, on images (B, C, H, W) and labels (B,) on the network's device.

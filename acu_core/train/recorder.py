@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from acu_core.learn.global_figures import global_figures
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.schedule import learning_rate, position_learning_rate
 from acu_core.learn.step import StepFigures
+from acu_core.learn.step_graph import Graph
 from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.recipe.schema import Recipe
 from acu_core.runs.json_lines import LogWriter
@@ -50,6 +51,7 @@ class Recorder:
         snapshots: SnapshotWriter | None,
         metrics: LogWriter | None,
         processes: Processes = ALONE,
+        new_graph: Callable[[], Graph] | None = None,
     ) -> None:
         self._recipe = recipe
         self._processes = processes
@@ -58,7 +60,7 @@ class Recorder:
         self._metrics = metrics
         self._iterations: list[int] = []
         self._figures: list[Tensor] = []
-        self._shapes = ShapeCollector(layers)
+        self._shapes = ShapeCollector(layers, new_graph)
 
     @property
     def pending(self) -> int:

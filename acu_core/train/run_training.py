@@ -234,7 +234,7 @@ class RunTraining:
     def _open(self) -> None:
         files = self._files
         snapshots, metrics = (files.snapshots, files.metrics) if files is not None else (None, None)
-        self._opened = Recorder(self.recipe, self._layers, snapshots, metrics, self._processes)
+        self._opened = Recorder(self.recipe, self._layers, snapshots, metrics, self._processes, self._step.new_graph)
 
     @property
     def _recorder(self) -> Recorder:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from acu_core.learn.captured_step import CapturedResult
+from acu_core.learn.step_graph import Graph
 from acu_core.nn.active_conv2d import ActiveConv2d
 from acu_core.runs.snapshot_header import LayerEntry
 from acu_core.runs.snapshot_writer import SnapshotWriter
@@ -24,12 +26,17 @@ def layer_entries(layers: Mapping[str, ActiveConv2d]) -> list[LayerEntry]:
 
 
 class ShapeCollector:
-    """Keeps positions and weight norms as they are at each `collect`; until `write`, nothing waits for the device."""
+    """Keeps positions and weight norms as they are at each `collect`; until `write`, nothing waits for the device.
 
-    def __init__(self, layers: Mapping[str, ActiveConv2d]) -> None:
+    With `new_graph` what `collect` computes is captured after a few calls and replayed from then on: the layers'
+    parameters must then stay where they lie.
+    """
+
+    def __init__(self, layers: Mapping[str, ActiveConv2d], new_graph: Callable[[], Graph] | None = None) -> None:
         self._layers = layers
         self._iterations: list[int] = []
         self._shapes: list[Tensor] = []
+        self._captured = None if new_graph is None else CapturedResult(self._shape, new_graph)
 
     @property
     def pending(self) -> int:
@@ -39,7 +46,7 @@ class ShapeCollector:
     @torch.no_grad()
     def collect(self, iteration: int) -> None:
         """Keeps the shapes as they are now."""
-        self._shapes.append(self._shape())
+        self._shapes.append(self._shape() if self._captured is None else self._captured())
         self._iterations.append(iteration)
 
     def write(self, snapshots: SnapshotWriter, count: int | None = None) -> None:

@@ -281,8 +281,8 @@ def test_a_corner_that_does_not_count_is_not_read(
     expected = gather(drawn.input.double(), weight, drawn.positions, case.stride, case.padding)
     output = forward(operator, drawn, case)
     assert torch.equal(output.isfinite(), expected.isfinite())
-    # Weights of a cell are added before they meet its pixel: where two synapses see an inf with weights of both signs, the
-    # sum of their products would be NaN, and the product of their sum is an inf.
+    # Weights of a cell are added before they meet its pixel: where two synapses see an inf with weights of both signs,
+    # the sum of their products would be NaN, and the product of their sum is an inf.
     assert not (output.isnan() & ~expected.isnan()).any()
     if poison != poison:
         assert torch.equal(output.isnan(), expected.isnan())

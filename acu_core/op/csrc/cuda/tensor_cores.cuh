@@ -69,23 +69,6 @@ struct Operand<float> {
 // A vector's numbers as float32, two at a time where the hardware has it.
 template <typename T>
 ACU_DEVICE void unpack(const Vector<T>& vector, float (&numbers)[kVector<T>]) {
-#ifdef __CUDA_ARCH__
-  if constexpr (sizeof(T) == 2) {
-    const auto* words = reinterpret_cast<const unsigned*>(vector.values);
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T> / 2; ++i) {
-      if constexpr (std::is_same_v<T, BFloat16>) {
-        numbers[2 * i] = __uint_as_float(words[i] << 16);
-        numbers[2 * i + 1] = __uint_as_float(words[i] & 0xFFFF0000u);
-      } else {
-        const float2 pair = __half22float2(reinterpret_cast<const __half2&>(words[i]));
-        numbers[2 * i] = pair.x;
-        numbers[2 * i + 1] = pair.y;
-      }
-    }
-    return;
-  }
-#endif
   ACU_UNROLL
   for (int i = 0; i < kVector<T>; ++i) numbers[i] = static_cast<float>(vector.values[i]);
 }
@@ -94,20 +77,6 @@ ACU_DEVICE void unpack(const Vector<T>& vector, float (&numbers)[kVector<T>]) {
 template <typename T>
 ACU_DEVICE Vector<T> pack(const float (&numbers)[kVector<T>]) {
   Vector<T> vector;
-#ifdef __CUDA_ARCH__
-  if constexpr (sizeof(T) == 2) {
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T> / 2; ++i) {
-      if constexpr (std::is_same_v<T, BFloat16>) {
-        reinterpret_cast<__nv_bfloat162*>(vector.values)[i] =
-            __floats2bfloat162_rn(numbers[2 * i], numbers[2 * i + 1]);
-      } else {
-        reinterpret_cast<__half2*>(vector.values)[i] = __floats2half2_rn(numbers[2 * i], numbers[2 * i + 1]);
-      }
-    }
-    return vector;
-  }
-#endif
   ACU_UNROLL
   for (int i = 0; i < kVector<T>; ++i) vector.values[i] = Operand<T>::rounded(numbers[i]);
   return vector;
