@@ -261,19 +261,6 @@ void run_blocks(const Problem& problem, int64_t x, int64_t y, int64_t z, int thr
 
 #endif
 
-// What each lane of a warp shows to the others.
-inline float shown[kMostThreads];
-
-// Waits before, so that all lanes have shown theirs, and behind, so that none shows its next while another still looks.
-inline float number_further(float number, int distance) {
-  const unsigned thread = thread_index.x, lane = thread % kLanes;
-  shown[thread] = number;
-  wait_for_warp();
-  const float found = lane + distance < kLanes ? shown[thread + distance] : number;
-  wait_for_warp();
-  return found;
-}
-
 }  // namespace device_on_host
 
 #define threadIdx device_on_host::thread_index
@@ -292,8 +279,6 @@ inline float number_further(float number, int distance) {
 #define __pipeline_memcpy_async(to, from, bytes) device_on_host::begin_copy(to, from, bytes)
 #define __pipeline_commit() static_cast<void>(0)
 #define __pipeline_wait_prior(count) device_on_host::finish_copies()
-
-#define __shfl_down_sync(mask, number, distance) device_on_host::number_further(number, distance)
 
 using __half = torch::headeronly::Half;
 using __nv_bfloat16 = torch::headeronly::BFloat16;

@@ -70,7 +70,7 @@ void multiply(const Call& call, const Geometry& g, const Numbers& n, Results& r,
   p.weight = n.weight.data(), p.positions = n.positions.data(), p.bias = mirrored ? nullptr : n.bias.data();
   p.result = mirrored ? r.grad_input.data() : r.output.data();
   p.at_once = plan->at_once, p.capacity = plan->capacity;
-  p.blocks_each = ceiling(p.bundle_channels, 2 * plan->fragments * kSide);
+  p.blocks_each = ceiling(p.bundle_channels, plan->fragments * kSide);
   std::vector<CellList> lists(plan->blocks * p.sources);
   p.lists = lists.data();
   for_each_fragments([&](auto fragments) {
@@ -80,7 +80,8 @@ void multiply(const Call& call, const Geometry& g, const Numbers& n, Results& r,
     // Begins at a multiple of 16 bytes.
     std::vector<Vector<T>> folded(Folded::numbers(p, plan->blocks) / kVector<T>);
     p.folded = folded.front().values;
-    device_on_host::run_blocks<Folded>(p, Folded::blocks(p), plan->blocks, p.sources, kThreads, Folded::kBytes);
+    p.fold_blocks = Folded::blocks(p, plan->blocks * p.sources);
+    device_on_host::run_blocks<Folded>(p, p.fold_blocks, plan->blocks, p.sources, kThreads, Folded::kBytes);
     device_on_host::run_blocks<CellProduct<T, kFragments>>(p, p.tiling.tiles(), plan->blocks, 1, kThreads,
                                                            plan->bytes);
   });

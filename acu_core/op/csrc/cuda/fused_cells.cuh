@@ -28,27 +28,18 @@ struct CellTable {
   Displacement<float> displacements[kMostSynapses];
   int row[kMostCells], column[kMostCells];  // of a corner
   bool wanted[kMostCells], first[kMostCells];
-  int cell[kMostCells];  // of a corner; -1 if it counts nothing
+  int cell[kMostCells];       // of a corner; -1 if it counts nothing
+  int following[kMostCells];  // of a corner: the next with the same cell, or -1
   int cell_row[kMostCells], cell_column[kMostCells];
+  int first_corner[kMostCells];  // of a cell
   int cells;
 };
 
 #ifdef ACU_HAS_TENSOR_CORES
 
-// The first corner with this one's cell, or -1 if it counts nothing.
-ACU_DEVICE int first_of(const CellTable& table, int corner) {
-  if (!table.wanted[corner]) return -1;
-  for (int before = 0; before < corner; ++before) {
-    if (table.wanted[before] && table.row[before] == table.row[corner] &&
-        table.column[before] == table.column[corner]) {
-      return before;
-    }
-  }
-  return corner;
-}
-
 // The cells of all corners that count anything, in the value or in a derivative, whichever is asked for: each once, in
-// the order of their first corners. By all threads of a block, which have met when this is over.
+// the order of their first corners. By all threads of a block, which have met when this is over. Nothing is left early,
+// so that many loads are on their way at once.
 ACU_DEVICE void list_cells(CellTable& table, const float* positions, int synapses, bool value, bool derivatives) {
   const int corners = synapses * kCorners;
   for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
@@ -63,28 +54,34 @@ ACU_DEVICE void list_cells(CellTable& table, const float* positions, int synapse
   }
   __syncthreads();
   for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
-    const int same = first_of(table, corner);
-    table.first[corner] = same == corner;
-    table.cell[corner] = same;
+    const int row = table.row[corner], column = table.column[corner];
+    const bool wanted = table.wanted[corner];
+    int first = corners, following = corners;
+    for (int other = 0; other < corners; ++other) {
+      const bool same = wanted && table.wanted[other] && table.row[other] == row && table.column[other] == column;
+      first = same && other < first ? other : first;
+      following = same && other > corner && other < following ? other : following;
+    }
+    table.first[corner] = first == corner;
+    table.cell[corner] = wanted ? first : -1;
+    table.following[corner] = following < corners ? following : -1;
   }
   __syncthreads();
   for (int corner = threadIdx.x; corner < corners; corner += kThreads) {
-    const int same = table.cell[corner];
-    int cell = -1;
-    if (same >= 0) {
-      cell = 0;
-      for (int before = 0; before < same; ++before) cell += table.first[before];
-      if (same == corner) {
-        table.cell_row[cell] = table.row[corner];
-        table.cell_column[cell] = table.column[corner];
-      }
+    const int first = table.cell[corner];
+    int cell = 0, all = 0;
+    for (int other = 0; other < corners; ++other) {
+      const int counted = table.first[other];
+      cell += other < first ? counted : 0;
+      all += counted;
     }
-    table.cell[corner] = cell;
-    if (corner == corners - 1) {
-      int cells = 0;
-      for (int before = 0; before < corners; ++before) cells += table.first[before];
-      table.cells = cells;
+    if (first == corner) {
+      table.cell_row[cell] = table.row[corner];
+      table.cell_column[cell] = table.column[corner];
+      table.first_corner[cell] = corner;
     }
+    table.cell[corner] = first < 0 ? -1 : cell;
+    if (corner == 0) table.cells = all;
   }
   __syncthreads();
 }

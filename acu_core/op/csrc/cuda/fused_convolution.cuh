@@ -106,7 +106,7 @@ class C10_HIDDEN FusedConvolution {
     problem.result_aligned = is_aligned(result, problem.result_channels, problem.bundle_channels);
     problem.at_once = plan->at_once;
     problem.capacity = plan->capacity;
-    problem.blocks_each = ceiling(problem.bundle_channels, 2 * plan->fragments * kSide);
+    problem.blocks_each = ceiling(problem.bundle_channels, plan->fragments * kSide);
     const int64_t list_words = sizeof(CellList) / sizeof(float);
     const Tensor lists = empty_like_kind(positions_, {plan->blocks * problem.sources * list_words});
     problem.lists = reinterpret_cast<CellList*>(data<float>(lists));
@@ -116,8 +116,8 @@ class C10_HIDDEN FusedConvolution {
       using Folded = FoldedWeights<T, kFragments>;
       const Tensor folded = empty_like_kind(weight_, {Folded::numbers(problem, plan->blocks)});
       problem.folded = data<T>(folded);
-      launcher_.template run<Folded, 4>(problem, {Folded::blocks(problem), plan->blocks, problem.sources},
-                                        Folded::kBytes);
+      problem.fold_blocks = Folded::blocks(problem, plan->blocks * problem.sources);
+      launcher_.template run<Folded, 4>(problem, {problem.fold_blocks, plan->blocks, problem.sources}, Folded::kBytes);
       launcher_.template run<CellProduct<T, kFragments>, blocks_each(kFragments)>(
           problem, {problem.tiling.tiles(), plan->blocks, 1}, plan->bytes);
     });

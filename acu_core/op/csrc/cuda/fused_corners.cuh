@@ -6,6 +6,8 @@
 
 namespace acu::cuda {
 
+// Output pixels of a tile: what a block works on at once.
+constexpr int kTilePixels = 128;
 constexpr int kBlockOutputs = 64;
 constexpr int kBlockChannels = kSide;
 constexpr int kCells = 16;  // whose sums a block has at once

@@ -16,7 +16,7 @@ constexpr int64_t kSharedLimit = 99 << 10;
 constexpr int64_t kSharedThird = 53 << 10, kSharedHalf = 81 << 10;
 // Beyond the tile itself: a 7x7 unit on the grid, with the next row and column.
 constexpr int kWindowReach = 7;
-constexpr int64_t kWindowPixels = 640;
+constexpr int64_t kWindowPixels = 832;
 // Blocks of the corners: two for each multiprocessor of an H100. And tiles that are worth the sums of a block of their own.
 constexpr int64_t kBlocksWanted = 264;
 constexpr int64_t kTilesWorthwhile = 4;
@@ -51,24 +51,24 @@ inline Tiling tiling_of(const Sampling& sampling, int images, int rows, int colu
           over_images};
 }
 
-// Lines of so many pixels, along rows or, where less of the tiles is then empty, over images. About square, so that
-// windows are small.
-inline Tiling tiling_in_lines(const Sampling& sampling, int line) {
-  const int row_lines = std::min(power_of_two_from(sampling.out_height), kTilePixels / line);
-  const Tiling along = tiling_of(sampling, kTilePixels / (line * row_lines), row_lines, line, line, false);
+// Tiles of so many pixels in lines of so many, along rows or, where less of the tiles is then empty, over images. About
+// square, so that windows are small.
+inline Tiling tiling_in_lines(const Sampling& sampling, int pixels, int line) {
+  const int row_lines = std::min(power_of_two_from(sampling.out_height), pixels / line);
+  const Tiling along = tiling_of(sampling, pixels / (line * row_lines), row_lines, line, line, false);
   const int columns = std::min(power_of_two_from(sampling.out_width), 4);
-  const int rows = std::min(power_of_two_from(sampling.out_height), kTilePixels / line / columns);
-  const Tiling over = tiling_of(sampling, kTilePixels / (columns * rows), rows, columns, line, true);
+  const int rows = std::min(power_of_two_from(sampling.out_height), pixels / line / columns);
+  const Tiling over = tiling_of(sampling, pixels / (columns * rows), rows, columns, line, true);
   return over.tiles() < along.tiles() ? over : along;
 }
 
 // Of a product: a line is as many pixels as a fragment has rows.
-inline Tiling product_tiling(const Sampling& sampling) { return tiling_in_lines(sampling, kSide); }
+inline Tiling product_tiling(const Sampling& sampling) { return tiling_in_lines(sampling, kProductPixels, kSide); }
 
 // Of the corners: as many as one product adds up.
 template <typename T>
 Tiling corner_tiling(const Sampling& sampling) {
-  return tiling_in_lines(sampling, kProductDepth<T>);
+  return tiling_in_lines(sampling, kTilePixels, kProductDepth<T>);
 }
 
 // The call's own product.
@@ -84,7 +84,7 @@ inline Sampling mirrored_sampling(const Geometry& geometry, int64_t images) {
 }
 
 struct ProductPlan {
-  int fragments;  // of outputs, for each of two warps side by side
+  int fragments;  // of outputs
   int at_once, capacity;
   int64_t bytes, blocks;  // blocks: of result channels, over all bundles
 };
@@ -95,20 +95,21 @@ void for_each_fragments(const Function& function) {
   function(std::integral_constant<int, 1>{});
   function(std::integral_constant<int, 2>{});
   function(std::integral_constant<int, 3>{});
+  function(std::integral_constant<int, 4>{});
   function(std::integral_constant<int, 6>{});
 }
 
 // How many blocks of a product one multiprocessor is to hold, by their registers: sums take 16 for a fragment.
-constexpr int blocks_each(int fragments) { return fragments < 3 ? 3 : fragments < 6 ? 2 : 1; }
+constexpr int blocks_each(int fragments) { return fragments < 2 ? 3 : fragments < 6 ? 2 : 1; }
 
 constexpr int64_t room_of_block(int fragments) {
-  return fragments < 3 ? kSharedThird : fragments < 6 ? kSharedHalf : kSharedLimit;
+  return fragments < 2 ? kSharedThird : fragments < 6 ? kSharedHalf : kSharedLimit;
 }
 
 // What a product of so many fragments takes on an H100, in no unit: what a block does for each chunk, whatever its
 // outputs, and for each fragment of them; and how many multiprocessors there are, which issue about twice as much for
 // several blocks as for one.
-constexpr int64_t kChunkCost = 5, kFragmentCost = 1, kMultiprocessors = 132;
+constexpr int64_t kChunkCost = 7, kFragmentCost = 1, kMultiprocessors = 132;
 
 inline int64_t product_cost(int fragments, int64_t blocks) {
   const int64_t each = ceil_div(blocks, kMultiprocessors);

@@ -11,13 +11,17 @@
 // a convolution group. What it reads comes in *sources*, each with one set of positions: forward one, the group's
 // channels; for the input's gradient the outputs of each of the group's segments.
 //
-// A block computes 128 pixels x up to 192 channels of a bundle. It walks over the sources, over their channels 32 bytes
-// at a time (a *chunk*), and over the cells, so that sums have one order.
+// A block computes 256 pixels x up to 96 channels of a bundle, a warp 32 of the pixels with all of the channels: what it
+// reads from shared memory for a product is least then, and that is what takes the time. It walks over the sources, over
+// their channels 32 bytes at a time (a *chunk*), and over the cells, so that sums have one order.
 #pragma once
 
 #include "fused_cells.cuh"
 
 namespace acu::cuda {
+
+// Output pixels of a product's tile.
+constexpr int kProductPixels = 256;
 
 // The cells of a source as its positions have them, and whether all of those are finite; in the GPU's memory.
 struct CellList {
@@ -32,7 +36,7 @@ struct ProductTable {
   int row[kMostCells], column[kMostCells];  // as this product looks
   int offset[kMostCells];                   // in the window; -1 for a cell that sees nothing from this tile
   Window window;
-  bool one_window;
+  bool one_window, all_seen;
 };
 
 // What a block has in shared memory: the table; weights [cell][channel][result channel] of one chunk and of some cells;
@@ -40,8 +44,7 @@ struct ProductTable {
 template <typename T, int OutputFragments>
 struct ProductMemory {
   static constexpr int kDepth = kProductDepth<T>;
-  // Two warps stand side by side over the outputs, four over the pixels.
-  static constexpr int kOutputs = 2 * OutputFragments * kSide;
+  static constexpr int kOutputs = OutputFragments * kSide;
   // A vector more than needed, so that rows begin in different banks.
   static constexpr int kWeightLength = kOutputs + kVector<T>;
   static constexpr int kCellWeights = kDepth * kWeightLength;
@@ -82,6 +85,7 @@ struct ProductProblem {
   int segment_outputs;  // O / segments
   int bundle_channels, sources, source_channels, chunks;
   int blocks_each;  // of a bundle
+  int fold_blocks;  // that share the chunks of a block's weights
   int image_channels, result_channels;
 
   // The segment whose weights and positions a source has.
@@ -102,6 +106,7 @@ struct CellProduct {
   using Memory = ProductMemory<T, OutputFragments>;
   static constexpr int kDepth = Memory::kDepth;
   static constexpr int kPixelFragments = 2;  // of a warp: 32 pixels
+  static_assert(kWarps * kPixelFragments * kSide == kProductPixels);
 
   const ProductProblem<T>& problem;
   ProductTable* table;
@@ -167,8 +172,12 @@ struct CellProduct {
     __syncthreads();  // what is seen is known
     if (threadIdx.x == 0) {
       int first_row = kFarAway, last_row = -kFarAway, first_column = kFarAway, last_column = -kFarAway;
+      table->all_seen = true;
       for (int cell = 0; cell < cells; ++cell) {
-        if (table->offset[cell] < 0) continue;
+        if (table->offset[cell] < 0) {
+          table->all_seen = false;
+          continue;
+        }
         const int row = table->row[cell], column = table->column[cell];
         first_row = row < first_row ? row : first_row;
         last_row = row > last_row ? row : last_row;
@@ -202,6 +211,15 @@ struct CellProduct {
       __syncthreads();  // window and weights are there
       const int apart = problem.tiling.over_images ? table->window.pixels() : problem.sampling.stride_w;
       const int spots[] = {spot(0, table->window), spot(1, table->window)};
+      if (table->all_seen) {
+        // Without a branch the next cell's pixels are on their way while this one's are multiplied.
+        ACU_UNROLL_TWICE
+        for (int i = 0; i < count; ++i) {
+          const int offset = table->offset[first + i];
+          multiply(i, spots[0] + offset, spots[1] + offset, apart);
+        }
+        continue;
+      }
       for (int i = 0; i < count; ++i) {
         const int offset = table->offset[first + i];
         if (offset >= 0) multiply(i, spots[0] + offset, spots[1] + offset, apart);
@@ -244,13 +262,12 @@ struct CellProduct {
 
   // Where a line of this warp's pixels would lie in the window if nothing were displaced from its first cell.
   ACU_DEVICE int spot(int fragment, const Window& box) const {
-    const int line = threadIdx.x / kWarp / 2 * kPixelFragments + fragment;
+    const int line = threadIdx.x / kWarp * kPixelFragments + fragment;
     return box.spot(problem.sampling, problem.tiling.place(line * kSide));
   }
 
   ACU_DEVICE void multiply(int cell, int first, int second, int apart) {
-    const int half = threadIdx.x / kWarp % 2 * OutputFragments * kSide;
-    const T* right = weights + cell * Memory::kCellWeights + half;
+    const T* right = weights + cell * Memory::kCellWeights;
     LeftFragment<T, nvcuda::wmma::row_major> pixels[kPixelFragments];
     load_fragment<T>(pixels[0], window + first * kDepth, apart * kDepth);
     load_fragment<T>(pixels[1], window + second * kDepth, apart * kDepth);
@@ -274,7 +291,7 @@ struct CellProduct {
     __syncthreads();  // the window's memory is free
     ACU_UNROLL
     for (int i = 0; i < kPixelFragments; ++i) {
-      const Place there = problem.tiling.place((warp / 2 * kPixelFragments + i) * kSide + lane / 2);
+      const Place there = problem.tiling.place((warp * kPixelFragments + i) * kSide + lane / 2);
       const bool held = tile.holds(problem.sampling, there);
       const int64_t pixel = tile.output_pixel(problem.sampling, there);
       T* row = problem.result + pixel * problem.result_channels + int64_t{bundle} * problem.bundle_channels;
@@ -285,7 +302,7 @@ struct CellProduct {
         ACU_UNROLL
         for (int part = 0; part < kSide / 2; part += kVector<T>) {
           const int inside = lane % 2 * (kSide / 2) + part;
-          const int channel = first_channel + (warp % 2 * OutputFragments + j) * kSide + inside;
+          const int channel = first_channel + j * kSide + inside;
           if (held) write_vector(row + channel, channel, staged + lane / 2 * kLength + inside);
         }
         __syncwarp();

@@ -7,7 +7,9 @@
 
 namespace acu::cuda {
 
-// grid: (blocks(), blocks of result channels, sources).
+constexpr int64_t kFoldBlocks = 528;  // four for each multiprocessor of an H100
+
+// grid: (fold_blocks, blocks of result channels, sources).
 template <typename T, int OutputFragments>
 struct FoldedWeights {
   using Memory = ProductMemory<T, OutputFragments>;
@@ -20,10 +22,11 @@ struct FoldedWeights {
   static ACU_HOST_DEVICE int64_t numbers(const ProductProblem<T>& problem, int64_t result_blocks) {
     return result_blocks * problem.sources * problem.chunks * problem.most_cells() * Memory::kCellWeights;
   }
-  // Each thread has a vector of one cell, in all chunks that are its turn.
-  static ACU_HOST_DEVICE int64_t blocks(const ProductProblem<T>& problem) {
-    const int64_t vectors = int64_t{problem.chunks} * problem.most_cells() * Memory::kDepth * kVectors;
-    return (vectors + kThreads - 1) / kThreads;
+  // As many as have a vector for each thread where there are as many cells as between pixels, or as fill a GPU.
+  static ACU_HOST_DEVICE int blocks(const ProductProblem<T>& problem, int64_t units) {
+    const int64_t vectors = int64_t{problem.chunks} * 2 * problem.geometry.synapses * Memory::kDepth * kVectors;
+    const int64_t wanted = (vectors + kThreads - 1) / kThreads, most = (kFoldBlocks + units - 1) / units;
+    return static_cast<int>(wanted < most ? wanted : most);
   }
 
 #ifdef ACU_HAS_TENSOR_CORES
@@ -39,25 +42,23 @@ struct FoldedWeights {
     const int64_t unit = int64_t{blockIdx.y} * problem.sources + source;
     if (blockIdx.x == 0) write_list(problem.lists[unit]);
     // Neighbouring threads have neighbouring channels of the weight.
-    unsigned rest = blockIdx.x * kThreads + threadIdx.x;
-    const auto next = [&](unsigned count) {
-      const unsigned quotient = rest / count, remainder = rest - quotient * count;
-      rest = quotient;
-      return static_cast<int>(remainder);
-    };
-    const int depth = next(Memory::kDepth), vector = next(kVectors), cell = next(problem.most_cells());
-    const int chunk = static_cast<int>(rest);
-    if (chunk >= problem.chunks || cell >= table->cells) return;
-    const int channel = chunk * Memory::kDepth + depth;
-    const int across = static_cast<int>(blockIdx.y - bundle * problem.blocks_each) * Memory::kOutputs +
-                       vector * kVector<T>;
-    float sums[kVector<T>];
-    ACU_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) sums[i] = 0.0f;
-    if (channel < problem.source_channels && vector < kVectors - 1) add_corners(sums, segment, channel, across, cell);
-    T* to = problem.folded + ((unit * problem.chunks + chunk) * problem.most_cells() + cell) * Memory::kCellWeights +
-            depth * Memory::kWeightLength + vector * kVector<T>;
-    store<T, kVector<T>>(to, pack<T>(sums));
+    const int cells = table->cells, first = (blockIdx.y - bundle * problem.blocks_each) * Memory::kOutputs;
+    const int count = problem.chunks * cells * kVectors * Memory::kDepth;
+    for (int index = blockIdx.x * kThreads + threadIdx.x; index < count; index += problem.fold_blocks * kThreads) {
+      const int depth = index % Memory::kDepth, above = index / Memory::kDepth;
+      const int vector = above % kVectors, place = above / kVectors;
+      const int chunk = place / cells, cell = place - chunk * cells;
+      const int channel = chunk * Memory::kDepth + depth;
+      float sums[kVector<T>];
+      ACU_UNROLL
+      for (int i = 0; i < kVector<T>; ++i) sums[i] = 0.0f;
+      if (channel < problem.source_channels && vector < kVectors - 1) {
+        add_corners(sums, segment, channel, first + vector * kVector<T>, cell);
+      }
+      T* to = problem.folded + ((unit * problem.chunks + chunk) * problem.most_cells() + cell) * Memory::kCellWeights +
+              depth * Memory::kWeightLength + vector * kVector<T>;
+      store<T, kVector<T>>(to, pack<T>(sums));
+    }
   }
 
  private:
@@ -84,8 +85,7 @@ struct FoldedWeights {
                                                          : (first_output + across) * geometry.group_channels + channel) *
                                            geometry.synapses;
     const int count = problem.bundle_channels - across;
-    for (int corner = 0; corner < geometry.synapses * kCorners; ++corner) {
-      if (table->cell[corner] != cell) continue;
+    for (int corner = table->first_corner[cell]; corner >= 0; corner = table->following[corner]) {
       const int synapse = corner / kCorners;
       const float coefficient = corner_coefficients(table->displacements[synapse], corner % kCorners).value;
       ACU_UNROLL

@@ -16,8 +16,10 @@
 // Arrays of a vector's numbers live in registers only if every loop over them is unrolled.
 #ifdef __CUDA_ARCH__
 #define ACU_UNROLL _Pragma("unroll")
+#define ACU_UNROLL_TWICE _Pragma("unroll 2")
 #else
 #define ACU_UNROLL
+#define ACU_UNROLL_TWICE
 #endif
 
 // Where a test counts what a launch reads and writes; nothing anywhere else. What is read again and again from a cache,

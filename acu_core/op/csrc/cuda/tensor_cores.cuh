@@ -33,8 +33,6 @@ using torch::headeronly::Half;
 constexpr int kWarp = 32;
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarp * kWarps;
-// Output pixels of a tile: what a block works on at once.
-constexpr int kTilePixels = 128;
 // Rows and columns of a fragment, and what one product adds up: 32 bytes.
 constexpr int kSide = 16;
 template <typename T>
@@ -65,13 +63,6 @@ struct Operand<float> {
   // The hardware would cut the other bits off.
   static ACU_DEVICE float rounded(float value) { return nvcuda::wmma::__float_to_tf32(value); }
 };
-
-// A vector's numbers as float32, two at a time where the hardware has it.
-template <typename T>
-ACU_DEVICE void unpack(const Vector<T>& vector, float (&numbers)[kVector<T>]) {
-  ACU_UNROLL
-  for (int i = 0; i < kVector<T>; ++i) numbers[i] = static_cast<float>(vector.values[i]);
-}
 
 // Rounded to what products take.
 template <typename T>
@@ -116,13 +107,6 @@ ACU_DEVICE void copy_some(T* to, const T* from, int64_t count, bool aligned) {
 ACU_DEVICE void await_copies() {
   __pipeline_commit();
   __pipeline_wait_prior(0);
-}
-
-// Over the lanes of a warp, as a tree; lane 0 has it.
-ACU_DEVICE float sum_of_warp(float number) {
-  ACU_UNROLL
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) number += __shfl_down_sync(0xFFFFFFFFu, number, distance);
-  return number;
 }
 
 template <typename T>
