@@ -20,7 +20,7 @@ from acu_core.experiments.frozen_twin import resume, train
 from acu_core.learn import step, step_graph
 from acu_core.learn.batch import recipe_batch
 from acu_core.learn.batch_norm import CorrectedAverage
-from acu_core.learn.captured_step import WARM_UP, CapturedGradients, CapturedUpdate
+from acu_core.learn.captured_step import WARM_UP, CapturedGradients, CapturedResult, CapturedUpdate
 from acu_core.learn.network import recipe_network
 from acu_core.learn.processes import ALONE, Processes
 from acu_core.learn.step import TrainingStep
@@ -190,6 +190,29 @@ def test_what_cannot_be_captured_is_trained_without(
         assert_alike(tiny(GRAPH), tiny())
     assert len(warned) == 1
     assert "(CUDA error: operation not permitted when stream is capturing)" in str(warned[0].message)
+
+
+def test_a_result_is_captured_and_each_is_its_own(graphs: list[ReplayedGraph]) -> None:
+    value = torch.zeros(2)
+    captured = CapturedResult(lambda: value * 2, lambda: ReplayedGraph(CPU))
+    found = []
+    for number in range(WARM_UP + 4):
+        value.fill_(number)
+        found.append(captured())
+    assert [one.tolist() for one in found] == [[2 * number] * 2 for number in range(WARM_UP + 4)]
+    assert (graphs[0].captures, graphs[0].replays) == (1, 4)
+
+
+def test_a_result_that_cannot_be_captured_is_computed(graphs: list[ReplayedGraph]) -> None:
+    value = torch.zeros(2)
+    captured = CapturedResult(lambda: value * 2, lambda: Refusing(CPU))
+    for _ in range(WARM_UP):
+        captured()
+    value.fill_(1)
+    with pytest.warns(RuntimeWarning, match="^what is recorded of the shapes cannot be captured"):
+        assert captured().tolist() == [2, 2]
+    value.fill_(2)
+    assert captured().tolist() == [4, 4]
 
 
 def test_gradients_of_a_failed_capture_are_forgotten() -> None:

@@ -88,8 +88,9 @@ def fused(kernels: list[Kernel]) -> list[Kernel]:
 def test_every_kernel_is_there_for_both_architectures(kernels: list[Kernel]) -> None:
     for architecture in ("80", "90"):
         names = [kernel.name for kernel in fused(kernels) if kernel.architecture == architecture]
-        assert len([name for name in names if "BlendedProduct" in name]) >= 12
-        for kind in ("CornerProducts", "SumOfStretches"):
+        for kind in ("CellProduct", "FoldedWeights"):
+            assert len([name for name in names if f"{kind}<" in name]) == 15, names
+        for kind in ("CornerProducts", "SumOfCells", "SumOfRest"):
             for element in ("Half", "BFloat16", "float"):
                 assert len([name for name in names if f"{kind}<{element}" in name.replace("c10::", "")]) == 1, names
         assert [kernel for kernel in kernels if kernel.architecture == architecture and "run_body" in kernel.name]

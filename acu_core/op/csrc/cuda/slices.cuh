@@ -20,7 +20,7 @@
 
 namespace acu::cuda {
 
-// Not tuned on a GPU yet. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
+// Not tuned. Large enough that a slice fills any GPU many times; smaller ones might keep the columns in
 // the second-level cache. A setting, since what several slices and cut images do is else only seen with huge images.
 C10_HIDDEN inline std::atomic<int64_t> scratch_bytes{int64_t{256} << 20};
 
