@@ -1,5 +1,5 @@
 // The fused kernels with a thread for each CUDA thread, for ThreadSanitizer, and without torch. Compares what they give
-// with sums taken one by one. Named a barrier ("fused_forward.cuh 120"), runs without it. Built by test_fused_races.py.
+// with sums taken one by one. Named a barrier ("fused_product.cuh 120"), runs without it. Built by test_fused_races.py.
 #define ACU_HOST_THREADS
 #include "device_on_host.h"
 //

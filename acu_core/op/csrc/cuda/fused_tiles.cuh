@@ -1,10 +1,9 @@
 // How the fused kernels cut pixels into tiles, and how a tile's surroundings come into shared memory.
 //
-// A tile is a box of output pixels: images x rows x columns, 128 in all. Its *window* is the box of image pixels that
-// some synapses see from there; positions are constants of the layer, so it is the tile, shifted and widened. What lies
-// in it is read once, as it is stored (16-bit numbers stay 16-bit), and every synapse is blended from it. Pixels
-// outside the image are 0. Where positions are so far apart that one window for all does not fit, each synapse has its
-// own.
+// A tile is a box of output pixels: images x rows x columns. Its *window* is the box of image pixels that some cells see
+// from there; positions are constants of the layer, so it is the tile, shifted and widened. What lies in it is read once,
+// as it is stored (16-bit numbers stay 16-bit), for all cells. Pixels outside the image are 0. Where cells are so far
+// apart that one window for all does not fit, each has its own.
 #pragma once
 
 #include <bit>
@@ -49,9 +48,8 @@ struct SmallDivisor {
   }
 };
 
-// The pixels of a tile come in lines of `line` pixels each: what one product adds up must be evenly spaced in shared
-// memory. They are neighbours in a row, or, for small images, the same pixel of consecutive images. The blended product
-// adds up channels; its lines are one pixel.
+// The pixels of a tile come in lines of `line` pixels each: the pixels of a fragment must be evenly spaced in shared
+// memory. They are neighbours in a row, or, for small images, the same pixel of consecutive images.
 struct Tiling {
   int images, rows, columns;                 // of a tile: powers of two
   int image_tiles, row_tiles, column_tiles;  // of the whole batch

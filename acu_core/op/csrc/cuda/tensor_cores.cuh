@@ -7,6 +7,8 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include <type_traits>
+
 #include "geometry.cuh"
 
 #ifdef __CUDACC__
