@@ -81,8 +81,14 @@ class SplitProducts {
                           float* out, PixelRows place) {
     const int64_t outputs = part.outputs(), depth = block.columns();
     const Side left = side_of_rows(rows_.data(), kRowTiles), right = packed_side(weight_ + block.split_offset, depth);
-    for (int64_t p = 0; p < pixels; p += kRowTiles * kTileSide) {
-      const int64_t rows = std::min(pixels - p, kRowTiles * kTileSide);
+    int64_t first = 0;
+    if (ceil_div(outputs, kTileSide) == 3) {
+      for (; first + kRows <= pixels; first += kRows) {
+        narrow_product<RESULT, 3>(depth, columns, first, right, out + first * place.step, outputs, place.step);
+      }
+    }
+    for (int64_t p = first; p < pixels; p += kRows) {
+      const int64_t rows = std::min(pixels - p, kRows);
       split_rows(rows, depth, kPanel<float>, kRowTiles, [&](int64_t v) { return in_buffer(columns, p, v); }, rows_.data());
       over_tile_sums(ceil_div(rows, kTileSide), ceil_div(outputs, kTileSide), [&](auto sums, int64_t i, int64_t j) {
         float* to = out + (p + i * kTileSide) * place.step + j * kTileSide;
@@ -161,7 +167,7 @@ class SplitProducts {
   using S = Wide<float>;
 
   // Tiles of pixels that forward splits before it multiplies.
-  static constexpr int64_t kRowTiles = 2;
+  static constexpr int64_t kRowTiles = 2, kRows = kRowTiles * kTileSide;
 
   // Where a pixel's vector v of columns stands in the column buffer.
   template <class T>
@@ -174,6 +180,51 @@ class SplitProducts {
     return {tiles, count * kTileElements, kParts * count * kTileElements, kTileElements};
   }
 
+  // kRows rows of columns, from `pixel` on, times a weight that is few tiles wide. The vector units split a step while the tile
+  // registers multiply the one before.
+  template <Result RESULT, int COLUMNS>
+  ACU_INLINE void narrow_product(int64_t depth, const float* columns, int64_t pixel, Side right, float* out, int64_t outputs,
+                                 int64_t row_length) {
+    using Sums = NarrowSums<COLUMNS>;
+    constexpr int64_t kPart = kRowTiles * kTileElements;
+    const int64_t whole = depth / kTileDepth, steps = whole_steps(depth);
+    uint16_t *now = rows_.data(), *next = now + kParts * kPart;
+    const auto split = [&](int64_t step, uint16_t* to) {
+      split_end(kRows, depth, kPanel<float>, [&](int64_t v) { return in_buffer(columns, pixel, v); }, 2 * step, to, kPart);
+    };
+    if (whole > 0) {
+      write_steps(kRows, in_buffer(columns, pixel, 0), in_buffer(columns, pixel, 1), kPanel<float>, now, kPart);
+    } else {
+      split(0, now);
+    }
+    Sums::clear();
+    for (int64_t step = 0; step < steps; ++step, right.tiles += right.step, std::swap(now, next)) {
+      if (step + 1 < whole) {
+        const float* low = in_buffer(columns, pixel, 2 * step + 2);
+        const float* high = in_buffer(columns, pixel, 2 * step + 3);
+        Sums::add_step(now, right, [&](auto turn) __attribute__((always_inline)) {
+          // 32 rows in twelve turns: three in the first eight, then two.
+          constexpr int kTurn = turn, kFirst = kTurn < 8 ? 3 * kTurn : 8 + 2 * kTurn, kCount = kTurn < 8 ? 3 : 2;
+#pragma GCC unroll 3
+          for (int row = kFirst; row < kFirst + kCount; ++row) {
+            write_step(load<S>(low + row * kPanel<float>), load<S>(high + row * kPanel<float>), next + row * kTileDepth, kPart);
+          }
+        });
+      } else {
+        Sums::add_step(now, right, [](auto) {});
+        split(step + 1, next);
+      }
+    }
+    if (ends_with_half(depth)) Sums::add_half_step(now, right);
+    Sums::store(results_);
+    for (int64_t i = 0; i < Sums::kRows; ++i) {
+      for (int64_t j = 0; j < COLUMNS; ++j) {
+        put<RESULT>(results_ + (i * COLUMNS + j) * kTileSide * kTileSide, kTileSide, outputs - j * kTileSide,
+                    out + i * kTileSide * row_length + j * kTileSide, row_length, check_);
+      }
+    }
+  }
+
   // Splits rows of `depth` floats. place(v): vector v of the first row, `step` elements from those of the next.
   template <class Place>
   ACU_INLINE void split_rows(int64_t rows, int64_t depth, int64_t step, int64_t tiles, const Place& place, uint16_t* to) {
@@ -183,6 +234,13 @@ class SplitProducts {
       stay_awake();
       write_steps(rows, place(v), place(v + 1), step, to, part);
     }
+    split_end(rows, depth, step, place, v, to, part);
+  }
+
+  // What is left of the depth from vector v on, less than a step.
+  template <class Place>
+  static ACU_INLINE void split_end(int64_t rows, int64_t depth, int64_t step, const Place& place, int64_t v, uint16_t* to,
+                                   int64_t part) {
     const int64_t left = depth - v * kTileSide;
     if (left > kTileSide) {
       write_last_steps(rows, place(v), place(v + 1), left - kTileSide, step, to, part);
@@ -273,7 +331,7 @@ class SplitProducts {
   Buffer<uint16_t> rows_;                           // forward's: columns of a few tiles of pixels
   Buffer<uint16_t> columns_;                        // backward's: two tiles of columns
   Buffer<uint16_t> gradient_, pairs_, transposed_;  // a left side with pixels as rows, and one with outputs as rows
-  alignas(64) float results_[4 * kTileSide * kTileSide];
+  alignas(64) float results_[6 * kTileSide * kTileSide];
   alignas(64) uint16_t unread_[kTileElements];
 };
 

@@ -82,6 +82,56 @@ struct TileSums {
   }
 };
 
+// Two rows of tiles of a result that is at most three tiles wide, all in registers: so the depth is walked over once, a step at a
+// time, and a step's parts stay in the first-level cache from their splitting to here. (From the second level they come too
+// slowly for these products.)
+template <int COLUMNS>
+struct NarrowSums {
+  static constexpr int kRows = 2, kColumns = COLUMNS;
+  static_assert(kRows * COLUMNS + 2 <= 8);
+
+  static ACU_INLINE void clear() {
+    unrolled<kRows * COLUMNS>([](auto i) { clear_tile<i>(); });
+  }
+
+  // One step: left [part][tile], right at the step. beside(i), i from 0 to 11, is what the vector units do meanwhile.
+  template <class Beside>
+  static ACU_INLINE void add_step(const uint16_t* left, const Side& right, const Beside& beside) {
+    constexpr int kLeftParts[] = {2, 1, 1, 0, 0, 0}, kRightParts[] = {0, 0, 1, 1, 2, 0};
+    unrolled<6>([&](auto product) {
+      constexpr int kProduct = product;
+      add(left + kLeftParts[kProduct] * kRows * kTileElements, right.tiles + kRightParts[kProduct] * right.part, right.next,
+          [&](auto row) __attribute__((always_inline)) { beside(std::integral_constant<int, 2 * kProduct + row>{}); });
+    });
+  }
+
+  static ACU_INLINE void add_half_step(const uint16_t* left, const Side& right) {
+    for (int part = 0; part < kParts; ++part) {
+      add(left + part * kRows * kTileElements, right.tiles + part * right.part, right.next, [](auto) {});
+    }
+  }
+
+  // [row][column] of tiles.
+  static ACU_INLINE void store(float* to) {
+    unrolled<kRows * COLUMNS>([&](auto i) { store_tile<i>(to + i * kTileSide * kTileSide, kTileSide * sizeof(float)); });
+  }
+
+ private:
+  template <class Beside>
+  static ACU_INLINE void add(const uint16_t* left, const uint16_t* right, int64_t next, const Beside& beside) {
+    unrolled<kRows>([&](auto row) {
+      constexpr int kRow = row;
+      load_tile<6>(left + kRow * kTileElements, 64);
+      unrolled<COLUMNS>([&](auto column) {
+        constexpr int kColumn = column;
+        load_tile<7>(right + kColumn * next, 64);
+        multiply_tiles<kRow * COLUMNS + kColumn, 6, 7>();
+      });
+      beside(row);
+    });
+  }
+};
+
 // Calls f(TileSums, first tile of rows, first tile of columns) until all tiles of a result are computed.
 template <class F>
 ACU_INLINE void over_tile_sums(int64_t rows, int64_t columns, const F& f) {
