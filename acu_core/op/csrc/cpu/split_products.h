@@ -61,7 +61,7 @@ inline bool split_weight(const SegmentPlan& part, const Block& block, bool trans
 class SplitProducts {
  public:
   explicit SplitProducts(const ForwardProblem<float>& problem) : plan_(problem.plan), weight_(problem.split_weight) {
-    rows_ = Buffer<uint16_t>(kRowTiles * side_size(plan_.widest_block));
+    for (Buffer<uint16_t>& rows : rows_) rows = Buffer<uint16_t>(kRowTiles * side_size(plan_.widest_block));
   }
 
   explicit SplitProducts(const BackwardProblem<float>& problem) : plan_(problem.plan), weight_(problem.split_weight) {
@@ -80,21 +80,38 @@ class SplitProducts {
   void columns_to_outputs(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, const float* columns,
                           float* out, PixelRows place) {
     const int64_t outputs = part.outputs(), depth = block.columns();
-    const Side left = side_of_rows(rows_.data(), kRowTiles), right = packed_side(weight_ + block.split_offset, depth);
+    const Side right = packed_side(weight_ + block.split_offset, depth);
     int64_t first = 0;
     if (ceil_div(outputs, kTileSide) == 3) {
       for (; first + kRows <= pixels; first += kRows) {
         narrow_product<RESULT, 3>(depth, columns, first, right, out + first * place.step, outputs, place.step);
       }
     }
-    for (int64_t p = first; p < pixels; p += kRows) {
+    const auto split = [&](int64_t p, uint16_t* to) {
       const int64_t rows = std::min(pixels - p, kRows);
-      split_rows(rows, depth, kPanel<float>, kRowTiles, [&](int64_t v) { return in_buffer(columns, p, v); }, rows_.data());
+      split_rows(rows, depth, kPanel<float>, kRowTiles, [&](int64_t v) { return in_buffer(columns, p, v); }, to);
+    };
+    if (first < pixels) split(first, rows_[0].data());
+    for (int64_t p = first, turn = 0; p < pixels; p += kRows, turn = 1 - turn) {
+      const int64_t rows = std::min(pixels - p, kRows), next = p + kRows;
+      const bool is_next_whole = next + kRows <= pixels;
+      uint16_t* const to_next = rows_[1 - turn].data();
+      const Side left = side_of_rows(rows_[turn].data(), kRowTiles);
+      // While the tile registers multiply, the vector units split the next rows.
+      SplitBeside beside{plan_, columns + next * kPanel<float>, to_next, is_next_whole ? depth / kTileDepth : 0};
       over_tile_sums(ceil_div(rows, kTileSide), ceil_div(outputs, kTileSide), [&](auto sums, int64_t i, int64_t j) {
         float* to = out + (p + i * kTileSide) * place.step + j * kTileSide;
         multiply<RESULT>(sums, depth, left.from(i), right.from(j), rows - i * kTileSide, outputs - j * kTileSide, place.step,
-                         [&](int64_t row, int64_t tile) { return to + row * place.step + tile * kTileSide; });
+                         [&](int64_t row, int64_t tile) { return to + row * place.step + tile * kTileSide; }, beside);
       });
+      if (is_next_whole) {
+        beside.finish();
+        const int64_t whole = depth / kTileDepth, part = kRowTiles * kTileElements;
+        split_end(kRows, depth, kPanel<float>, [&](int64_t v) { return in_buffer(columns, next, v); }, 2 * whole,
+                  to_next + whole * kParts * part, part);
+      } else if (next < pixels) {
+        split(next, to_next);
+      }
     }
   }
 
@@ -126,7 +143,8 @@ class SplitProducts {
       over_tile_sums(ceil_div(pixels, kTileSide), together, [&](auto sums, int64_t i, int64_t j) {
         const int64_t row = i * kTileSide, v = first + j;
         if (row + sums.kRows * kTileSide <= pixels) {
-          sums.multiply(outputs, left.from(i), right.from(v), unread_);
+          Nothing nothing;
+          sums.multiply(outputs, left.from(i), right.from(v), unread_, nothing);
           sums.store(kPanel<float>, [&](int64_t tile_row, int64_t tile) {
             return in_buffer(buffer, row + tile_row * kTileSide, v + tile);
           });
@@ -172,13 +190,49 @@ class SplitProducts {
   // Where a pixel's vector v of columns stands in the column buffer.
   template <class T>
   T* in_buffer(T* buffer, int64_t pixel, int64_t v) const {
-    return buffer + v / kPanelVectors * plan_.panel_step() + pixel * kPanel<float> + v % kPanelVectors * kTileSide;
+    return vector_of(plan_, buffer, v) + pixel * kPanel<float>;
+  }
+
+  // That of the first pixel.
+  template <class T>
+  static ACU_INLINE T* vector_of(const Plan& plan, T* buffer, int64_t v) {
+    return buffer + v / kPanelVectors * plan.panel_step() + v % kPanelVectors * kTileSide;
   }
 
   // A left side as split_rows leaves it: [step][part][tile].
   static Side side_of_rows(const uint16_t* tiles, int64_t count) {
     return {tiles, count * kTileElements, kParts * count * kTileElements, kTileElements};
   }
+
+  // The whole steps of kRows rows of columns, split a few rows at a time.
+  struct SplitBeside {
+    const Plan& plan;
+    const float* columns;  // of the first row
+    uint16_t* to;
+    int64_t steps;
+    int64_t step = 0, row = 0;
+    const float *low = columns, *high = columns + kTileSide;
+
+    template <int PRODUCTS>
+    ACU_INLINE void do_some() {
+      static_assert(kRows % PRODUCTS == 0);
+      if (step == steps) return;
+#pragma GCC unroll 4
+      for (int i = 0; i < PRODUCTS; ++i, low += kPanel<float>, high += kPanel<float>, to += kTileDepth) {
+        write_step(load<S>(low), load<S>(high), to, kRowTiles * kTileElements);
+      }
+      if ((row += PRODUCTS) < kRows) return;
+      row = 0;
+      ++step;
+      to += (kParts - 1) * kRowTiles * kTileElements;
+      low = vector_of(plan, columns, 2 * step);
+      high = vector_of(plan, columns, 2 * step + 1);
+    }
+
+    ACU_INLINE void finish() {
+      while (step < steps) do_some<1>();
+    }
+  };
 
   // kRows rows of columns, from `pixel` on, times a weight that is few tiles wide. The vector units split a step while the tile
   // registers multiply the one before.
@@ -188,7 +242,7 @@ class SplitProducts {
     using Sums = NarrowSums<COLUMNS>;
     constexpr int64_t kPart = kRowTiles * kTileElements;
     const int64_t whole = depth / kTileDepth, steps = whole_steps(depth);
-    uint16_t *now = rows_.data(), *next = now + kParts * kPart;
+    uint16_t *now = rows_[0].data(), *next = now + kParts * kPart;
     const auto split = [&](int64_t step, uint16_t* to) {
       split_end(kRows, depth, kPanel<float>, [&](int64_t v) { return in_buffer(columns, pixel, v); }, 2 * step, to, kPart);
     };
@@ -295,7 +349,14 @@ class SplitProducts {
   template <Result RESULT, class Sums, class Place>
   ACU_INLINE void multiply(Sums sums, int64_t depth, const Side& left, const Side& right, int64_t rows, int64_t columns,
                            int64_t step, const Place& place) {
-    sums.multiply(depth, left, right, unread_);
+    Nothing nothing;
+    multiply<RESULT>(sums, depth, left, right, rows, columns, step, place, nothing);
+  }
+
+  template <Result RESULT, class Sums, class Place, class Beside>
+  ACU_INLINE void multiply(Sums sums, int64_t depth, const Side& left, const Side& right, int64_t rows, int64_t columns,
+                           int64_t step, const Place& place, Beside& beside) {
+    sums.multiply(depth, left, right, unread_, beside);
     const auto result = [&](int64_t i, int64_t j) { return results_ + (i * sums.kColumns + j) * kTileSide * kTileSide; };
     sums.store(kTileSide, result);
     for (int64_t i = 0; i < sums.kRows; ++i) {
@@ -328,7 +389,7 @@ class SplitProducts {
   TileRegisters registers_;
   FiniteCheck check_;
   int64_t pixel_tiles_ = 0;
-  Buffer<uint16_t> rows_;                           // forward's: columns of a few tiles of pixels
+  Buffer<uint16_t> rows_[2];                        // forward's: columns of a few tiles of pixels, and of the next
   Buffer<uint16_t> columns_;                        // backward's: two tiles of columns
   Buffer<uint16_t> gradient_, pairs_, transposed_;  // a left side with pixels as rows, and one with outputs as rows
   alignas(64) float results_[6 * kTileSide * kTileSide];

@@ -28,23 +28,35 @@ ACU_INLINE void unrolled(const F& f) {
   }(std::make_integer_sequence<int, COUNT>{});
 }
 
+// What the vector units do while tiles are multiplied, a little at a time. Here nothing.
+struct Nothing {
+  template <int PRODUCTS>
+  ACU_INLINE void do_some() {}
+};
+
 // ROWS x COLUMNS tiles of a result in registers, and room for as many tiles of either side.
 template <int ROWS, int COLUMNS>
 struct TileSums {
   static constexpr int kRows = ROWS, kColumns = COLUMNS;
   static_assert(ROWS * COLUMNS + ROWS + COLUMNS <= 8);
 
-  // In an order in which each product of tiles needs new ones of one side only. `unread`: 1 KiB.
-  static ACU_INLINE void multiply(int64_t depth, Side left, Side right, uint16_t* unread) {
+  // In an order in which each product of tiles needs new ones of one side only. `unread`: 1 KiB. beside.do_some<n>() is called
+  // whenever n products have been given out.
+  template <class Beside>
+  static ACU_INLINE void multiply(int64_t depth, Side left, Side right, uint16_t* unread, Beside& beside) {
     unrolled<ROWS * COLUMNS>([](auto i) { clear_tile<i>(); });
     const uint16_t *a = left.tiles, *b = right.tiles;
+    const auto add_beside = [&]() __attribute__((always_inline)) {
+      add();
+      beside.template do_some<ROWS * COLUMNS>();
+    };
     for (int64_t i = whole_steps(depth); i > 0; --i, a += left.step, b += right.step) {
-      load_left(a + 2 * left.part, left), load_right(b, right), add();
-      load_left(a + left.part, left), add();
-      load_right(b + right.part, right), add();
-      load_left(a, left), add();
-      load_right(b + 2 * right.part, right), add();
-      load_right(b, right), add();
+      load_left(a + 2 * left.part, left), load_right(b, right), add_beside();
+      load_left(a + left.part, left), add_beside();
+      load_right(b + right.part, right), add_beside();
+      load_left(a, left), add_beside();
+      load_right(b + 2 * right.part, right), add_beside();
+      load_right(b, right), add_beside();
       // On Sapphire Rapids the first store of a tile for 2,048 cycles takes 1,000: something falls asleep.
       store_tile<ROWS * COLUMNS>(unread, 64);
     }
