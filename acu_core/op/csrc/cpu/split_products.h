@@ -82,10 +82,12 @@ class SplitProducts {
     const int64_t outputs = part.outputs(), depth = block.columns();
     const Side right = packed_side(weight_ + block.split_offset, depth);
     int64_t first = 0;
-    if (ceil_div(outputs, kTileSide) == 3) {
-      for (; first + kRows <= pixels; first += kRows) {
-        narrow_product<RESULT, 3>(depth, columns, first, right, out + first * place.step, outputs, place.step);
-      }
+    const int64_t tiles = ceil_div(outputs, kTileSide);
+    for (; tiles == 3 && first + kRows <= pixels; first += kRows) {
+      narrow_product<RESULT, 3>(depth, columns, first, right, out + first * place.step, outputs, place.step);
+    }
+    for (; tiles == 2 && first + kRows <= pixels; first += kRows) {
+      narrow_product<RESULT, 2>(depth, columns, first, right, out + first * place.step, outputs, place.step);
     }
     const auto split = [&](int64_t p, uint16_t* to) {
       const int64_t rows = std::min(pixels - p, kRows);
