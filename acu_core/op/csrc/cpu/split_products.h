@@ -83,12 +83,15 @@ class SplitProducts {
     const Side right = packed_side(weight_ + block.split_offset, depth);
     int64_t first = 0;
     const int64_t tiles = ceil_div(outputs, kTileSide);
-    for (; tiles == 3 && first + kRows <= pixels; first += kRows) {
-      narrow_product<RESULT, 3>(depth, columns, first, right, out + first * place.step, outputs, place.step);
-    }
-    for (; tiles == 2 && first + kRows <= pixels; first += kRows) {
-      narrow_product<RESULT, 2>(depth, columns, first, right, out + first * place.step, outputs, place.step);
-    }
+    const auto narrow = [&](auto sums) {
+      constexpr int64_t kTogether = sums.kRows * kTileSide;
+      for (; first + kTogether <= pixels; first += kTogether) {
+        narrow_product<RESULT>(sums, depth, columns, first, right, out + first * place.step, outputs, place.step);
+      }
+    };
+    if (tiles == 2) narrow(NarrowSums<2, 2>{});
+    if (tiles == 3) narrow(NarrowSums<2, 3>{});
+    if (tiles == 4) narrow(NarrowSums<1, 4>{});
     const auto split = [&](int64_t p, uint16_t* to) {
       const int64_t rows = std::min(pixels - p, kRows);
       split_rows(rows, depth, kPanel<float>, kRowTiles, [&](int64_t v) { return in_buffer(columns, p, v); }, to);
@@ -236,20 +239,20 @@ class SplitProducts {
     }
   };
 
-  // kRows rows of columns, from `pixel` on, times a weight that is few tiles wide. The vector units split a step while the tile
+  // Rows of columns, from `pixel` on, times a weight that is few tiles wide. The vector units split a step while the tile
   // registers multiply the one before.
-  template <Result RESULT, int COLUMNS>
-  ACU_INLINE void narrow_product(int64_t depth, const float* columns, int64_t pixel, Side right, float* out, int64_t outputs,
-                                 int64_t row_length) {
-    using Sums = NarrowSums<COLUMNS>;
-    constexpr int64_t kPart = kRowTiles * kTileElements;
+  template <Result RESULT, class Sums>
+  ACU_INLINE void narrow_product(Sums, int64_t depth, const float* columns, int64_t pixel, Side right, float* out,
+                                 int64_t outputs, int64_t row_length) {
+    constexpr int kTiles = Sums::kRows;
+    constexpr int64_t kTogether = kTiles * kTileSide, kPart = kTiles * kTileElements;
     const int64_t whole = depth / kTileDepth, steps = whole_steps(depth);
     uint16_t *now = rows_[0].data(), *next = now + kParts * kPart;
     const auto split = [&](int64_t step, uint16_t* to) {
-      split_end(kRows, depth, kPanel<float>, [&](int64_t v) { return in_buffer(columns, pixel, v); }, 2 * step, to, kPart);
+      split_end(kTogether, depth, kPanel<float>, [&](int64_t v) { return in_buffer(columns, pixel, v); }, 2 * step, to, kPart);
     };
     if (whole > 0) {
-      write_steps(kRows, in_buffer(columns, pixel, 0), in_buffer(columns, pixel, 1), kPanel<float>, now, kPart);
+      write_steps(kTogether, in_buffer(columns, pixel, 0), in_buffer(columns, pixel, 1), kPanel<float>, now, kPart);
     } else {
       split(0, now);
     }
@@ -259,8 +262,9 @@ class SplitProducts {
         const float* low = in_buffer(columns, pixel, 2 * step + 2);
         const float* high = in_buffer(columns, pixel, 2 * step + 3);
         Sums::add_step(now, right, [&](auto turn) __attribute__((always_inline)) {
-          // 32 rows in twelve turns: three in the first eight, then two.
-          constexpr int kTurn = turn, kFirst = kTurn < 8 ? 3 * kTurn : 8 + 2 * kTurn, kCount = kTurn < 8 ? 3 : 2;
+          // 16 rows in six turns: three in the first four, then two.
+          constexpr bool kThree = turn < 4 * kTiles;
+          constexpr int kFirst = kThree ? 3 * turn : 4 * kTiles + 2 * turn, kCount = kThree ? 3 : 2;
 #pragma GCC unroll 3
           for (int row = kFirst; row < kFirst + kCount; ++row) {
             write_step(load<S>(low + row * kPanel<float>), load<S>(high + row * kPanel<float>), next + row * kTileDepth, kPart);
@@ -273,9 +277,9 @@ class SplitProducts {
     }
     if (ends_with_half(depth)) Sums::add_half_step(now, right);
     Sums::store(results_);
-    for (int64_t i = 0; i < Sums::kRows; ++i) {
-      for (int64_t j = 0; j < COLUMNS; ++j) {
-        put<RESULT>(results_ + (i * COLUMNS + j) * kTileSide * kTileSide, kTileSide, outputs - j * kTileSide,
+    for (int64_t i = 0; i < kTiles; ++i) {
+      for (int64_t j = 0; j < Sums::kColumns; ++j) {
+        put<RESULT>(results_ + (i * Sums::kColumns + j) * kTileSide * kTileSide, kTileSide, outputs - j * kTileSide,
                     out + i * kTileSide * row_length + j * kTileSide, row_length, check_);
       }
     }

@@ -94,26 +94,26 @@ struct TileSums {
   }
 };
 
-// Two rows of tiles of a result that is at most three tiles wide, all in registers: so the depth is walked over once, a step at a
-// time, and a step's parts stay in the first-level cache from their splitting to here. (From the second level they come too
-// slowly for these products.)
-template <int COLUMNS>
+// Rows of tiles of a result that is so narrow that all of it is in registers: so the depth is walked over once, a step at a time,
+// and a step's parts stay in the first-level cache from their splitting to here. (From the second level they come too slowly for
+// these products.)
+template <int ROWS, int COLUMNS>
 struct NarrowSums {
-  static constexpr int kRows = 2, kColumns = COLUMNS;
+  static constexpr int kRows = ROWS, kColumns = COLUMNS;
   static_assert(kRows * COLUMNS + 2 <= 8);
 
   static ACU_INLINE void clear() {
     unrolled<kRows * COLUMNS>([](auto i) { clear_tile<i>(); });
   }
 
-  // One step: left [part][tile], right at the step. beside(i), i from 0 to 11, is what the vector units do meanwhile.
+  // One step: left [part][tile], right at the step. beside(i), i from 0 to 6 * kRows - 1, is what the vector units do meanwhile.
   template <class Beside>
   static ACU_INLINE void add_step(const uint16_t* left, const Side& right, const Beside& beside) {
     constexpr int kLeftParts[] = {2, 1, 1, 0, 0, 0}, kRightParts[] = {0, 0, 1, 1, 2, 0};
     unrolled<6>([&](auto product) {
       constexpr int kProduct = product;
       add(left + kLeftParts[kProduct] * kRows * kTileElements, right.tiles + kRightParts[kProduct] * right.part, right.next,
-          [&](auto row) __attribute__((always_inline)) { beside(std::integral_constant<int, 2 * kProduct + row>{}); });
+          [&](auto row) __attribute__((always_inline)) { beside(std::integral_constant<int, kRows * kProduct + row>{}); });
     });
   }
 
