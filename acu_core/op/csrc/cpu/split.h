@@ -3,8 +3,8 @@
 //
 //   a b = a0 b0 + (a0 b1 + a1 b0) + (a0 b2 + a1 b1 + a2 b0) + ...,
 //
-// and what follows is below 2^-22 of a b, of either sign, its root mean square 2^-26. (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial
-// intelligence datatype for higher-precision computations", 2019.)
+// and what follows is below 2^-22 of a b, of either sign, its root mean square 2^-26. (Henry, Tang and Heinecke, "Leveraging
+// the bfloat16 artificial intelligence datatype for higher-precision computations", 2019.)
 //
 // A float that is inf or NaN, or so large that its nearest is inf, has parts that make NaN of every product, also of those with
 // zero: so a result that is not finite says that something was not, and who has it computes anew without parts.
