@@ -89,12 +89,13 @@ struct CornerProducts {
   // them and each line of pixels lies in it.
   ACU_DEVICE void survey(int first_cell, int cells) {
     if (threadIdx.x != 0) return;
+    table->fits = is_near(first_cell, cells);
+    if (!table->fits) return;
     Window all = window_of(first_cell);
     for (int cell = 1; cell < cells; ++cell) all.widen(window_of(first_cell + cell));
-    table->fits = is_near(first_cell, cells) && all.fits(problem.tiling, Memory::kCapacity);
-    table->one_window = table->fits;
-    table->window = all;
+    table->fits = table->one_window = all.fits(problem.tiling, Memory::kCapacity);
     if (!table->fits) return;
+    table->window = all;
     for (int cell = 0; cell < cells; ++cell) {
       table->place[cell] = (table->list.cell_row[first_cell + cell] - all.row) * all.columns +
                            table->list.cell_column[first_cell + cell] - all.column;
