@@ -142,7 +142,8 @@ class CapturedUpdate:
 
 
 class CapturedResult:
-    """What is computed from tensors that stay where they lie: captured after `WARM_UP` calls and then replayed."""
+    """What is computed from tensors that stay where they lie, on the graph's device: captured after `WARM_UP` calls and
+    then replayed."""
 
     def __init__(self, compute: Callable[[], Tensor], new_graph: Callable[[], Graph]) -> None:
         self._compute = compute
@@ -161,7 +162,7 @@ class CapturedResult:
             graph = self._new_graph()
             try:
                 self._result = graph.capture(self._compute)
-            except Exception as error:  # layers on another device or on several cannot be captured here, for one
+            except Exception as error:  # as with the step, from whatever PyTorch finds wrong
                 self._refused = True
                 _warn_of("what is recorded of the shapes", error)
                 return self._compute()

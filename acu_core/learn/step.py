@@ -68,7 +68,7 @@ class TrainingStep:
         continued = (parent is not None and parent.continue_statistics) or network.pretrained
         if network.batch_norm == "synchronized":
             synchronize_batch_norms(model, processes, device)
-        self._device = device
+        self.device = device
         self._average = CorrectedAverage(
             model,
             network.batch_norm_fraction,
@@ -97,7 +97,7 @@ class TrainingStep:
         Raises CompilationError where the network cannot be compiled, and RuntimeError or ValueError where the operator
         refuses what it is given: a network that has diverged has positions that are not finite.
         """
-        seed_network_draws(network_seed(self._recipe.seed, iteration, self._rank), self._device)
+        seed_network_draws(network_seed(self._recipe.seed, iteration, self._rank), self.device)
         self._average.set(iteration)
         self._set_learning_rates(iteration)
         with self._arithmetic.step():

@@ -234,7 +234,10 @@ class RunTraining:
     def _open(self) -> None:
         files = self._files
         snapshots, metrics = (files.snapshots, files.metrics) if files is not None else (None, None)
-        self._opened = Recorder(self.recipe, self._layers, snapshots, metrics, self._processes, self._step.new_graph)
+        # A graph holds what is done on its own device: work on another would not be done again, without a word.
+        places = {tensor.device for layer in self._layers.values() for tensor in (layer.positions, layer.weight)}
+        graph = self._step.new_graph if places == {self._step.device} else None
+        self._opened = Recorder(self.recipe, self._layers, snapshots, metrics, self._processes, graph)
 
     @property
     def _recorder(self) -> Recorder:

@@ -29,7 +29,7 @@ class ShapeCollector:
     """Keeps positions and weight norms as they are at each `collect`; until `write`, nothing waits for the device.
 
     With `new_graph` what `collect` computes is captured after a few calls and replayed from then on: the layers'
-    parameters must then stay where they lie.
+    parameters must then all lie on the graph's device, and stay where they are.
     """
 
     def __init__(self, layers: Mapping[str, ActiveConv2d], new_graph: Callable[[], Graph] | None = None) -> None:

@@ -285,6 +285,21 @@ def test_a_whole_run_with_and_without(
     assert found == expected
 
 
+def test_what_has_no_shapes_has_no_graph_of_them(tiny: Tiny, tmp_path: Path, graphs: list[ReplayedGraph]) -> None:
+    train(tiny(GRAPH, "network.unit=convolution"), tmp_path / "base")
+    # The rehearsal's, and the gradients'. An empty capture would be a warning of PyTorch's.
+    assert [one.replays for one in graphs] == [0, 12 - WARM_UP]
+
+
+def test_shapes_elsewhere_than_the_step_are_not_captured(
+    tiny: Tiny, tmp_path: Path, graphs: list[ReplayedGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "_device_of", lambda model: torch.device("meta"))
+    monkeypatch.setattr(step, "seed_network_draws", lambda seed, device: None)
+    train(tiny(GRAPH), tmp_path / "run")
+    assert [one.replays for one in graphs] == [0, 12 - WARM_UP]
+
+
 def test_on_a_cpu_it_is_said_and_recorded(
     tiny: Tiny, tmp_path: Path, content: Content, recorded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@
 // and for CUDA's fused kernels, which have no columns in memory (cuda/fused_*.cuh):
 //
 //   window   the image pixels that a tile's synapses see, in shared memory
-//   line     pixels of a tile that one product adds up
+//   line     evenly spaced pixels of a tile that a product takes together: those that it adds up, or a fragment's rows
 //   bundle   channels of a result that read the same channels; each set of positions that they read at is a source
 //   cell     a whole number of rows and columns from an output pixel to one of the four that a synapse blends
 //   stretch  tiles over which one block walks

@@ -201,6 +201,7 @@ struct CornerProducts {
     // The barrier: grad_output is there, the window, and where the cells lie.
     const bool apart_from_all = __syncthreads_or(strange && !tile.is_whole(problem.sampling, problem.tiling));
     if (first_cell == 0) add_bias();
+    if (one_window && box.pixels() == 0) return;  // no cell is seen
     if (one_window && !apart_from_all) {
       const int apart = problem.tiling.over_images ? box.pixels() : problem.sampling.stride_w;
       int offsets[kWarpCells];
