@@ -162,7 +162,8 @@ class CapturedResult:
             graph = self._new_graph()
             try:
                 self._result = graph.capture(self._compute)
-            except Exception as error:  # as with the step, from whatever PyTorch finds wrong
+            except Exception as error:
+                # A capture can fail in any way of PyTorch's own; the shapes are then recorded without one.
                 self._refused = True
                 _warn_of("what is recorded of the shapes", error)
                 return self._compute()
