@@ -111,6 +111,7 @@ CASES = (
     Case("a wide image", images=1, size=(3, 250), padding=Paddings(top=4, bottom=0, left=0, right=9)),
     Case("several images at once", images=33, size=(3, 4)),
     Case("channels and outputs for tiles", images=6, channels=37, outputs=41, size=(9, 8)),
+    Case("several shapes for tiles", images=6, channels=37, outputs=44, size=(9, 8), position_groups=4),
 )
 EMPTY = (Case("no images", images=0), Case("no images, in groups", images=0, groups=4, position_groups=2))
 ONE_PIXEL = (
@@ -123,6 +124,7 @@ LARGE = (
     Case("several tiles of rows", images=3, channels=48, outputs=48, size=(32, 31)),
     Case("one image for all threads", images=1, channels=20, outputs=24, size=(61, 60), padding=Paddings(2, 2, 2, 2)),
     Case("parts of a row", channels=11, outputs=20, size=(3, 450)),
+    Case("several shapes in blocks", channels=40, outputs=54, size=(20, 31), position_groups=6),
     Case("blocks of channels", images=5, channels=500, outputs=24, size=(8, 8), synapses=4),
     Case("blocks of synapses", images=3, channels=64, outputs=50, size=(17, 19), stride=(2, 2), synapses=25),
     Case("depthwise in blocks", images=3, channels=500, outputs=500, size=(6, 6), groups=500),

@@ -19,7 +19,7 @@ namespace {
 using namespace acu;
 
 std::mt19937_64 generator(1);
-int64_t compared = 0;
+int64_t compared = 0, mirrored_problems = 0;
 
 int64_t between(int64_t low, int64_t high) { return low + static_cast<int64_t>(generator() % (high - low + 1)); }
 
@@ -71,6 +71,7 @@ bool all_written(const std::vector<E>& values, const char* name) {
 // Sizes around the borders of tiles, blocks, panels and vectors; depthwise, grouped and wide problems among them.
 bool draw_geometry(Geometry& g) {
   const bool depthwise = one_in(5), deep = one_in(6), wide = one_in(6);
+  bool several_shapes = false;
   g.images = one_in(3) ? between(8, 20) : between(1, 7);
   g.groups = depthwise ? between(2, 600) : one_in(3) ? between(2, 4) : 1;
   g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
@@ -78,9 +79,10 @@ bool draw_geometry(Geometry& g) {
   if (!depthwise && one_in(3)) {
     // As many as fill tile registers.
     g.groups = between(1, 2), g.channels = g.groups * between(32, 60), g.outputs = g.groups * between(32, 70);
+    several_shapes = !one_in(3);
   }
   g.position_groups = 1;
-  for (int64_t groups = between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
+  for (int64_t groups = several_shapes ? between(2, 20) : between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
     if (g.outputs % groups == 0) g.position_groups = groups;
   }
   if (depthwise && one_in(3)) g.position_groups = g.channels;
@@ -88,6 +90,7 @@ bool draw_geometry(Geometry& g) {
   g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
   g.synapses = between(1, 9);
   g.stride = {between(1, 4), between(1, 4)};
+  if (several_shapes) g.groups = 1, g.stride = {1, 1};
   if (!depthwise && one_in(4)) {
     // One or three channels at stride 1 take a path of their own.
     g.groups = 1, g.channels = one_in(2) ? 1 : 3, g.stride.w = 1;
@@ -115,6 +118,62 @@ std::vector<T> draw_positions(const Geometry& g) {
   return positions;
 }
 
+const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
+
+struct Needs {
+  bool image = !one_in(4), weight = !one_in(4), positions = !one_in(4), bias = one_in(2);
+};
+
+template <class E>
+struct Gradients {
+  std::vector<E> image, weight, bias;
+  std::vector<Widened<E>> positions;
+
+  Gradients(const Geometry& g, int64_t weight_size)
+      : image(unwritten<E>(g.images * g.channels * g.height * g.width)), weight(unwritten<E>(weight_size)),
+        bias(unwritten<E>(g.outputs)), positions(unwritten<Widened<E>>(2 * g.position_groups * g.synapses)) {}
+
+  bool are_written(const Needs& needs) const {
+    return (!needs.image || all_written(image, "grad_input")) && (!needs.weight || all_written(weight, "grad_weight")) &&
+           (!needs.positions || all_written(positions, "grad_positions")) && (!needs.bias || all_written(bias, "grad_bias"));
+  }
+
+  bool are_near(const Needs& needs, const Expected& expected) const {
+    return (!needs.image || near(widened(image), expected.grad_input, "grad_input", kLastRounding<E>)) &&
+           (!needs.weight || near(widened(weight), expected.grad_weight, "grad_weight", kLastRounding<E>)) &&
+           (!needs.positions || near(positions, expected.grad_positions, "grad_positions")) &&
+           (!needs.bias || near(widened(bias), expected.grad_bias, "grad_bias", kLastRounding<E>));
+  }
+};
+
+// Backward from the output's side. Returns whether the gradients stand.
+bool run_mirrored(const Kernels<float>& kernel, const Geometry& g, const Synapse<float>* synapses, const float* gradient,
+                  const float* image, const float* weight, bool channels_last, const Needs& needs, Gradients<float>& to) {
+  const Plan plan(mirror(g), kernel.sizes, between(1, 9));
+  const int64_t slots = between(1, plan.tile_count + 2);
+  const auto mirrored = mirror(synapses, g.position_groups * g.synapses);
+  Buffer<float> packed(plan.packed_size), transposed(plan.transposed_size);
+  pack_weight(plan, weight, packed.data(), in_turn);
+  pack_transposed_weight(plan, weight, transposed.data(), in_turn);
+  const auto split = split_weight(kernel, plan, packed.data(), false, in_turn);
+  const auto split_transposed = split_weight(kernel, plan, transposed.data(), true, in_turn);
+  const Layout layout{channels_last, Element::kOwn};
+  const ForwardProblem<float> forward{plan, mirrored.data(), gradient, nullptr, nullptr, needs.image ? to.image.data() : nullptr,
+                                      layout, nullptr, split.value().data()};
+  const BackwardProblem<float> backward{plan, mirrored.data(), image, gradient, nullptr, nullptr, needs.weight,
+                                        needs.positions, false, layout, nullptr, split_transposed.value().data()};
+  const MirroredProblem<float> problem{forward, backward, needs.bias};
+  std::vector<SlotSums<float>> sums(slots);
+  bool stands = true;
+  for (int64_t slot = slots - 1; slot >= 0; --slot) {
+    stands = kernel.mirrored_backward(problem, slot, slots, sums[slot]) && stands;
+  }
+  if (needs.weight) reduce_weight(plan, sums, to.weight.data(), in_turn);
+  if (needs.positions) reduce_positions(sums, static_cast<int64_t>(to.positions.size()), to.positions.data());
+  if (needs.bias) reduce_bias(sums, g.outputs, to.bias.data());
+  return stands;
+}
+
 // E: what images, weight and bias hold.
 template <class E>
 bool run_one() {
@@ -133,7 +192,6 @@ bool run_one() {
   const auto weight = random_values<E>(g.outputs * g.channels_per_group() * g.synapses);
   const auto bias = widened(random_values<E>(g.outputs));
 
-  const auto in_turn = [](int64_t count, const auto& f) { f(int64_t{0}, count); };
   auto output = unwritten<E>(output_size);
   Buffer<T> packed(plan.packed_size), transposed(plan.transposed_size);
   std::optional<Cells<T>> cells;
@@ -152,54 +210,63 @@ bool run_one() {
   auto spread_output = output;
   if constexpr (!kHas16Bits<E>) {
     if (SpreadPlan::suits(g)) {
-      const SpreadPlan spread_plan(g, kernel.sizes, between(1, 9));
+      const Kernels<T>& spread_kernel = kernels_for_spread<T>(g);
+      const SpreadPlan spread_plan(g, spread_kernel.sizes, between(1, 9));
       Buffer<T> spread_packed(spread_plan.packed_size());
       pack_for_spread(spread_plan, weight.data(), spread_packed.data(), in_turn);
       spread_output = unwritten<E>(output_size);
-      const SpreadProblem<T> spread{spread_plan, synapses.data(), image.data(), spread_packed.data(),
+      SpreadProblem<T> spread{spread_plan, synapses.data(), image.data(), spread_packed.data(),
                                     has_bias ? bias.data() : nullptr, spread_output.data(), channels_last};
-      for (int64_t portion = 0; portion < spread_plan.portions(); ++portion) kernel.spread(spread, portion);
+      if (spread_kernel.split_weight != nullptr) {
+        split = split_for_spread(spread_kernel, spread_plan, spread_packed.data(), in_turn);
+        spread.split_weight = split.value().data();
+      }
+      for (int64_t portion = 0; portion < spread_plan.portions(); ++portion) {
+        stands = spread_kernel.spread(spread, portion) && stands;
+      }
     }
   }
 
-  auto grad_image = unwritten<E>(image_size), grad_weight = unwritten<E>(static_cast<int64_t>(weight.size()));
-  auto grad_positions = unwritten<T>(static_cast<int64_t>(positions.size()));
-  auto grad_bias = unwritten<E>(g.outputs);
+  const Needs needs;
+  Gradients<E> gradients(g, static_cast<int64_t>(weight.size()));
   pack_transposed_weight(plan, weight.data(), transposed.data(), in_turn);
-  const bool need_image = !one_in(4), need_weight = !one_in(4), need_positions = !one_in(4), need_bias = one_in(2);
   BackwardProblem<T> backward{plan, synapses.data(), gradient.data(), image.data(), transposed.data(),
-                                    need_image ? grad_image.data() : nullptr, need_weight, need_positions, need_bias,
-                                    layout, cells ? &*cells : nullptr};
+                                    needs.image ? gradients.image.data() : nullptr, needs.weight, needs.positions,
+                                    needs.bias, layout, cells ? &*cells : nullptr};
   if (kernel.split_weight != nullptr) {
     split = split_weight(kernel, plan, transposed.data(), true, in_turn);
     backward.split_weight = split.value().data();
   }
   std::vector<SlotSums<T>> sums(slots);
   for (int64_t slot = slots - 1; slot >= 0; --slot) stands = kernel.backward(backward, slot, slots, sums[slot]) && stands;
+  if (needs.image) reduce_shared_rows(plan, sums, channels_last, gradients.image.data(), in_turn);
+  if (needs.weight) reduce_weight(plan, sums, gradients.weight.data(), in_turn);
+  if (needs.positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), gradients.positions.data());
+  if (needs.bias) reduce_bias(sums, g.outputs, gradients.bias.data());
+  Gradients<E> mirrored = gradients;
+  if constexpr (std::is_same_v<E, float>) {
+    if (SpreadPlan::suits(g) && kernels<float>().mirrored_backward != nullptr) {
+      ++mirrored_problems;
+      mirrored = Gradients<float>(g, static_cast<int64_t>(weight.size()));
+      stands = run_mirrored(kernels<float>(), g, synapses.data(), gradient.data(), image.data(), weight.data(),
+                            channels_last, needs, mirrored) &&
+               stands;
+    }
+  }
   if (!stands) {
     std::printf("finite numbers do not stand\n");
     return false;
   }
-  if (need_image) reduce_shared_rows(plan, sums, channels_last, grad_image.data(), in_turn);
-  if (need_weight) reduce_weight(plan, sums, grad_weight.data(), in_turn);
-  if (need_positions) reduce_positions(sums, static_cast<int64_t>(positions.size()), grad_positions.data());
-  if (need_bias) reduce_bias(sums, g.outputs, grad_bias.data());
   if (products(g) > kMostProducts) {
     return all_written(output, "output") && all_written(spread_output, "output by spreading") &&
-           (!need_image || all_written(grad_image, "grad_input")) &&
-           (!need_weight || all_written(grad_weight, "grad_weight")) &&
-           (!need_positions || all_written(grad_positions, "grad_positions")) &&
-           (!need_bias || all_written(grad_bias, "grad_bias"));
+           gradients.are_written(needs) && mirrored.are_written(needs);
   }
   ++compared;
   const Expected expected = gather(g, widened(image), widened(weight), positions, has_bias ? &bias : nullptr,
                                    widened(gradient), channels_last);
   return near(widened(output), expected.output, "output", kLastRounding<E>) &&
          near(widened(spread_output), expected.output, "output by spreading", kLastRounding<E>) &&
-         (!need_image || near(widened(grad_image), expected.grad_input, "grad_input", kLastRounding<E>)) &&
-         (!need_weight || near(widened(grad_weight), expected.grad_weight, "grad_weight", kLastRounding<E>)) &&
-         (!need_positions || near(grad_positions, expected.grad_positions, "grad_positions")) &&
-         (!need_bias || near(widened(grad_bias), expected.grad_bias, "grad_bias", kLastRounding<E>));
+         gradients.are_near(needs, expected) && mirrored.are_near(needs, expected);
 }
 
 }  // namespace
@@ -208,7 +275,7 @@ int main(int count, char** arguments) {
   const int64_t problems = count > 1 ? std::atoll(arguments[1]) : 1000;
   if (count > 2) generator.seed(std::atoll(arguments[2]));
   for (int64_t i = 0; i < problems; ++i) {
-    auto set = static_cast<InstructionSet>(between(0, 3));
+    auto set = static_cast<InstructionSet>(std::min<int64_t>(between(0, 4), 3));
     if (!is_supported(set)) set = InstructionSet::kBaseline;
     force_instruction_set(set);
     const int64_t kind = between(0, 5);
@@ -221,7 +288,7 @@ int main(int count, char** arguments) {
       return 1;
     }
   }
-  std::printf("%lld problems, %lld of them compared\n", static_cast<long long>(problems),
-              static_cast<long long>(compared));
+  std::printf("%lld problems, %lld of them compared, %lld computed from the output's side too\n",
+              static_cast<long long>(problems), static_cast<long long>(compared), static_cast<long long>(mirrored_problems));
   return 0;
 }

@@ -52,6 +52,8 @@ SHAPES = {
     "small images, float16": Shape(26, 60, 24, (5, 6), dtype=torch.float16),
     "split products of rows": Shape(3, 36, 40, (16, 15)),
     "split products of one image": Shape(1, 36, 40, (20, 17)),
+    "several shapes, split products": Shape(3, 36, 40, (16, 15), position_groups=4),
+    "several shapes of one image": Shape(1, 36, 40, (20, 17), position_groups=8, padding=Paddings(1, 0, 2, 1)),
     "parts of a row": Shape(2, 11, 20, (3, 450)),
     "one image": Shape(1, 20, 24, (20, 17)),
     "one image, float64": Shape(1, 19, 23, (20, 21), dtype=torch.float64),

@@ -119,12 +119,19 @@ std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, c
 template <class T>
 bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T* input, const T* weight, const T* bias,
                           T* output, bool channels_last) {
-  const Kernels<T>& kernel = kernels<T>();
+  const Kernels<T>& kernel = kernels_for_spread<T>(g);
   const int64_t threads = torch::stable::get_num_threads();
   const SpreadPlan plan(g, kernel.sizes, threads);
   Buffer<T> packed(plan.packed_size());
   pack_for_spread(plan, weight, packed.data(), in_parallel);
-  const SpreadProblem<T> problem{plan, synapses, input, packed.data(), bias, output, channels_last};
+  SpreadProblem<T> problem{plan, synapses, input, packed.data(), bias, output, channels_last};
+  std::optional<Buffer<uint16_t>> split;
+  if (kernel.split_weight != nullptr) {
+    split = split_for_spread(kernel, plan, packed.data(), in_parallel);
+    if (!split) return false;
+    packed = Buffer<T>(0);
+    problem.split_weight = split->data();
+  }
   std::atomic<int64_t> next_portion = 0;
   std::atomic<bool> finite = true;
   in_parallel(threads, [&](int64_t begin, int64_t end) {
@@ -232,14 +239,14 @@ struct BackwardCall {
   Layout layout;
 
   // Makes grad_weight, and returns whether the gradients stand (see Kernels).
-  bool compute(const Kernels<T>& kernel) const {
-    const Plan plan(geometry, sizes_for(kernel.sizes, layout.element), torch::stable::get_num_threads());
-    const int64_t slots = slot_count(plan);
-    std::vector<SlotSums<T>> sums(slots);
-    if (!add_up(kernel, plan, sums)) return false;
+  bool compute(const Kernels<T>& kernel, bool mirrors) const {
+    const Plan plan(mirrors ? mirror(geometry) : geometry, sizes_for(kernel.sizes, layout.element),
+                    torch::stable::get_num_threads());
+    std::vector<SlotSums<T>> sums(slot_count(plan));
+    if (!(mirrors ? add_up_mirrored(kernel, plan, sums) : add_up(kernel, plan, sums))) return false;
     // Only now, in the memory that the transposed weight has left.
     grad_weight = zeros_if(needs.weight, weight, weight.sizes());
-    if (needs.input) {
+    if (needs.input && !mirrors) {
       with_elements<T>(layout.element, grad_input.mutable_data_ptr(),
                        [&](auto* to) { reduce_shared_rows(plan, sums, layout.channels_last, to, in_parallel); });
     }
@@ -279,11 +286,39 @@ struct BackwardCall {
       transposed = Buffer<T>(0);
       problem.split_weight = split->data();
     }
+    return over_slots(sums, [&](int64_t slot, int64_t slots) { return kernel.backward(problem, slot, slots, sums[slot]); });
+  }
+
+  // From the output's side (mirror(), geometry.h), with kernels that split floats.
+  bool add_up_mirrored(const Kernels<T>& kernel, const Plan& plan, std::vector<SlotSums<T>>& sums) const {
+    const std::vector<Synapse<T>> mirrored = mirror(synapses, geometry.position_groups * geometry.synapses);
+    const T* values = weight.const_data_ptr<T>();
+    Buffer<T> packed(std::max(plan.packed_size, plan.transposed_size));
+    pack_weight(plan, values, packed.data(), in_parallel);
+    const auto split = split_weight(kernel, plan, packed.data(), false, in_parallel);
+    pack_transposed_weight(plan, values, packed.data(), in_parallel);
+    const auto split_transposed = split_weight(kernel, plan, packed.data(), true, in_parallel);
+    if (!split || !split_transposed) return false;
+    packed = Buffer<T>(0);
+    const ForwardProblem<T> forward{plan, mirrored.data(), gradient.const_data_ptr(), nullptr, nullptr,
+                                    needs.input ? grad_input.mutable_data_ptr() : nullptr, layout, nullptr, split->data()};
+    const BackwardProblem<T> backward{plan,  mirrored.data(), input.const_data_ptr(), gradient.const_data_ptr(),
+                                      nullptr, nullptr, needs.weight, needs.positions, false, layout, nullptr,
+                                      split_transposed->data()};
+    const MirroredProblem<T> problem{forward, backward, needs.bias};
+    return over_slots(sums, [&](int64_t slot, int64_t slots) {
+      return kernel.mirrored_backward(problem, slot, slots, sums[slot]);
+    });
+  }
+
+  // Whether f(slot, slots) has returned true for every slot.
+  template <class F>
+  static bool over_slots(const std::vector<SlotSums<T>>& sums, const F& f) {
     std::atomic<bool> stands = true;
     const int64_t slots = static_cast<int64_t>(sums.size());
     in_parallel(slots, [&](int64_t begin, int64_t end) {
       for (int64_t slot = begin; slot < end; ++slot) {
-        if (!kernel.backward(problem, slot, slots, sums[slot])) stands = false;
+        if (!f(slot, slots)) stands = false;
       }
     });
     return stands;
@@ -307,8 +342,9 @@ Gradients backward(const Tensor& grad_output, const Tensor& input, const Tensor&
   Tensor grad_weight;
   const BackwardCall<T> call{g,           synapses.data(), gradient,       image, plain_weight, needs,
                              grad_input, grad_weight,     grad_positions, grad_bias, layout};
-  const Kernels<T>& kernel = kernels_for<T>(g, layout.element);
-  if (!call.compute(kernel)) call.compute(*kernel.others);
+  const bool mirrors = layout.element == Element::kOwn && kernels<T>().mirrors != nullptr && kernels<T>().mirrors(g);
+  const Kernels<T>& kernel = mirrors ? kernels<T>() : kernels_for<T>(g, layout.element);
+  if (!call.compute(kernel, mirrors)) call.compute(*kernel.others, false);
   return {grad_input, grad_weight, grad_positions, grad_bias};
 }
 

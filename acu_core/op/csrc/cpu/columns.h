@@ -61,6 +61,9 @@ ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   int64_t c = 0;
   for (; c + kPanel<T> <= channels; c += kPanel<T>) f(Chunk<S, kPanelVectors>{}, c);
   for (; c + S::kLanes <= channels; c += S::kLanes) f(Chunk<S, 1>{}, c);
+  if constexpr (S::kLanes > 8) {
+    for (; c + Half<T>::kLanes <= channels; c += Half<T>::kLanes) f(Chunk<Half<T>, 1>{}, c);
+  }
   if constexpr (S::kLanes > 4) {
     for (; c + 4 <= channels; c += 4) f(Chunk<Four<T>, 1>{}, c);
   }

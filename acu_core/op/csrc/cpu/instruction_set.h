@@ -36,6 +36,13 @@ const Kernels<T>& kernels_for(const Geometry& g, Element element) {
   return suits ? best : *best.others;
 }
 
+// The same for spreading, of tensors that hold T.
+template <class T>
+const Kernels<T>& kernels_for_spread(const Geometry& g) {
+  const Kernels<T>& best = kernels<T>();
+  return best.suits_spread == nullptr || best.suits_spread(g) ? best : *best.others;
+}
+
 namespace baseline {
 template <class T>
 const Kernels<T>& table();

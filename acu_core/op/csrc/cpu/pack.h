@@ -24,18 +24,32 @@ void over_blocks(const Plan& plan, const Parallel& parallel, const F& f) {
   });
 }
 
+// Where in the weight an output, a channel that it reads and a synapse are: elements from each to the next. The weight of a
+// mirrored convolution is that of the convolution itself.
+struct WeightSteps {
+  int64_t output, channel, synapses;
+
+  explicit WeightSteps(const Geometry& g)
+      : output(g.channels_per_group() * g.synapses), channel(g.synapses), synapses(g.synapses) {
+    if (!g.mirrored()) return;
+    synapses = output = g.synapses / g.shapes;
+    channel = g.outputs * synapses;
+  }
+};
+
 // Where each column of a block is found in the weight of the segment's first output, in the order of the columns (see
 // chunk_channels); -1: a padded channel, which has none.
 inline std::vector<int64_t> columns_in_weight(const Plan& plan, const SegmentPlan& part, const Block& block) {
   const Geometry& g = plan.geometry;
   std::vector<int64_t> places;
-  const int64_t first = part.segment.out_begin * g.channels_per_group() * g.synapses;
+  const WeightSteps steps(g);
+  const int64_t first = part.segment.out_begin * steps.output;
   for (int64_t c = block.channel_begin; c < block.channel_end;) {
     const int64_t together = chunk_channels(plan.sizes, block.channel_end - c);
     for (int64_t k = block.synapse_begin; k < block.synapse_end; ++k) {
       for (int64_t i = c; i < c + together; ++i) {
-        const int64_t channel = i - part.segment.in_begin;
-        places.push_back(i < g.channels ? first + channel * g.synapses + k : -1);
+        const int64_t channel = g.first_channel(k) + i - part.segment.in_begin;
+        places.push_back(i < g.channels ? first + channel * steps.channel + k % steps.synapses : -1);
       }
     }
     c += together;
@@ -103,7 +117,7 @@ void pack_weight(const Plan& plan, const E* weight, T* packed, const Parallel& p
     });
     return;
   }
-  const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
+  const int64_t output_step = WeightSteps(plan.geometry).output, panel = plan.panel;
   over_blocks(plan, parallel, [&](const SegmentPlan& part, const Block& block) {
     const std::vector<int64_t> places = columns_in_weight(plan, part, block);
     const int64_t columns = block.columns(), outputs = part.outputs();
@@ -127,7 +141,7 @@ template <class F>
 void for_each_transposed(const Plan& plan, const SegmentPlan& part, const Block& block, const F& f) {
   if (plan.few_channels) return for_each_transposed_of_few_channels(plan, part, block, f);
   const std::vector<int64_t> places = columns_in_weight(plan, part, block);
-  const int64_t output_step = plan.geometry.channels_per_group() * plan.geometry.synapses, panel = plan.panel;
+  const int64_t output_step = WeightSteps(plan.geometry).output, panel = plan.panel;
   const int64_t columns = block.columns();
   const int64_t begin = block.transposed_offset, outputs = part.outputs();
   // One output after the other, whose weights stand next to each other.

@@ -102,13 +102,14 @@ constexpr int64_t split_elements(int64_t columns, int64_t depth) {
   return ceil_div(columns, 16) * ceil_div(depth, 32) * 3 * 16 * 32;
 }
 
-// How many of `left` channels the column pass takes together: a panel, a vector, four where a vector is wider, or one. Each
+// How many of `left` channels the column pass takes together: a panel, a vector, or what is narrower than that. Each
 // width divides the wider ones, so that no chunk lies across two panels. Columns are laid out by these chunks: over_chunks
 // (columns.h) walks them, columns_of (columns.h) finds them, columns_in_weight (pack.h) packs for them.
 constexpr int64_t chunk_channels(const Sizes& sizes, int64_t left) {
   if (left >= sizes.panel) return sizes.panel;
-  if (left >= sizes.vector) return sizes.vector;
-  return left >= 4 ? 4 : 1;
+  int64_t lanes = sizes.vector;
+  while (lanes > left) lanes = narrower(lanes);
+  return lanes;
 }
 
 // Output pixels of a tile of a depthwise convolution, about: for these and for as many of the input a vector each, which
@@ -138,7 +139,7 @@ struct Plan {
     few_channels = g.groups == 1 && (g.channels == 1 || g.channels == 3) && g.stride.w == 1 &&
                    g.synapses * g.channels <= sizes.block_columns;
     // Three channels would go one by one, four go together. Each group would need padding of its own.
-    padded_channels = g.groups == 1 && !few_channels ? round_up(g.channels, 4) : g.channels;
+    padded_channels = g.groups == 1 && !few_channels && !g.mirrored() ? round_up(g.channels, 4) : g.channels;
     cut_into_tiles(slots);
     for (const Segment& segment : cut_into_segments(g)) {
       segments.push_back({segment, {}});
@@ -225,7 +226,8 @@ struct Plan {
       return;
     }
     const int64_t begin = plan.segment.in_begin;
-    const int64_t end = geometry.groups == 1 ? padded_channels : plan.segment.in_end, channels = end - begin;
+    const bool padded = geometry.groups == 1 && !geometry.mirrored();
+    const int64_t end = padded ? padded_channels : plan.segment.in_end, channels = end - begin;
     const int64_t synapses = geometry.synapses;
     // A tile of interleaved images has more pixels, and the buffer should not be larger.
     const int64_t most_columns = interleaves ? sizes.block_columns / 2 : sizes.block_columns;
@@ -249,6 +251,20 @@ struct Plan {
     }
   }
 
+  // The most output rows that one of `slots` has when tiles are of so many.
+  int64_t rows_of_busiest(int64_t slots, int64_t rows) const {
+    const Geometry& g = geometry;
+    const int64_t per_image = ceil_div(g.out_height, rows), tiles = g.images * per_image;
+    const auto rows_before = [&](int64_t tile) {
+      return tile / per_image * g.out_height + std::min(tile % per_image * rows, g.out_height);
+    };
+    int64_t most = 0;
+    for (int64_t slot = 0; slot < slots; ++slot) {
+      most = std::max(most, rows_before(tiles * (slot + 1) / slots) - rows_before(tiles * slot / slots));
+    }
+    return most;
+  }
+
   void cut_into_tiles(int64_t slots) {
     const Geometry& g = geometry;
     // Fewer pixels than that only when there is otherwise no work for every slot.
@@ -261,7 +277,9 @@ struct Plan {
       images_per_tile = std::clamp<int64_t>(target / g.out_pixels(), 1, std::max<int64_t>(g.images, 1));
       tiles_per_image_group = 1;
     } else if (g.out_width <= target) {
-      rows_per_tile = ceil_div(g.out_height, ceil_div(g.out_pixels(), target));
+      // As many pixels or more, or no more than that, where the busiest slot has less to do then.
+      const int64_t more = ceil_div(g.out_height, ceil_div(g.out_pixels(), target)), fewer = target / g.out_width;
+      rows_per_tile = rows_of_busiest(slots, fewer) < rows_of_busiest(slots, more) ? fewer : more;
       tiles_per_image_group = ceil_div(g.out_height, rows_per_tile);
     } else {
       rows_per_tile = 1;

@@ -64,6 +64,15 @@ struct BackwardProblem {
   const uint16_t* split_weight = nullptr;
 };
 
+// Of a mirrored plan: "forward" makes the gradient of the input from that of the output, and "backward" the other gradients, where
+// the gradient of the output stands for the input and the input for the gradient of the output.
+template <class T>
+struct MirroredProblem {
+  const ForwardProblem<T>& forward;  // its output is null when not needed
+  const BackwardProblem<T>& backward;
+  bool need_bias;
+};
+
 // Rows of an image's gradient that more than one slot adds to, where a slot begins or ends within an image: kept apart, so
 // that no two slots write one place, and added in the order of the slots at the end.
 template <class T>
@@ -98,11 +107,15 @@ struct Kernels {
   bool (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   bool (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
   bool (*spread)(const SpreadProblem<T>&, int64_t portion);  // whether all that was written is finite
-  // Of kernels that split floats, else null: splits the packed weight of a block, or the transposed one, and returns whether all
-  // of it is finite; what they suit; and what computes the rest.
-  bool (*split_weight)(const SegmentPlan&, const Block&, bool transposed, const T* packed, uint16_t* to) = nullptr;
+  // Of kernels that split floats, else null: splits a packed weight, panels of `depth` rows, and returns whether all of it is
+  // finite; what they suit; and what computes the rest.
+  bool (*split_weight)(int64_t depth, int64_t width, const T* packed, uint16_t* to) = nullptr;
   bool (*suits)(const Geometry&) = nullptr;
+  bool (*suits_spread)(const Geometry&) = nullptr;
   const Kernels<T>* others = nullptr;
+  // Backward from the output's side, if there is one, and where it is faster than `backward`.
+  bool (*mirrored_backward)(const MirroredProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums) = nullptr;
+  bool (*mirrors)(const Geometry&) = nullptr;
 };
 
 }  // namespace acu

@@ -10,23 +10,6 @@
 
 namespace acu::ACU_INSTRUCTION_SET {
 
-// See Kernels.
-inline bool split_weight(const SegmentPlan& part, const Block& block, bool transposed, const float* packed, uint16_t* to) {
-  const TileRegisters registers;
-  FiniteCheck check;
-  const int64_t width = transposed ? block.columns() : part.outputs();
-  const int64_t depth = transposed ? part.outputs() : block.columns();
-  for (int64_t column = 0; column < width; column += kTileSide, to += side_size(depth)) {
-    const float* from = packed + column / kPanel<float> * depth * kPanel<float> + column % kPanel<float>;
-    split_columns<HalfStep::kRight>(depth, to, [&](int64_t row) {
-      const auto value = load<Wide<float>>(from + row * kPanel<float>);
-      check.look_at(value);
-      return value;
-    });
-  }
-  return check.is_good();
-}
-
 // Of one thread: its tile registers, and what it has split.
 class SplitProducts {
  public:
@@ -39,9 +22,9 @@ class SplitProducts {
     for (const SegmentPlan& part : plan_.segments) outputs = std::max(outputs, part.outputs());
     const int64_t pixels = plan_.largest_tile();
     pixel_tiles_ = ceil_div(pixels, kTileSide);
-    columns_ = Buffer<uint16_t>(2 * side_size(pixels));
-    pairs_ = Buffer<uint16_t>(side_size(pixels));
     gradient_ = Buffer<uint16_t>(pixel_tiles_ * side_size(outputs));
+    for (Buffer<uint16_t>& columns : columns_) columns = Buffer<uint16_t>(2 * side_size(pixels));
+    pairs_ = Buffer<uint16_t>(side_size(pixels));
     transposed_ = Buffer<uint16_t>(ceil_div(outputs, kTileSide) * side_size(pixels));
   }
 
@@ -71,7 +54,7 @@ class SplitProducts {
       const int64_t rows = std::min(pixels - p, kRows), next = p + kRows;
       const bool is_next_whole = next + kRows <= pixels;
       uint16_t* const to_next = rows_[1 - turn].data();
-      const Side left = side_of_rows(rows_[turn].data(), kRowTiles);
+      const Side left = rows_side(rows_[turn].data(), kRowTiles);
       // While the tile registers multiply, the vector units split the next rows.
       SplitBeside beside{plan_, columns + next * kPanel<float>, to_next, is_next_whole ? depth / kTileDepth : 0};
       over_tile_sums(ceil_div(rows, kTileSide), ceil_div(outputs, kTileSide), [&](auto sums, int64_t i, int64_t j) {
@@ -111,45 +94,62 @@ class SplitProducts {
   // Before the walk: gradient of the columns (pixels x columns) = gradient (pixels x outputs) * weight^T.
   void gradient_to_columns(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, float* buffer) {
     const int64_t outputs = part.outputs(), tiles = ceil_div(block.columns(), kTileSide);
-    const Side left = side_of_rows(gradient_.data(), pixel_tiles_);
+    const Side left = rows_side(gradient_.data(), pixel_tiles_);
     const Side right = packed_side(weight_ + block.split_transposed_offset, outputs);
-    for (int64_t first = 0; first < tiles; first += 2) {
-      const int64_t together = std::min<int64_t>(2, tiles - first);
-      over_tile_sums(ceil_div(pixels, kTileSide), together, [&](auto sums, int64_t i, int64_t j) {
-        const int64_t row = i * kTileSide, v = first + j;
-        if (row + sums.kRows * kTileSide <= pixels) {
-          Nothing nothing;
-          sums.multiply(outputs, left.from(i), right.from(v), unread_, nothing);
-          sums.store(kPanel<float>, [&](int64_t tile_row, int64_t tile) {
-            return in_buffer(buffer, row + tile_row * kTileSide, v + tile);
-          });
-          return;
-        }
-        multiply<Result::kStore>(sums, outputs, left.from(i), right.from(v), pixels - row, 2 * kTileSide, kPanel<float>,
-                                 [&](int64_t r, int64_t tile) { return in_buffer(buffer, row + r, v + tile); });
-      });
+    const auto place = [&](int64_t row, int64_t v) { return in_buffer(buffer, row, v); };
+    // Where the depth is short, whole panels of whole tiles of pixels.
+    const int64_t rows = pixels / kTileSide;
+    int64_t panels_end = 0;
+    for (; outputs <= kShallowDepth && panels_end + kPanelVectors <= tiles; panels_end += kPanelVectors) {
+      ShallowSums<kPanelVectors>::multiply(rows, outputs, left, right.from(panels_end), kPanel<float>,
+                                           [&](int64_t i, int64_t j) { return place(i * kTileSide, panels_end + j); });
     }
+    // The rest: as many columns at a time as take half of the first-level cache, while the pixels pass.
+    const int64_t most = std::max<int64_t>(24 * 1024 / (2 * side_size(outputs)) / 2 * 2, 2);
+    const auto multiply_rest = [&](int64_t first_row, int64_t first, int64_t end) {
+      for (; first < end; first += most) {
+        const int64_t together = std::min(most, end - first);
+        over_tile_sums(ceil_div(pixels, kTileSide) - first_row, together, [&](auto sums, int64_t i, int64_t j) {
+          const int64_t tile_row = first_row + i, row = tile_row * kTileSide, v = first + j;
+          multiply<Result::kStore>(sums, outputs, left.from(tile_row), right.from(v), pixels - row, 2 * kTileSide,
+                                   kPanel<float>, [&](int64_t r, int64_t tile) { return place(row + r, v + tile); });
+        });
+      }
+    };
+    multiply_rest(rows, 0, panels_end);
+    multiply_rest(0, panels_end, tiles);
   }
 
   // After the walk: gradient of the weight (outputs x columns) += gradient^T * columns, in the layout of the transposed weight.
   void columns_to_weight(const SegmentPlan& part, const Block& block, int64_t pixels, const Sight&, const float* buffer,
                          float* grad_weight) {
-    const int64_t outputs = part.outputs(), tiles = ceil_div(block.columns(), kTileSide);
-    const Side left = packed_side(transposed_.data(), pixels), right = packed_side(columns_.data(), pixels);
-    for (int64_t first = 0; first < tiles; first += 2) {
-      const int64_t together = std::min<int64_t>(2, tiles - first);
-      for (int64_t v = first; v < first + together; ++v) {
-        split_some<HalfStep::kRight>(pixels, in_buffer(buffer, 0, v), kPanel<float>, block.columns() - v * kTileSide,
-                                 columns_.data() + (v - first) * side_size(pixels));
+    const int64_t outputs = part.outputs(), tiles = ceil_div(block.columns(), kTileSide), whole = pixels / kTileDepth;
+    const Side left = packed_side(transposed_.data(), pixels);
+    const auto split = [&](int64_t first, int64_t row, uint16_t* to) {
+      for (int64_t v = first; v < std::min(first + 2, tiles); ++v, to += side_size(pixels)) {
+        split_some<HalfStep::kRight>(pixels - row, in_buffer(buffer, row, v), kPanel<float>, block.columns() - v * kTileSide,
+                                     to + side_size(row));
       }
-      over_tile_sums(ceil_div(outputs, kTileSide), together, [&](auto sums, int64_t i, int64_t j) {
+    };
+    split(0, 0, columns_[0].data());
+    for (int64_t first = 0, turn = 0; first < tiles; first += 2, turn = 1 - turn) {
+      const int64_t next = first + 2;
+      const bool is_next_whole = (next + 2) * kTileSide <= block.columns();
+      uint16_t* const to_next = columns_[1 - turn].data();
+      const Side right = packed_side(columns_[turn].data(), pixels);
+      ColumnsBeside beside{{in_buffer(buffer, 0, next), in_buffer(buffer, 0, next + 1)},
+                           {to_next, to_next + side_size(pixels)},
+                           is_next_whole ? whole : 0};
+      over_tile_sums(ceil_div(outputs, kTileSide), std::min<int64_t>(2, tiles - first), [&](auto sums, int64_t i, int64_t j) {
         const int64_t o = i * kTileSide;
         multiply<Result::kAdd>(sums, pixels, left.from(i), right.from(j), outputs - o, 2 * kTileSide, kPanel<float>,
                                [&](int64_t row, int64_t tile) {
           const int64_t v = first + j + tile;
           return grad_weight + (v / kPanelVectors * outputs + o + row) * kPanel<float> + v % kPanelVectors * kTileSide;
-        });
+        }, beside);
       });
+      beside.finish();
+      split(next, is_next_whole ? whole * kTileDepth : 0, to_next);
     }
   }
 
@@ -172,11 +172,6 @@ class SplitProducts {
   template <class T>
   static ACU_INLINE T* vector_of(const Plan& plan, T* buffer, int64_t v) {
     return buffer + v / kPanelVectors * plan.panel_step() + v % kPanelVectors * kTileSide;
-  }
-
-  // A left side as split_rows leaves it: [step][part][tile].
-  static Side side_of_rows(const uint16_t* tiles, int64_t count) {
-    return {tiles, count * kTileElements, kParts * count * kTileElements, kTileElements};
   }
 
   // The whole steps of kRows rows of columns, split a few rows at a time.
@@ -202,6 +197,36 @@ class SplitProducts {
       to += (kParts - 1) * kRowTiles * kTileElements;
       low = vector_of(plan, columns, 2 * step);
       high = vector_of(plan, columns, 2 * step + 1);
+    }
+
+    ACU_INLINE void finish() {
+      while (step < steps) do_some<1>();
+    }
+  };
+
+  // The whole steps of two tiles of columns with pixels as depth, a few pixels at a time: a step of one, then of the other.
+  struct ColumnsBeside {
+    const float* from[2];
+    uint16_t* to[2];
+    int64_t steps;
+    int64_t step = 0, row = 0;
+    bool second = false;
+
+    template <int PRODUCTS>
+    ACU_INLINE void do_some() {
+      static_assert(kTileSide % PRODUCTS == 0);
+      if (step == steps) return;
+#pragma GCC unroll 4
+      for (int i = 0; i < PRODUCTS; ++i) {
+        write_step(load<S>(from[0]), load<S>(from[0] + kTileSide * kPanel<float>), to[0], kTileElements);
+        from[0] += kPanel<float>, to[0] += kTileDepth;
+      }
+      if ((row += PRODUCTS) < kTileSide) return;
+      row = 0;
+      from[0] += kTileSide * kPanel<float>, to[0] += (kParts - 1) * kTileElements;
+      std::swap(from[0], from[1]), std::swap(to[0], to[1]);
+      second = !second;
+      if (!second) ++step;
     }
 
     ACU_INLINE void finish() {
@@ -246,7 +271,7 @@ class SplitProducts {
       }
     }
     if (ends_with_half(depth)) Sums::add_half_step(now, right);
-    Sums::store(results_);
+    Sums::store(kTileSide, [&](int64_t i, int64_t j) { return results_ + (i * Sums::kColumns + j) * kTileSide * kTileSide; });
     for (int64_t i = 0; i < kTiles; ++i) {
       for (int64_t j = 0; j < Sums::kColumns; ++j) {
         put<RESULT>(results_ + (i * Sums::kColumns + j) * kTileSide * kTileSide, kTileSide, outputs - j * kTileSide,
@@ -319,7 +344,7 @@ class SplitProducts {
   FiniteCheck check_;
   int64_t pixel_tiles_ = 0;
   Buffer<uint16_t> rows_[2];                        // forward's: columns of a few tiles of pixels, and of the next
-  Buffer<uint16_t> columns_;                        // backward's: two tiles of columns
+  Buffer<uint16_t> columns_[2];                     // backward's: two tiles of columns, and the next two
   Buffer<uint16_t> gradient_, pairs_, transposed_;  // a left side with pixels as rows, and one with outputs as rows
   alignas(64) float results_[6 * kTileSide * kTileSide];
   alignas(64) uint16_t unread_[kTileElements];

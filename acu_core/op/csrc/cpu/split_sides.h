@@ -16,6 +16,11 @@ inline Side packed_side(const uint16_t* tiles, int64_t depth) {
   return {tiles, kTileElements, kParts * kTileElements, side_size(depth)};
 }
 
+// A side as split_rows leaves it: [step][part][tile].
+inline Side rows_side(const uint16_t* tiles, int64_t count) {
+  return {tiles, count * kTileElements, kParts * count * kTileElements, kTileElements};
+}
+
 // Splits the rows of a depth, one tile wide: f(row) are 16 floats of it.
 template <HalfStep HALF, class F>
 ACU_INLINE void split_columns(int64_t depth, uint16_t* to, const F& f) {
@@ -36,6 +41,21 @@ ACU_INLINE void split_columns(int64_t depth, uint16_t* to, const F& f) {
       write_step(low, kTileSide + j < left ? f(row + kTileSide + j) : V{}, to + j * kTileDepth, kTileElements);
     }
   }
+}
+
+// See Kernels.
+inline bool split_weight(int64_t depth, int64_t width, const float* packed, uint16_t* to) {
+  const TileRegisters registers;
+  FiniteCheck check;
+  for (int64_t column = 0; column < width; column += kTileSide, to += side_size(depth)) {
+    const float* from = packed + column / kPanel<float> * depth * kPanel<float> + column % kPanel<float>;
+    split_columns<HalfStep::kRight>(depth, to, [&](int64_t row) {
+      const auto value = load<Wide<float>>(from + row * kPanel<float>);
+      check.look_at(value);
+      return value;
+    });
+  }
+  return check.is_good();
 }
 
 inline __attribute__((noinline)) void write_steps(int64_t rows, const float* low, const float* high, int64_t step,

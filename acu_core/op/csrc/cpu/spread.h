@@ -2,21 +2,10 @@
 
 #pragma once
 
-#include "spread_plan.h"
+#include "pixel_products.h"
 #include "tile.h"
 
 namespace acu::ACU_INSTRUCTION_SET {
-
-// products[p][lane] = sum over c of input[p][c] * weight[c][lane]
-template <class T>
-void multiply_pixels(int64_t pixels, int64_t channels, const T* input, const T* weight, T* products) {
-  over_micro_rows(pixels, [&](auto rows, int64_t p) {
-    Accumulators<T, rows> sums;
-    sums.template start<Result::kStore>(nullptr, 0);
-    sums.add(channels, input + p * channels, channels, 1, weight);
-    sums.finish(products + p * kPanel<T>, kPanel<T>);
-  });
-}
 
 // Where a strand's products of one row of the input go: output rows `upper` and, above it, `lower` (null outside), and of
 // their columns to first + x and the one before it.
@@ -92,11 +81,12 @@ void spread_strand(const SpreadProblem<T>& problem, const Strand& strand, int64_
 
 template <class T>
 void spread_strands(const SpreadProblem<T>& problem, int64_t panel, int64_t y, int64_t rows, const T* products,
-                    const OutputRows<T>& out) {
+                    const OutputRows<T>& out, PixelProducts<T>& pixel_products) {
   const SpreadPlan& plan = problem.plan;
   for (int64_t i = plan.first_of[panel]; i < plan.first_of[panel + 1]; ++i) {
     const Strand& strand = plan.strands[i];
     const T* from = products + strand.column % plan.panel;
+    pixel_products.stay_awake();
     with_lanes<T>(strand.lanes, [&](auto lanes) { spread_strand<T, decltype(lanes)>(problem, strand, y, rows, from, out); });
   }
 }
@@ -123,7 +113,8 @@ bool forward_by_spreading(const SpreadProblem<T>& problem, int64_t portion) {
   OutputRows<T> out{nullptr, g.out_height * piece / plan.pieces, g.out_height * (piece + 1) / plan.pieces};
   const int64_t pixels = (out.row_end - out.row_begin) * g.out_width, first = out.row_begin * g.out_width;
   const int64_t rows_at_once = std::max<int64_t>(plan.tile_pixels / g.width, 1);
-  Buffer<T> products(rows_at_once * g.width * kPanel<T>);
+  PixelProducts<T> pixel_products(problem, rows_at_once * g.width);
+  Buffer<T> products(pixel_products.room(rows_at_once * g.width) * kPanel<T>);
   Buffer<T> input_copy(problem.channels_last ? 0 : rows_at_once * g.width * g.channels);
   Buffer<T> output_copy(problem.channels_last ? 0 : pixels * g.outputs);
   out.data = problem.channels_last ? problem.output + (image * g.out_pixels() + first) * g.outputs : output_copy.data();
@@ -140,10 +131,10 @@ bool forward_by_spreading(const SpreadProblem<T>& problem, int64_t portion) {
                 g.height * g.width, input_copy.data(), g.channels);
       input = input_copy.data();
     }
+    pixel_products.take_pixels(rows * g.width, input);
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
-      multiply_pixels(rows * g.width, g.channels, input, problem.packed_weight + panel * g.channels * kPanel<T>,
-                      products.data());
-      spread_strands(problem, panel, y, rows, products.data(), out);
+      pixel_products.multiply(panel, products.data());
+      spread_strands(problem, panel, y, rows, products.data(), out, pixel_products);
     }
   }
   const bool finite = all_finite(pixels * g.outputs, out.data);

@@ -89,6 +89,7 @@ struct SpreadProblem {
   const T* bias;  // or null
   T* output;
   bool channels_last;
+  const uint16_t* split_weight = nullptr;  // where the kernels split it
 };
 
 }  // namespace acu

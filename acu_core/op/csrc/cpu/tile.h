@@ -158,7 +158,10 @@ class Images {
 template <class T>
 Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse) {
   const Geometry& g = plan.geometry;
-  Walk<T> walk{T(1) - synapse.fraction_y, synapse.fraction_y, T(1) - synapse.fraction_x, synapse.fraction_x,
+  T upper = T(1) - synapse.fraction_y, lower = synapse.fraction_y;
+  T left = T(1) - synapse.fraction_x, right = synapse.fraction_x;
+  if (g.mirrored()) std::swap(upper, lower), std::swap(left, right);
+  Walk<T> walk{upper, lower, left, right,
                tile.column * g.stride.w - g.padding.left + synapse.column, g.stride.w, tile.width,
                g.width, plan.padded_channels, tile.pixel_step() * kPanel<T>, {}, {}};
   walk.find_spans();
@@ -215,10 +218,11 @@ void fill_columns(const Plan& plan, const Tile& tile, const Images<T>& images, c
   look_around(plan, tile, synapses + block.synapse_begin, block, walks, true, sight);
   const int64_t image_step = g.stride.h * g.width * plan.padded_channels;
   over_chunks<T>(block.channels(), [&](auto chunk, int64_t c) {
-    const auto row_at = [&](int64_t n, int64_t y) {
-      return y >= 0 && y < g.height ? images.row(n, y) + block.channel_begin + c : nullptr;
-    };
     for (int64_t k = 0; k < block.synapses(); ++k) {
+      const int64_t channel = g.first_channel(block.synapse_begin + k) + block.channel_begin + c;
+      const auto row_at = [&](int64_t n, int64_t y) {
+        return y >= 0 && y < g.height ? images.row(n, y) + channel : nullptr;
+      };
       const Walk<T>& walk = walks[k];
       T* first = columns_of(chunk, plan, block, c, k, columns);
       for (int64_t n = 0; n < tile.images; ++n) {

@@ -223,7 +223,7 @@ void walk_back_over_columns(const Plan& plan, const Tile& tile, const Images<T>&
         clear_columns<T, typename decltype(chunk)::S, decltype(chunk)::kVectors>(at, step, 0, tile.width);
         return;
       }
-      const int64_t channel = block.channel_begin + c;
+      const int64_t channel = g.first_channel(block.synapse_begin + k) + block.channel_begin + c;
       WalkBack<T> rows{scratch.zeros(), scratch.zeros(), nullptr, nullptr, scratch.sum_y(k), scratch.sum_x(k)};
       if (has_upper) rows.upper = images.row(n, y) + channel;
       if (has_lower) rows.lower = images.row(n, y + 1) + channel;

@@ -58,7 +58,7 @@ struct TileSums {
       load_right(b + 2 * right.part, right), add_beside();
       load_right(b, right), add_beside();
       // On Sapphire Rapids the first store of a tile for 2,048 cycles takes 1,000: something falls asleep.
-      store_tile<ROWS * COLUMNS>(unread, 64);
+      if (i % 4 == 0) store_tile<ROWS * COLUMNS>(unread, 64);
     }
     if (!ends_with_half(depth)) return;
     for (int part = 0; part < kParts; ++part) {
@@ -123,9 +123,13 @@ struct NarrowSums {
     }
   }
 
-  // [row][column] of tiles.
-  static ACU_INLINE void store(float* to) {
-    unrolled<kRows * COLUMNS>([&](auto i) { store_tile<i>(to + i * kTileSide * kTileSide, kTileSide * sizeof(float)); });
+  // See TileSums.
+  template <class Place>
+  static ACU_INLINE void store(int64_t row, const Place& place) {
+    unrolled<kRows>([&](auto i) {
+      constexpr int kRow = i;
+      unrolled<COLUMNS>([&](auto j) { store_tile<kRow * COLUMNS + j>(place(kRow, j), row * sizeof(float)); });
+    });
   }
 
  private:
@@ -140,6 +144,86 @@ struct NarrowSums {
         multiply_tiles<kRow * COLUMNS + kColumn, 6, 7>();
       });
       beside(row);
+    });
+  }
+};
+
+// Rows of tiles of a result, one after the other and a few tiles wide, where the depth is short: in two sets of registers, so that
+// one is stored while the other adds up. (Else the multiplier waits for the last product of each result, which takes 52 cycles,
+// and for the first loads of the next.)
+constexpr int64_t kShallowDepth = 96;  // three tiles of it are half of the first-level cache
+
+template <int COLUMNS>
+struct ShallowSums {
+  static_assert(2 * COLUMNS + 2 <= 8);
+
+  // `rows` tiles of rows. place(i, j): see TileSums.
+  template <class Place>
+  static ACU_INLINE void multiply(int64_t rows, int64_t depth, const Side& left, const Side& right, int64_t row_length,
+                                  const Place& place) {
+    if (rows == 0) return;
+    add_row<0>(depth, left, right, [](auto) {});
+    int64_t i = 1;
+    const auto store_before = [&](auto set, int64_t before) {
+      return [&place, row_length, before](auto j) __attribute__((always_inline)) {
+        constexpr int kFirst = decltype(set)::value * COLUMNS, kColumn = j;
+        store_tile<kFirst + kColumn>(place(before, kColumn), row_length * sizeof(float));
+      };
+    };
+    constexpr std::integral_constant<int, 0> kFirst;
+    constexpr std::integral_constant<int, 1> kSecond;
+    for (; i + 1 < rows; i += 2) {
+      add_row<1>(depth, left.from(i), right, store_before(kFirst, i - 1));
+      add_row<0>(depth, left.from(i + 1), right, store_before(kSecond, i));
+    }
+    if (i < rows) {
+      add_row<1>(depth, left.from(i), right, store_before(kFirst, i - 1));
+      unrolled<COLUMNS>(store_before(kSecond, i));
+    } else {
+      unrolled<COLUMNS>(store_before(kFirst, i - 1));
+    }
+  }
+
+ private:
+  // A row of the result, in registers. store(j) puts down tile j of the one before.
+  template <int SET, class Store>
+  static ACU_INLINE void add_row(int64_t depth, const Side& left, const Side& right, const Store& store) {
+    constexpr int kLeftParts[] = {2, 1, 1, 0, 0, 0}, kRightParts[] = {0, 0, 1, 1, 2, 0};
+    unrolled<COLUMNS>([](auto j) { clear_tile<SET * COLUMNS + j>(); });
+    const uint16_t *a = left.tiles, *b = right.tiles;
+    const auto add_step = [&](const auto& beside) __attribute__((always_inline)) {
+      unrolled<6>([&](auto product) {
+        constexpr int kProduct = product;
+        if constexpr (kProduct == 0 || kLeftParts[kProduct] != kLeftParts[kProduct - 1]) {
+          load_tile<6>(a + kLeftParts[kProduct] * left.part, 64);
+        }
+        add<SET>(b + kRightParts[kProduct] * right.part, right.next);
+        beside(product);
+      });
+      a += left.step, b += right.step;
+    };
+    const int64_t steps = whole_steps(depth);
+    if (steps > 0) {
+      add_step([&](auto product) __attribute__((always_inline)) {
+        if constexpr (product < COLUMNS) store(product);
+      });
+      for (int64_t i = 1; i < steps; ++i) add_step([](auto) {});
+    } else {
+      unrolled<COLUMNS>(store);
+    }
+    if (!ends_with_half(depth)) return;
+    for (int part = 0; part < kParts; ++part) {
+      load_tile<6>(a + part * left.part, 64);
+      add<SET>(b + part * right.part, right.next);
+    }
+  }
+
+  template <int SET>
+  static ACU_INLINE void add(const uint16_t* right, int64_t next) {
+    unrolled<COLUMNS>([&](auto j) __attribute__((always_inline)) {
+      constexpr int kColumn = j;
+      load_tile<7>(right + kColumn * next, 64);
+      multiply_tiles<SET * COLUMNS + kColumn, 6, 7>();
     });
   }
 };
