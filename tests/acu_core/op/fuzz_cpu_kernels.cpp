@@ -71,18 +71,20 @@ bool all_written(const std::vector<E>& values, const char* name) {
 // Sizes around the borders of tiles, blocks, panels and vectors; depthwise, grouped and wide problems among them.
 bool draw_geometry(Geometry& g) {
   const bool depthwise = one_in(5), deep = one_in(6), wide = one_in(6);
-  bool several_shapes = false;
+  bool alone = false;  // no groups and no stride, so that forward may spread
   g.images = one_in(3) ? between(8, 20) : between(1, 7);
   g.groups = depthwise ? between(2, 600) : one_in(3) ? between(2, 4) : 1;
   g.channels = depthwise ? g.groups : g.groups * (deep ? between(1, 900) : between(1, 20));
   g.outputs = depthwise ? g.groups : g.groups * between(1, 20);
   if (!depthwise && one_in(3)) {
     // As many as fill tile registers.
-    g.groups = between(1, 2), g.channels = g.groups * between(32, 60), g.outputs = g.groups * between(32, 70);
-    several_shapes = !one_in(3);
+    g.groups = between(1, 2);
+    g.channels = g.groups * (one_in(4) ? between(97, 150) : between(32, 60));
+    g.outputs = g.groups * (one_in(4) ? between(97, 150) : between(32, 70));
+    alone = one_in(2);
   }
   g.position_groups = 1;
-  for (int64_t groups = several_shapes ? between(2, 20) : between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
+  for (int64_t groups = alone ? between(1, 20) : between(1, 6); groups > 1 && g.position_groups == 1; --groups) {
     if (g.outputs % groups == 0) g.position_groups = groups;
   }
   if (depthwise && one_in(3)) g.position_groups = g.channels;
@@ -90,7 +92,7 @@ bool draw_geometry(Geometry& g) {
   g.width = wide ? between(180, 500) : one_in(4) ? 1 : between(1, 14);
   g.synapses = between(1, 9);
   g.stride = {between(1, 4), between(1, 4)};
-  if (several_shapes) g.groups = 1, g.stride = {1, 1};
+  if (alone) g.groups = 1, g.stride = {1, 1};
   if (!depthwise && one_in(4)) {
     // One or three channels at stride 1 take a path of their own.
     g.groups = 1, g.channels = one_in(2) ? 1 : 3, g.stride.w = 1;
@@ -209,8 +211,8 @@ bool run_one() {
   for (int64_t slot = 0; slot < slots; ++slot) stands = kernel.forward(forward, slot, slots) && stands;
   auto spread_output = output;
   if constexpr (!kHas16Bits<E>) {
-    if (SpreadPlan::suits(g)) {
-      const Kernels<T>& spread_kernel = kernels_for_spread<T>(g);
+    if (const Kernels<T>* fastest = kernels_for_spread<T>(g, between(1, 4))) {
+      const Kernels<T>& spread_kernel = *fastest;
       const SpreadPlan spread_plan(g, spread_kernel.sizes, between(1, 9));
       Buffer<T> spread_packed(spread_plan.packed_size());
       pack_for_spread(spread_plan, weight.data(), spread_packed.data(), in_turn);
@@ -245,7 +247,7 @@ bool run_one() {
   if (needs.bias) reduce_bias(sums, g.outputs, gradients.bias.data());
   Gradients<E> mirrored = gradients;
   if constexpr (std::is_same_v<E, float>) {
-    if (SpreadPlan::suits(g) && kernels<float>().mirrored_backward != nullptr) {
+    if (SpreadPlan::is_possible(g) && kernels<float>().mirrored_backward != nullptr) {
       ++mirrored_problems;
       mirrored = Gradients<float>(g, static_cast<int64_t>(weight.size()));
       stands = run_mirrored(kernels<float>(), g, synapses.data(), gradient.data(), image.data(), weight.data(),

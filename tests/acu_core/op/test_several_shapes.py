@@ -1,4 +1,4 @@
-"""Shapes of their own for groups of outputs: values and all gradients, beside a gather in float64 by other kernels.
+"""Shapes of their own for groups of outputs: values and all gradients, beside the reference in float64.
 
 Where a processor has AMX, backward is computed from the output's side; elsewhere it takes the path of one shape, of
 which the same must be true.
@@ -6,6 +6,7 @@ which the same must be true.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from acu_core.op import library
 from acu_core.op.functional import active_conv2d
 from acu_core.op.paddings import Paddings
+from acu_core.op.reference import active_conv2d_reference
 
 NO_PADDING = Paddings(0, 0, 0, 0)
 NAMES = ("image", "weight", "positions", "bias")
@@ -27,6 +29,8 @@ SIZES = {
     "an output a shape": (2, 32, 34, (12, 13), 34),
     "wide groups": (2, 60, 171, (12, 12), 3),
     "one image": (1, 64, 48, (40, 17), 6),
+    "a deep product": (2, 132, 100, (12, 11), 4),
+    "one shape": (2, 100, 98, (13, 11), 1),
 }
 
 
@@ -64,15 +68,21 @@ def compute(
     dtype: torch.dtype,
     layout: torch.memory_format = torch.contiguous_format,
     asked: tuple[str, ...] = NAMES,
+    operator: Callable[..., Tensor] = active_conv2d,
 ) -> dict[str, Tensor]:
     """The output, and the gradients that are asked for."""
     copies = {name: tensor.to(dtype) for name, tensor in arguments.items()}
     copies["image"] = copies["image"].contiguous(memory_format=layout)
     for name in asked:
         copies[name].requires_grad_()
-    output = active_conv2d(*copies.values(), 1, tuple(padding))
+    output = operator(*copies.values(), 1, padding)
     gradients = torch.autograd.grad(output, [copies[name] for name in asked], gradient.to(dtype))
     return {"output": output.detach(), **dict(zip(asked, gradients, strict=True))}
+
+
+def compute_exactly(arguments: dict[str, Tensor], gradient: Tensor, padding: Paddings) -> dict[str, Tensor]:
+    """The same by the reference."""
+    return compute(arguments, gradient, padding, torch.float64, operator=active_conv2d_reference)
 
 
 def error(mine: Tensor, exact: Tensor) -> float:
@@ -87,7 +97,7 @@ def error(mine: Tensor, exact: Tensor) -> float:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_values_and_gradients(size: str, kind: str, padding: Paddings, layout: torch.memory_format) -> None:
     arguments, gradient = draw(size, padding, kind)
-    exact = compute(arguments, gradient, padding, torch.float64)
+    exact = compute_exactly(arguments, gradient, padding)
     found = compute(arguments, gradient, padding, torch.float32, layout)
     for name, right in exact.items():
         assert found[name].shape == right.shape
@@ -97,12 +107,30 @@ def test_values_and_gradients(size: str, kind: str, padding: Paddings, layout: t
 @pytest.mark.parametrize("size", SIZES)
 def test_a_gradient_does_not_depend_on_which_others_are_asked_for(size: str) -> None:
     arguments, gradient = draw(size, NO_PADDING, "between")
-    exact = compute(arguments, gradient, NO_PADDING, torch.float64)
+    exact = compute_exactly(arguments, gradient, NO_PADDING)
     for count in range(1, len(NAMES)):
         for asked in combinations(NAMES, count):
             found = compute(arguments, gradient, NO_PADDING, torch.float32, torch.channels_last, asked)
             for name in asked:
                 assert error(found[name], exact[name]) < 2e-6, (asked, name)
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.0, 0.25), (0.25, 0.0)])
+def test_a_small_gradient_beside_a_large_one_is_not_rounded_away(offset: tuple[float, float]) -> None:
+    positions = torch.tensor([offset]).expand(4, 1, 2).clone().requires_grad_()
+    image = torch.zeros(1, 32, 16, 16, requires_grad=True)
+    weight = torch.zeros(32, 32, 1)
+    weight[3, 5, 0] = 1
+    gradient = torch.zeros(1, 32, 16, 16)
+    # Its neighbours to all sides give nothing where the position is an integer, and nothing beyond it elsewhere.
+    gradient[0, 3, 7, 7] = 1e-5
+    gradient[0, 3, 7, 8] = gradient[0, 3, 8, 7] = gradient[0, 3, 7, 6] = gradient[0, 3, 6, 7] = 1e4
+    output = active_conv2d(image, weight, positions)
+    of_image = torch.autograd.grad(output, (image, positions), gradient)[0]
+    if offset == (0.0, 0.0):
+        assert of_image[0, 5, 7, 7] == pytest.approx(1e-5, rel=1e-6)
+    expected = torch.autograd.grad(active_conv2d_reference(image, weight, positions), image, gradient)[0]
+    torch.testing.assert_close(of_image, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.skipif("amx" not in library.supported_instruction_sets(), reason="this processor or build lacks amx")

@@ -117,9 +117,8 @@ std::optional<Cells<T>> cells_of(const Plan& plan, const Synapse<T>* synapses, c
 
 // Whether all outputs are finite: if not, some may be NaN that should not. For tensors that hold T.
 template <class T>
-bool forward_by_spreading(const Geometry& g, const Synapse<T>* synapses, const T* input, const T* weight, const T* bias,
-                          T* output, bool channels_last) {
-  const Kernels<T>& kernel = kernels_for_spread<T>(g);
+bool forward_by_spreading(const Kernels<T>& kernel, const Geometry& g, const Synapse<T>* synapses, const T* input,
+                          const T* weight, const T* bias, T* output, bool channels_last) {
   const int64_t threads = torch::stable::get_num_threads();
   const SpreadPlan plan(g, kernel.sizes, threads);
   Buffer<T> packed(plan.packed_size());
@@ -207,9 +206,10 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
 
   const Layout layout{channels_last, element_of(input)};
   const T* bias_data = bias.has_value() ? wide_bias.data() : nullptr;
-  if (layout.element == Element::kOwn && SpreadPlan::suits(g) &&
-      forward_by_spreading(g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(), bias_data,
-                           output.mutable_data_ptr<T>(), channels_last)) {
+  const Kernels<T>* spread = layout.element == Element::kOwn ? kernels_for_spread<T>(g, torch::stable::get_num_threads()) : nullptr;
+  if (spread != nullptr &&
+      forward_by_spreading(*spread, g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(),
+                           bias_data, output.mutable_data_ptr<T>(), channels_last)) {
     return output;
   }
   const ForwardCall<T> call{g, synapses.data(), image, plain_weight, bias_data, output, layout};
@@ -293,13 +293,18 @@ struct BackwardCall {
   bool add_up_mirrored(const Kernels<T>& kernel, const Plan& plan, std::vector<SlotSums<T>>& sums) const {
     const std::vector<Synapse<T>> mirrored = mirror(synapses, geometry.position_groups * geometry.synapses);
     const T* values = weight.const_data_ptr<T>();
-    Buffer<T> packed(std::max(plan.packed_size, plan.transposed_size));
-    pack_weight(plan, values, packed.data(), in_parallel);
-    const auto split = split_weight(kernel, plan, packed.data(), false, in_parallel);
-    pack_transposed_weight(plan, values, packed.data(), in_parallel);
-    const auto split_transposed = split_weight(kernel, plan, packed.data(), true, in_parallel);
+    const auto split_if = [&](bool needed, bool transposed) -> std::optional<Buffer<uint16_t>> {
+      if (!needed) return Buffer<uint16_t>(0);
+      Buffer<T> packed(transposed ? plan.transposed_size : plan.packed_size);
+      if (transposed) {
+        pack_transposed_weight(plan, values, packed.data(), in_parallel);
+      } else {
+        pack_weight(plan, values, packed.data(), in_parallel);
+      }
+      return split_weight(kernel, plan, packed.data(), transposed, in_parallel);
+    };
+    const auto split = split_if(needs.input, false), split_transposed = split_if(needs.positions, true);
     if (!split || !split_transposed) return false;
-    packed = Buffer<T>(0);
     const ForwardProblem<T> forward{plan, mirrored.data(), gradient.const_data_ptr(), nullptr, nullptr,
                                     needs.input ? grad_input.mutable_data_ptr() : nullptr, layout, nullptr, split->data()};
     const BackwardProblem<T> backward{plan,  mirrored.data(), input.const_data_ptr(), gradient.const_data_ptr(),

@@ -31,6 +31,7 @@ struct Walk {
   int64_t width, pixel_step;      // of the image row: columns, and elements from one to the next
   int64_t buffer_step;            // of the column buffer: elements from one pixel to the next
   Span left, right;               // pixels whose left and whose right column are inside the image
+  bool mirrored = false;          // see mirror() (geometry.h)
 
   void find_spans() {
     left = pixels_inside(0);
@@ -53,8 +54,7 @@ struct Chunk {
   static constexpr int kVectors = VECTORS;
 };
 
-// Calls f(Chunk, first channel): a panel at a time, then one vector, then four channels, then one by one. The same chunks
-// as chunk_channels (plan.h), by which the weight is packed.
+// Calls f(Chunk, first channel): a panel at a time, then a vector, then what is narrower. The same chunks as chunk_channels (plan.h), by which the weight is packed.
 template <class T, class F>
 ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   using S = Wide<T>;
@@ -228,7 +228,7 @@ struct WalkBack {
 // the step from row to row, and the input's gradient is e spread on the two rows: one e serves both.
 //
 // VECTORS vectors of channels go at a time, as many as registers hold what one pixel hands to the next.
-template <class T, class S, int VECTORS, bool NEED_INPUT>
+template <class T, class S, int VECTORS, bool NEED_INPUT, bool MIRRORED = false>
 struct BackwardStep {
   using V = typename S::Vector;
   const WalkBack<T> rows;
@@ -239,8 +239,15 @@ struct BackwardStep {
   ACU_INLINE void look(int i, int64_t where, V& blend, V& down) const {
     where += i * S::kLanes;
     const V upper = load<S>(rows.upper + where);
-    down = load<S>(rows.lower + where) - upper;
-    blend = upper + lower_share * down;
+    const V lower = load<S>(rows.lower + where);
+    down = lower - upper;
+    blend = between(upper, lower, upper_share, lower_share, down);
+  }
+
+  // Counted from the pixel that has all of the share where a position is an integer, so that no other rounds it away.
+  ACU_INLINE V between(V first, V second, T first_share, T second_share, V difference) const {
+    if constexpr (MIRRORED) return second - first_share * difference;
+    return first + second_share * difference;
   }
 
   ACU_INLINE void give(int i, int64_t where, V e) const {
@@ -262,11 +269,11 @@ struct BackwardStep {
 
 // Stride 1: the right column of a pixel is the left one of the next. Pixels come in this order: those that see nothing,
 // at most one that sees only a right column, those that see both, at most one that sees only a left one, nothing.
-template <class T, class S, int VECTORS, bool NEED_INPUT>
+template <class T, class S, int VECTORS, bool NEED_INPUT, bool MIRRORED = false>
 void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
   using V = typename S::Vector;
-  BackwardStep<T, S, VECTORS, NEED_INPUT> step{rows, walk.upper_share, walk.lower_share, walk.left_share,
-                                                 walk.right_share};
+  BackwardStep<T, S, VECTORS, NEED_INPUT, MIRRORED> step{rows, walk.upper_share, walk.lower_share, walk.left_share,
+                                                         walk.right_share};
   const Span left = walk.left, right = walk.right;
   const int64_t pixel_step = walk.pixel_step, buffer_step = walk.buffer_step;
   int64_t j = std::min(left.begin, right.begin), at = (walk.first + left.begin) * pixel_step;
@@ -295,7 +302,7 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
       step.look(i, at + pixel_step, next, next_down);
       const V d = load<S>(column + i * S::kLanes), across = next - here[i];
       step.sum_x[i] += d * across;
-      store<S>(column + i * S::kLanes, here[i] + step.right_share * across);
+      store<S>(column + i * S::kLanes, step.between(here[i], next, step.left_share, step.right_share, across));
       const V e = step.left_share * d + carry[i];
       step.sum_y[i] += e * down[i];
       step.give(i, at, e);
@@ -311,7 +318,7 @@ void slide_back(const Walk<T>& walk, const WalkBack<T>& rows, T* columns) {
       if (right.end < left.end) {
         const V d = load<S>(column + i * S::kLanes);
         step.sum_x[i] -= d * here[i];
-        store<S>(column + i * S::kLanes, here[i] - step.right_share * here[i]);
+        store<S>(column + i * S::kLanes, step.between(here[i], V{}, step.left_share, step.right_share, -here[i]));
         e += step.left_share * d;
       }
       step.sum_y[i] += e * down[i];
@@ -364,8 +371,9 @@ ACU_INLINE void walk_back(Chunk<S, VECTORS>, const Walk<T>& walk, WalkBack<T> ro
   const bool need_input = rows.upper_gradient != nullptr;
   for (int i = 0; i < VECTORS; i += kTogether, columns += kTogether * S::kLanes) {
     if (walk.stride == 1) {
-      need_input ? slide_back<T, S, kTogether, true>(walk, rows, columns)
-                 : slide_back<T, S, kTogether, false>(walk, rows, columns);
+      need_input      ? slide_back<T, S, kTogether, true>(walk, rows, columns)
+      : walk.mirrored ? slide_back<T, S, kTogether, false, true>(walk, rows, columns)
+                      : slide_back<T, S, kTogether, false>(walk, rows, columns);
     } else {
       need_input ? stride_back<T, S, kTogether, true>(walk, rows, columns)
                  : stride_back<T, S, kTogether, false>(walk, rows, columns);

@@ -36,11 +36,12 @@ const Kernels<T>& kernels_for(const Geometry& g, Element element) {
   return suits ? best : *best.others;
 }
 
-// The same for spreading, of tensors that hold T.
+// Those that spread forward, of tensors that hold T; null: columns are faster.
 template <class T>
-const Kernels<T>& kernels_for_spread(const Geometry& g) {
-  const Kernels<T>& best = kernels<T>();
-  return best.suits_spread == nullptr || best.suits_spread(g) ? best : *best.others;
+const Kernels<T>* kernels_for_spread(const Geometry& g, int64_t threads) {
+  const Kernels<T>* kernel = &kernels<T>();
+  while (kernel != nullptr && !kernel->spreads(g, threads)) kernel = kernel->others;
+  return kernel;
 }
 
 namespace baseline {

@@ -34,10 +34,12 @@ bool backward(const BackwardProblem<T>& problem, int64_t slot, int64_t slots, Sl
   return true;
 }
 
+inline bool spreads(const Geometry& g, int64_t) { return g.position_groups > 1 && SpreadPlan::is_possible(g); }
+
 template <class T>
 const Kernels<T>& table() {
   static const Kernels<T> kernels{{Wide<T>::kLanes, kPanel<T>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS, ACU_INTERLEAVED_IMAGES},
-                                  &forward<T>, &backward<T>, &forward_by_spreading<T>};
+                                  &forward<T>, &backward<T>, &forward_by_spreading<T>, &spreads};
   return kernels;
 }
 

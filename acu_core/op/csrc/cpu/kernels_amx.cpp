@@ -73,20 +73,28 @@ bool suits(const Geometry& g) {
   return g.channels_per_group() >= kChannels && segment.out_end - segment.out_begin >= kOutputs;
 }
 
-// Of several shapes: here the outputs of all count.
-bool suits_spread(const Geometry& g) { return g.channels >= kChannels && g.outputs >= kOutputs && has_pixels(g); }
+// Without columns the outputs of all shapes count. What is split and multiplied at once is whole rows of the image.
+bool can_do_without_columns(const Geometry& g) {
+  return SpreadPlan::is_possible(g) && g.channels >= kChannels && g.outputs >= kOutputs && has_pixels(g) &&
+         g.width <= 4 * ACU_TILE_PIXELS;
+}
+
+// One shape only where there is enough for every thread: columns can be cut into smaller pieces.
+bool spreads(const Geometry& g, int64_t threads) {
+  const bool is_enough = threads == 1 || g.images * SpreadPlan::pieces_for(g, threads) >= 2 * threads;
+  return can_do_without_columns(g) && (g.position_groups > 1 || is_enough);
+}
 
 // One product more, and of G shapes a G-th of the columns: of two shapes that takes as long, of four 0.85 to 0.95 times, of eight
 // 0.65 to 0.85 times.
-bool mirrors(const Geometry& g) { return SpreadPlan::suits(g) && g.position_groups > 2 && suits_spread(g); }
+bool mirrors(const Geometry& g) { return g.position_groups > 2 && can_do_without_columns(g); }
 
 const Kernels<float>& table() {
   static const Kernels<float> kernels = [] {
     const Kernels<float>& others = avx512::table<float>();
     Kernels<float> own{{Wide<float>::kLanes, kPanel<float>, ACU_TILE_PIXELS, ACU_BLOCK_COLUMNS, 1},
-                       &forward, &backward, &forward_by_spreading<float>};
-    own.split_weight = &split_weight, own.others = &others;
-    own.suits = &suits, own.suits_spread = &suits_spread;
+                       &forward, &backward, &forward_by_spreading<float>, &spreads};
+    own.split_weight = &split_weight, own.suits = &suits, own.others = &others;
     own.mirrored_backward = &mirrored_backward, own.mirrors = &mirrors;
     return own;
   }();

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cmath>
-#include <numeric>
 
 #include "tile_backward.h"
 
@@ -25,7 +24,9 @@ void add_bias_gradient(const Geometry& g, const T* grad_output, bool channels_la
       for (int64_t y = 0; y < g.height; ++y) add_bias_gradient(g.width, g.channels, image + y * row_size, row, sums);
       continue;
     }
-    for (int64_t o = 0; o < g.channels; ++o, image += pixels) sums[o] += std::accumulate(image, image + pixels, 0.0);
+    for (int64_t o = 0; o < g.channels; ++o, image += pixels) {
+      for (int64_t p = 0; p < pixels; ++p) sums[o] += image[p];
+    }
   }
 }
 
@@ -46,6 +47,7 @@ bool mirrored_backward_tiles(const MirroredProblem<T>& problem, int64_t begin, i
   Sight sight;
   Products<T> products(backward), input_products(problem.forward);
 
+  if (!need_input && !needs_columns(backward)) return true;
   for (int64_t index = begin; index < end; ++index) {
     const Tile tile = plan.tile(index);
     const int64_t pixels = tile.pixels();

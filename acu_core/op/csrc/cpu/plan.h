@@ -8,7 +8,8 @@
 //   panel    columns or outputs that the matrix product takes together, two vectors or with AVX-512 three: buffer and
 //            packed weights are cut into panels, the last of them padded
 //   strip    columns of one synapse along a row of output pixels, of all channels: where there are few (few_channels.h)
-//   chunk    channels that the column pass takes together: a panel, a vector, four, or one; never across two panels
+//   chunk    channels that the column pass takes together: a panel, a vector, or less (chunk_channels); never across
+//            two panels
 //   slot     consecutive tiles that one thread works through in backward, and the sums that it keeps for itself
 //   portion  consecutive tiles of forward: smaller than a slot's, handed to whichever thread is done with its last
 //   quota    where tiles are whole images: the images of one slot if all had the same number
@@ -136,7 +137,7 @@ struct Plan {
 
   Plan(const Geometry& g, const Sizes& of_instruction_set, int64_t slots)
       : geometry(g), sizes(of_instruction_set), panel(of_instruction_set.panel) {
-    few_channels = g.groups == 1 && (g.channels == 1 || g.channels == 3) && g.stride.w == 1 &&
+    few_channels = !g.mirrored() && g.groups == 1 && (g.channels == 1 || g.channels == 3) && g.stride.w == 1 &&
                    g.synapses * g.channels <= sizes.block_columns;
     // Three channels would go one by one, four go together. Each group would need padding of its own.
     padded_channels = g.groups == 1 && !few_channels && !g.mirrored() ? round_up(g.channels, 4) : g.channels;

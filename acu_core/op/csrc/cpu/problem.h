@@ -107,11 +107,11 @@ struct Kernels {
   bool (*forward)(const ForwardProblem<T>&, int64_t portion, int64_t portions);
   bool (*backward)(const BackwardProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums);
   bool (*spread)(const SpreadProblem<T>&, int64_t portion);  // whether all that was written is finite
+  bool (*spreads)(const Geometry&, int64_t threads);  // where forward by spreading is faster than by columns
   // Of kernels that split floats, else null: splits a packed weight, panels of `depth` rows, and returns whether all of it is
   // finite; what they suit; and what computes the rest.
   bool (*split_weight)(int64_t depth, int64_t width, const T* packed, uint16_t* to) = nullptr;
   bool (*suits)(const Geometry&) = nullptr;
-  bool (*suits_spread)(const Geometry&) = nullptr;
   const Kernels<T>* others = nullptr;
   // Backward from the output's side, if there is one, and where it is faster than `backward`.
   bool (*mirrored_backward)(const MirroredProblem<T>&, int64_t slot, int64_t slots, SlotSums<T>& sums) = nullptr;

@@ -79,7 +79,7 @@ class SplitProducts {
     split_rows(pixels, outputs, step, pixel_tiles_, [&](int64_t v) { return gradient + v * kTileSide; }, gradient_.data());
     FiniteCheck check = check_;
     for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t o = 0; o < outputs; o += kTileSide) check.look_at(load_first(gradient + p * step + o, outputs - o));
+      for (int64_t o = 0; o < outputs; o += kTileSide) check.look_at_parts(load_first(gradient + p * step + o, outputs - o));
     }
     check_ = check;
     uint16_t* to = transposed_.data();

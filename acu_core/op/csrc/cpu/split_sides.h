@@ -51,7 +51,7 @@ inline bool split_weight(int64_t depth, int64_t width, const float* packed, uint
     const float* from = packed + column / kPanel<float> * depth * kPanel<float> + column % kPanel<float>;
     split_columns<HalfStep::kRight>(depth, to, [&](int64_t row) {
       const auto value = load<Wide<float>>(from + row * kPanel<float>);
-      check.look_at(value);
+      check.look_at_parts(value);
       return value;
     });
   }

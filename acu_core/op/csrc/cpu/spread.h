@@ -1,4 +1,4 @@
-// Forward for several shapes: products of input pixels, spread on the outputs that see them (spread_plan.h).
+// Forward without columns: products of input pixels, spread on the outputs that see them (spread_plan.h).
 
 #pragma once
 
@@ -104,6 +104,20 @@ bool all_finite(int64_t count, const T* values) {
   return sum == T(0);
 }
 
+// Image rows that output rows see, without synapses that see none: one far outside would make them all.
+template <class T>
+RowRange seen_rows(const SpreadProblem<T>& problem, const OutputRows<T>& out) {
+  const Geometry& g = problem.plan.geometry;
+  RowRange rows{g.height, 0};
+  for (int64_t t = 0; t < g.position_groups * g.synapses; ++t) {
+    const int64_t above = problem.synapses[t].row - g.padding.top;
+    const int64_t first = std::max<int64_t>(out.row_begin + above, 0), end = std::min(out.row_end + above + 1, g.height);
+    if (first >= end) continue;
+    rows = {std::min(rows.begin, first), std::max(rows.end, end)};
+  }
+  return rows;
+}
+
 // One piece of one image: some of its output rows. Returns whether all of them are finite.
 template <class T>
 bool forward_by_spreading(const SpreadProblem<T>& problem, int64_t portion) {
@@ -122,7 +136,7 @@ bool forward_by_spreading(const SpreadProblem<T>& problem, int64_t portion) {
     T* to = out.data + p * g.outputs;
     problem.bias != nullptr ? std::copy_n(problem.bias, g.outputs, to) : std::fill_n(to, g.outputs, T(0));
   }
-  const RowRange seen = touched_rows(g, problem.synapses, out.row_begin, out.row_end);
+  const RowRange seen = seen_rows(problem, out);
   for (int64_t y = seen.begin; y < seen.end; y += rows_at_once) {
     const int64_t rows = std::min(rows_at_once, seen.end - y);
     const T* input = problem.input + (image * g.height + y) * g.width * g.channels;

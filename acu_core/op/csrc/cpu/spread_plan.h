@@ -1,7 +1,8 @@
 // Forward where groups of outputs have shapes of their own, at stride 1. Columns would be built once for each shape, from all
 // channels, and each multiplied with the few outputs of its group alone. Here each pixel of the input is multiplied first,
 // with the weights of all synapses of all outputs: one matrix product without columns, as large as that of one shape. Then
-// each product is spread on the four output pixels that see it through its synapse.
+// each product is spread on the four output pixels that see it through its synapse. Kernels that split floats (split.h) do so
+// with one shape too, for they have fewer pixels than columns to split.
 //
 //   strand   neighbouring outputs of one synapse of one group: columns of the product that are spread together
 //
@@ -28,9 +29,10 @@ struct SpreadPlan {
   std::vector<int64_t> first_of;  // the first strand of each panel, and the end
   int64_t pieces;                 // that an image's rows are cut into, for threads that would have no image
 
-  static bool suits(const Geometry& g) {
-    const bool fewer_products_than_columns = g.outputs <= g.channels * g.position_groups;
-    return g.groups == 1 && g.position_groups > 1 && g.stride.h == 1 && g.stride.w == 1 && fewer_products_than_columns;
+  // Whether it can be done, with no more products than there would be columns.
+  static bool is_possible(const Geometry& g) {
+    return g.groups == 1 && g.stride.h == 1 && g.stride.w == 1 &&
+           g.outputs * g.height * g.width <= g.channels * g.position_groups * g.out_pixels();
   }
 
   SpreadPlan(const Geometry& g, const Sizes& sizes, int64_t slots)
@@ -54,10 +56,15 @@ struct SpreadPlan {
       if (strands[i].column % panel == 0) first_of.push_back(static_cast<int64_t>(i));
     }
     first_of.push_back(static_cast<int64_t>(strands.size()));
-    pieces = std::clamp<int64_t>(ceil_div(2 * slots, std::max<int64_t>(g.images, 1)), 1, ceil_div(g.out_height, 16));
+    pieces = pieces_for(g, slots);
   }
 
   int64_t portions() const { return geometry.images * pieces; }
+
+  // Each piece has a few rows of the input that its neighbour has too.
+  static int64_t pieces_for(const Geometry& g, int64_t slots) {
+    return std::clamp<int64_t>(ceil_div(2 * slots, std::max<int64_t>(g.images, 1)), 1, ceil_div(g.out_height, 16));
+  }
   int64_t packed_size() const { return panels * geometry.channels * panel; }
 };
 

@@ -163,7 +163,7 @@ Walk<T> make_walk(const Plan& plan, const Tile& tile, const Synapse<T>& synapse)
   if (g.mirrored()) std::swap(upper, lower), std::swap(left, right);
   Walk<T> walk{upper, lower, left, right,
                tile.column * g.stride.w - g.padding.left + synapse.column, g.stride.w, tile.width,
-               g.width, plan.padded_channels, tile.pixel_step() * kPanel<T>, {}, {}};
+               g.width, plan.padded_channels, tile.pixel_step() * kPanel<T>, {}, {}, g.mirrored()};
   walk.find_spans();
   return walk;
 }

@@ -57,7 +57,8 @@ struct TileSums {
       load_left(a, left), add_beside();
       load_right(b + 2 * right.part, right), add_beside();
       load_right(b, right), add_beside();
-      // On Sapphire Rapids the first store of a tile for 2,048 cycles takes 1,000: something falls asleep.
+      // On Sapphire Rapids the first store of a tile for 2,048 cycles takes 1,000: something falls asleep. Four steps take up to
+      // 1,536, and after the last the result is stored.
       if (i % 4 == 0) store_tile<ROWS * COLUMNS>(unread, 64);
     }
     if (!ends_with_half(depth)) return;
@@ -148,11 +149,12 @@ struct NarrowSums {
   }
 };
 
+// Three tiles of it leave nearly half of the first-level cache to what passes them.
+constexpr int64_t kShallowDepth = 96;
+
 // Rows of tiles of a result, one after the other and a few tiles wide, where the depth is short: in two sets of registers, so that
 // one is stored while the other adds up. (Else the multiplier waits for the last product of each result, which takes 52 cycles,
 // and for the first loads of the next.)
-constexpr int64_t kShallowDepth = 96;  // three tiles of it are half of the first-level cache
-
 template <int COLUMNS>
 struct ShallowSums {
   static_assert(2 * COLUMNS + 2 <= 8);
