@@ -81,8 +81,9 @@ bool can_do_without_columns(const Geometry& g) {
 
 // One shape only where there is enough for every thread: columns can be cut into smaller pieces.
 bool spreads(const Geometry& g, int64_t threads) {
-  const bool is_enough = threads == 1 || g.images * SpreadPlan::pieces_for(g, threads) >= 2 * threads;
-  return can_do_without_columns(g) && (g.position_groups > 1 || is_enough);
+  if (!can_do_without_columns(g)) return false;
+  const int64_t rows = SpreadPlan::rows_of_busiest(g, threads, SpreadPlan::pieces_for(g, threads));
+  return g.position_groups > 1 || 4 * threads * rows <= 5 * g.images * (g.out_height + 3);
 }
 
 // One product more, and of G shapes a G-th of the columns: of two shapes that takes as long, of four 0.85 to 0.95 times, of eight

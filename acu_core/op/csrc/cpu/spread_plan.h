@@ -61,9 +61,19 @@ struct SpreadPlan {
 
   int64_t portions() const { return geometry.images * pieces; }
 
-  // Each piece has a few rows of the input that its neighbour has too.
+  // Pieces of an image with which the busiest thread has least to do.
   static int64_t pieces_for(const Geometry& g, int64_t slots) {
-    return std::clamp<int64_t>(ceil_div(2 * slots, std::max<int64_t>(g.images, 1)), 1, ceil_div(g.out_height, 16));
+    const int64_t most = std::min(ceil_div(2 * slots, std::max<int64_t>(g.images, 1)), ceil_div(g.out_height, 16));
+    int64_t best = 1;
+    for (int64_t pieces = 2; pieces <= most; ++pieces) {
+      if (rows_of_busiest(g, slots, pieces) < rows_of_busiest(g, slots, best)) best = pieces;
+    }
+    return best;
+  }
+
+  // Rows of pixels that it multiplies. A piece has about three that its neighbour has too.
+  static int64_t rows_of_busiest(const Geometry& g, int64_t slots, int64_t pieces) {
+    return ceil_div(g.images * pieces, slots) * (ceil_div(g.out_height, pieces) + 3);
   }
   int64_t packed_size() const { return panels * geometry.channels * panel; }
 };
