@@ -206,8 +206,8 @@ Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& position
 
   const Layout layout{channels_last, element_of(input)};
   const T* bias_data = bias.has_value() ? wide_bias.data() : nullptr;
-  const Kernels<T>* spread = layout.element == Element::kOwn ? kernels_for_spread<T>(g, torch::stable::get_num_threads()) : nullptr;
-  if (spread != nullptr &&
+  const Kernels<T>* spread = kernels_for_spread<T>(g, torch::stable::get_num_threads());
+  if (layout.element == Element::kOwn && spread != nullptr &&
       forward_by_spreading(*spread, g, synapses.data(), image.const_data_ptr<T>(), plain_weight.const_data_ptr<T>(),
                            bias_data, output.mutable_data_ptr<T>(), channels_last)) {
     return output;

@@ -54,7 +54,8 @@ struct Chunk {
   static constexpr int kVectors = VECTORS;
 };
 
-// Calls f(Chunk, first channel): a panel at a time, then a vector, then what is narrower. The same chunks as chunk_channels (plan.h), by which the weight is packed.
+// Calls f(Chunk, first channel): a panel at a time, then a vector, then what is narrower. The same chunks as chunk_channels
+// (plan.h), by which the weight is packed.
 template <class T, class F>
 ACU_INLINE void over_chunks(int64_t channels, const F& f) {
   using S = Wide<T>;
@@ -244,7 +245,7 @@ struct BackwardStep {
     blend = between(upper, lower, upper_share, lower_share, down);
   }
 
-  // Counted from the pixel that has all of the share where a position is an integer, so that no other rounds it away.
+  // Counted from the pixel that has all of the share where the position is an integer: no other rounds it away.
   ACU_INLINE V between(V first, V second, T first_share, T second_share, V difference) const {
     if constexpr (MIRRORED) return second - first_share * difference;
     return first + second_share * difference;

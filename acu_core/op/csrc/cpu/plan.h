@@ -15,6 +15,7 @@
 //   quota    where tiles are whole images: the images of one slot if all had the same number
 //   cell     a pixel that a corner of a synapse falls on, counted from the output pixel; for depthwise convolutions, which
 //            are computed in cells in place of columns (cells.h)
+//   mirrored of a convolution: seen from its output, each pixel of the input gathers what it gave (geometry.h)
 //   share    what a row or a column of pixels counts in a blend: 1 - fraction or fraction
 //
 // and where products are of tile registers (split.h, tile_product.h):
